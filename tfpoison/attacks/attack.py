@@ -1,0 +1,173 @@
+"""An attack: an objective and a perturbation, joined by the crafting loop."""
+
+import dataclasses
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tfpoison.batch import LabelEncoding, SplitBatch
+from tfpoison.checks import check_name, check_number
+from tfpoison.classifier import Classifier
+from tfpoison.configurable import Configurable
+from tfpoison.objectives import Objective
+from tfpoison.perturbations import OPTIMIZERS, BoundPerturbation, Perturbation
+from tfpoison.perturbations.optimizers import get as get_optimizer
+from tfpoison.perturbations.perturbation import Parameters
+from tfpoison.pixel_range import PixelRange
+from tfpoison.randomness import split_key
+
+
+class CraftedBatch(NamedTuple):
+    """What an attack made of a batch."""
+
+    clean: SplitBatch
+    """The batch as it was."""
+    start: SplitBatch
+    """The batch with the perturbation that crafting started from, and the adversary's labels."""
+    poisoned: SplitBatch
+    """The batch with the crafted perturbation."""
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+@dataclasses.dataclass(frozen=True)
+class Attack(Configurable):
+    """A perturbation, moved for some steps down the gradient of an objective.
+
+        δ ← a random start
+        repeat `steps` times:
+            δ ← project(optimizer(δ, ∇δ objective(θ, x + δ, y, t, f)))
+
+    Args:
+        perturbation: what of the images may change.
+        objective: what the poisons should achieve; None for perturbations that are not optimised.
+        steps: the number of steps, 0 or more; only with an objective.
+        optimizer: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
+        step_size: as a share of the pixel range for both Adams, of ε for the others; None for the
+            optimizer's default.
+        poison_fraction: the share of a training batch that is poisoned, where the user of the
+            attack gives none; above 0, at most 1.
+
+    Raises:
+        TypeError: a setting has the wrong type.
+        ValueError: a setting is out of range, a name is unknown, or steps are asked for without an
+            objective.
+    """
+
+    perturbation: Perturbation
+    objective: Objective | None = None
+    steps: int = 5
+    optimizer: str = "sign_adam"
+    step_size: float | None = None
+    poison_fraction: float = 0.75
+
+    def __post_init__(self) -> None:
+        for name, kind, value in (
+            ("perturbation", Perturbation, self.perturbation),
+            ("objective", Objective | None, self.objective),
+        ):
+            if not isinstance(value, kind):
+                raise TypeError(
+                    f"Expected `{name}` to be a tfpoison {name.capitalize()}. Received: "
+                    f"{name}={value!r}. tfpoison.{name}s.get makes one by its name."
+                )
+        check_number("steps", self.steps, minimum=0, whole=True)
+        check_name("optimizer of perturbations", self.optimizer, OPTIMIZERS)
+        if self.step_size is not None:
+            check_number("step_size", self.step_size, minimum=0, exclusive_minimum=True)
+        check_number(
+            "poison_fraction", self.poison_fraction, minimum=0, maximum=1, exclusive_minimum=True
+        )
+
+    @property
+    def needs_targets(self) -> bool:
+        """Whether the attack needs target images beside the poisons."""
+        return self.perturbation.needs_targets or (
+            self.objective is not None and self.objective.needs_targets
+        )
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the settings leave every image as it is: zero steps (or no objective) and ε 0."""
+        return self.perturbation.radius == 0
+
+    def craft(
+        self,
+        classifier: Classifier,
+        batch: SplitBatch,
+        *,
+        pixels: PixelRange,
+        encoding: LabelEncoding,
+        key: tf.Tensor,
+    ) -> CraftedBatch:
+        """Crafts poisons against a network.
+
+        Args:
+            classifier: the network.
+            batch: the images and labels, floating point.
+            pixels: the range of the pixels.
+            encoding: how the labels name classes.
+            key: the key of the random draws.
+
+        Returns:
+            The batch before and after.
+        """
+        perturbation = self.perturbation.bind(
+            batch, pixels=pixels, encoding=encoding, key=next(split_key(key))
+        )
+        parameters = perturbation.initial
+        if self.objective is not None and self.steps:
+            parameters = self._descend(classifier, perturbation)
+        return CraftedBatch(
+            clean=batch,
+            start=perturbation.finish(perturbation.initial),
+            poisoned=perturbation.finish(parameters),
+        )
+
+    def _descend(self, classifier: Classifier, perturbation: BoundPerturbation) -> Parameters:
+        optimizer = get_optimizer(self.optimizer, self.step_size, self.perturbation.radius)
+        gradients = self._gradient_function(classifier, perturbation)
+
+        def step(iteration, parameters, moments):
+            parameters, moments = optimizer.step(
+                iteration, parameters, gradients(parameters), moments
+            )
+            return iteration + 1, perturbation.project(parameters), moments
+
+        state = (tf.constant(0), perturbation.initial, optimizer.start(perturbation.initial))
+        # Replicas cannot wait for each other within a while loop: it is unrolled for them.
+        if classifier.reduction.replicas > 1:
+            for _ in range(self.steps):
+                state = step(*state)
+        else:
+            state = tf.while_loop(
+                lambda iteration, *_: iteration < self.steps,
+                step,
+                state,
+                maximum_iterations=self.steps,
+            )
+        return state[1]
+
+    def _gradient_function(self, classifier: Classifier, perturbation: BoundPerturbation):
+        objective = self.objective
+        assert objective is not None
+        if perturbation.changes_targets:
+
+            def image_gradients(perturbed):
+                return objective.image_gradients(classifier, perturbed)
+        else:
+            prepared = objective.prepare(classifier, perturbation.batch)
+
+            def image_gradients(perturbed):
+                return [objective.poison_gradient(classifier, perturbed, prepared)]
+
+        return lambda parameters: perturbation.gradients(
+            parameters, image_gradients(perturbation.apply(parameters))
+        )
+
+    def objective_value(self, classifier: Classifier, batch: SplitBatch) -> tf.Tensor:
+        """Returns the objective's value on a batch, a scalar; 0 without an objective."""
+        if self.objective is None:
+            return tf.zeros([], batch.poison_images.dtype)
+        prepared = self.objective.prepare(classifier, batch)
+        return self.objective.value(classifier, batch, prepared)

@@ -1,0 +1,65 @@
+"""Checks of arguments that several parts share; each raises before any work starts."""
+
+import difflib
+import math
+from collections.abc import Iterable
+from typing import Any
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    whole: bool = False,
+    exclusive_minimum: bool = False,
+) -> None:
+    """Raises unless `value` is a finite number within the bounds.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was received.
+        minimum: the least value allowed.
+        maximum: the greatest value allowed.
+        whole: whether the value must be an integer.
+        exclusive_minimum: whether `minimum` itself is refused.
+
+    Raises:
+        TypeError: `value` is no number (or no integer, where `whole`).
+        ValueError: `value` is outside the bounds or not finite.
+    """
+    expected = "an integer" if whole else "a number"
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        raise TypeError(f"Expected `{name}` to be {expected}. Received: {name}={value!r}")
+    too_small = value <= minimum if exclusive_minimum else value < minimum
+    if not math.isfinite(value) or too_small or value > maximum:
+        bounds = [
+            *([f"{'above' if exclusive_minimum else 'at least'} {minimum}"] * (minimum > -math.inf)),
+            *([f"at most {maximum}"] * (maximum < math.inf)),
+        ]
+        raise ValueError(
+            f"Expected `{name}` to be {expected} {' and '.join(bounds) or 'that is finite'}. "
+            f"Received: {name}={value!r}"
+        )
+
+
+def check_name(name: str, value: Any, known: Iterable[str]) -> None:
+    """Raises unless `value` is one of the `known` names; suggests the nearest one.
+
+    Args:
+        name: what is named, for the message: "attack", "network", …
+        value: what was received.
+        known: the names that exist.
+
+    Raises:
+        ValueError: `value` is none of them.
+    """
+    known = sorted(known)
+    if value in known:
+        return
+    near = difflib.get_close_matches(str(value), known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(
+        f"Unknown {name}. Expected one of: {', '.join(known)}. Received: {value!r}.{hint}"
+    )

@@ -1,0 +1,174 @@
+"""What an attack sees of a network: predictions, losses, gradients and features."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfpoison.distribution import Reduction
+from tfpoison.features import FeatureExtractor
+
+Weights = Sequence[tf.Tensor]
+LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+# Half-precision gradients below 6e-8 vanish; those of a mean over a batch often are.
+_HALF_PRECISION_LOSS_SCALE = 1024.0
+
+
+class Classifier:
+    """A network in inference mode with the loss that its user trains it with.
+
+    BatchNormalization uses its moving statistics and updates none, dropout is off, and nothing of
+    the network changes. All losses are plain means over examples, without sample weights and
+    regularisers.
+
+    Args:
+        network: a built `keras.Model` with one output, (n, classes) or (n, 1).
+        loss: what was given to `compile`: a name, a function or a `keras.losses.Loss`, with its
+            settings (logits or probabilities, label smoothing, …).
+        features: the layer whose output is the features, or its name; None for the input of the
+            last Dense layer. It is looked for when features are asked for.
+        reduction: how means are taken over the replicas of a strategy.
+
+    Raises:
+        ValueError: the network has several outputs, or there is no or more than one loss.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        loss: Any,
+        *,
+        features: keras.Layer | str | None = None,
+        reduction: Reduction | None = None,
+    ):
+        self.network = network
+        self.reduction = reduction or Reduction("replica")
+        self._loss = loss
+        self._loss_of_each = per_example_loss(loss)
+        self._features = features
+        half = network.dtype_policy.compute_dtype == "float16"
+        self.loss_scale = _HALF_PRECISION_LOSS_SCALE if half else 1.0
+
+    def on_one_replica(self) -> "Classifier":
+        """Returns the same classifier with means over this replica's examples alone."""
+        return Classifier(self.network, self._loss, features=self._features)
+
+    @property
+    def weights(self) -> list[tf.Tensor]:
+        """The trainable weights: what poisons steer in training. Frozen ones are not among them."""
+        return [tf.convert_to_tensor(each) for each in self.network.trainable_variables]
+
+    def predictions(self, images: tf.Tensor, weights: Weights | None = None) -> tf.Tensor:
+        """Returns the network's output for images, in single precision or better.
+
+        Args:
+            images: (n, height, width, channels).
+            weights: values that stand in for the trainable weights; None for the weights.
+
+        Returns:
+            A tensor of shape (n, outputs): logits or probabilities.
+        """
+        if weights is None:
+            outputs = _infer(self.network, images)
+        else:
+            mapping = list(zip(self.network.trainable_variables, weights, strict=True))
+            with keras.StatelessScope(state_mapping=mapping):
+                outputs = _infer(self.network, images)
+        if outputs.dtype in (tf.float16, tf.bfloat16):
+            return tf.cast(outputs, tf.float32)
+        return outputs
+
+    def loss(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
+    ) -> tf.Tensor:
+        """Returns the mean loss over this replica's images; 0 for no image at all."""
+        losses = self._loss_of_each(labels, self.predictions(images, weights))
+        return tf.math.divide_no_nan(
+            tf.reduce_sum(losses), tf.cast(tf.shape(losses)[0], losses.dtype)
+        )
+
+    def mean_loss(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
+    ) -> tf.Tensor:
+        """Returns the mean loss over the images of all replicas."""
+        return self.reduction.mean([self.loss(images, labels, weights)], tf.shape(images)[0])[0]
+
+    def weight_gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
+    ) -> list[tf.Tensor]:
+        """Returns the gradients of the mean loss by the weights, over the images of all replicas.
+
+        They can be differentiated once more, by the images.
+        """
+        weights = self.weights if weights is None else weights
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            loss = self.loss(images, labels, weights) * self.loss_scale
+        gradients = tape.gradient(
+            loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
+        )
+        gradients = [tf.convert_to_tensor(each) / self.loss_scale for each in gradients]
+        return self.reduction.mean(gradients, tf.shape(images)[0])
+
+    def features(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the penultimate features of images, (n, features)."""
+        extract = FeatureExtractor(self.network, self._features)
+        features = extract(lambda: _infer(self.network, images))
+        if features.dtype in (tf.float16, tf.bfloat16):
+            return tf.cast(features, tf.float32)
+        return features
+
+    def mean_features(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the mean of the features over the images of all replicas, (features,)."""
+        features = self.features(images)
+        count = tf.shape(images)[0]
+        mean = tf.math.divide_no_nan(
+            tf.reduce_sum(features, axis=0), tf.cast(count, features.dtype)
+        )
+        return self.reduction.mean([mean], count)[0]
+
+
+def per_example_loss(loss: Any) -> LossFunction:
+    """Returns a function of (labels, predictions) that gives the loss of each example, (n,).
+
+    Args:
+        loss: what was given to `compile`.
+
+    Raises:
+        ValueError: no loss, or one for each of several outputs.
+    """
+    losses = keras.tree.flatten(loss)
+    if loss is None or len(losses) != 1:
+        raise ValueError(
+            "Expected the model to be compiled with one loss, the one of its classes: poisons are "
+            f"crafted against it. Received: loss={loss!r}"
+        )
+    function = keras.losses.get(losses[0])
+    if isinstance(function, keras.losses.Loss):
+        # `call`, unlike `__call__`, neither averages nor casts to Keras's default precision.
+        function = function.call
+
+    def loss_of_each(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+        if labels.shape.rank == predictions.shape.rank - 1 and predictions.shape[-1] == 1:
+            labels = labels[..., tf.newaxis]
+        losses = tf.convert_to_tensor(function(labels, predictions))
+        if losses.shape.rank == 0:
+            return tf.fill(tf.shape(predictions)[:1], losses)
+        return tf.reduce_mean(losses, axis=list(range(1, losses.shape.rank)))
+
+    return loss_of_each
+
+
+def takes_training(network: keras.Model) -> bool:
+    """Returns whether the network's `call` tells training from inference."""
+    parameters = inspect.signature(network.call).parameters
+    return "training" in parameters or any(
+        each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
+    )
+
+
+def _infer(network: keras.Model, images: tf.Tensor) -> tf.Tensor:
+    return network(images, training=False) if takes_training(network) else network(images)

@@ -1,0 +1,116 @@
+"""The penultimate features of a network: found in its graph, or named by the user."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import keras
+import tensorflow as tf
+
+
+class FeatureExtractor:
+    """Computes a network's features by listening to one of its layers during a forward pass.
+
+    Listening works alike for Functional, Sequential and subclassed networks, and for layers inside
+    nested networks.
+
+    Args:
+        network: the classifier.
+        layer: the layer whose *output* is the features, or its name. None: the features are the
+            *input* of the last Dense layer, which must be found in the network's graph.
+
+    Raises:
+        ValueError: no such layer, several of that name, or no last Dense layer to be found.
+    """
+
+    def __init__(self, network: keras.Model, layer: keras.Layer | str | None = None):
+        if layer is None:
+            self.layer, self._listens_to_input = last_dense(network), True
+        else:
+            self.layer, self._listens_to_input = find_layer(network, layer), False
+
+    def __call__(self, forward_pass: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """Returns the features that the layer sees or computes in a forward pass, (n, features)."""
+        with self._listening() as heard:
+            forward_pass()
+        if len(heard) != 1:
+            raise ValueError(
+                f"Expected the layer {self.layer.name!r} to run once in a forward pass of the "
+                f"network. It ran {len(heard)} times. Name another layer with `features`."
+            )
+        features = heard[0]
+        return tf.reshape(features, [tf.shape(features)[0], -1])
+
+    @contextlib.contextmanager
+    def _listening(self) -> Iterator[list[tf.Tensor]]:
+        heard: list[tf.Tensor] = []
+        call = self.layer.call
+
+        def listening_call(inputs, *args, **kwargs):
+            outputs = call(inputs, *args, **kwargs)
+            heard.append(inputs if self._listens_to_input else outputs)
+            return outputs
+
+        # An attribute of the instance hides the method of its class for the time being.
+        object.__setattr__(self.layer, "call", listening_call)
+        try:
+            yield heard
+        finally:
+            object.__delattr__(self.layer, "call")
+
+
+def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:
+    """Returns the layer of the network, at any depth, that is named or given.
+
+    Raises:
+        ValueError: the network has no such layer, or several of that name.
+    """
+    layers = [each for each in network._flatten_layers(include_self=False)]
+    if isinstance(layer, keras.Layer):
+        found = [each for each in layers if each is layer]
+    else:
+        found = [each for each in layers if each.name == layer]
+    if len(found) == 1:
+        return found[0]
+    name = layer.name if isinstance(layer, keras.Layer) else layer
+    number = "several layers" if found else "none"
+    raise ValueError(
+        f"Expected `features` to be a layer of the network or its name. Received: {name!r}, of "
+        f"which the network has {number}. Its layers: {', '.join(each.name for each in layers)}"
+    )
+
+
+def last_dense(network: keras.Model) -> keras.layers.Dense:
+    """Returns the last Dense layer on the way to the output of a Functional or Sequential network.
+
+    Only layers without weights of their own (activations, dropout, reshaping) may follow it.
+
+    Raises:
+        ValueError: the network has no graph (it is subclassed), or does not end so.
+    """
+    layer: keras.Layer | None = network
+    while isinstance(layer, keras.Model):
+        layer = _last_layer_with_weights(layer)
+    if isinstance(layer, keras.layers.Dense):
+        return layer
+    raise ValueError(
+        "This attack works on the penultimate features, the input of the last Dense layer, and "
+        f"none was found at the end of the network {network.name!r} "
+        f"({type(network).__name__}). Name the layer whose output is the features: "
+        "RobustModel(..., features=layer_or_name)."
+    )
+
+
+def _last_layer_with_weights(network: keras.Model) -> keras.Layer | None:
+    if isinstance(network, keras.Sequential):
+        return next((each for each in reversed(network.layers) if each.weights), None)
+    if not isinstance(network, keras.models.Model) or not hasattr(network, "operations"):
+        return None
+    tensor = network.outputs[0]
+    while True:
+        layer, node, _ = tensor._keras_history
+        if getattr(layer, "weights", None):
+            return layer
+        inputs = layer._inbound_nodes[node].input_tensors
+        if len(inputs) != 1:
+            return None
+        tensor = inputs[0]

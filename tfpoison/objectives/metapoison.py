@@ -1,0 +1,50 @@
+"""MetaPoison: poisons that lower the target's loss after a few training steps on them."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tfpoison.batch import SplitBatch
+from tfpoison.checks import check_number
+from tfpoison.classifier import Classifier
+from tfpoison.objectives.objective import Objective
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+@dataclasses.dataclass(frozen=True)
+class MetaPoison(Objective):
+    """Minimises L(t, f; θ_k): θ after k steps of SGD on (x + δ, y), differentiated through them.
+
+        θ_0 = θ,   θ_{i+1} = θ_i - rate · ∇θ L(x + δ, y; θ_i)
+
+    Source: arXiv 2004.00225, algorithm 1; arXiv 2102.13624, section 3 (k = 2, rate 0.1).
+
+    Args:
+        unrolled_steps: k.
+        learning_rate: the rate of the unrolled steps.
+
+    Raises:
+        TypeError: a setting is not a number, the steps not an integer.
+        ValueError: fewer steps than one, or a rate that is not above 0.
+    """
+
+    unrolled_steps: int = 2
+    learning_rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_number("unrolled_steps", self.unrolled_steps, minimum=1, whole=True)
+        check_number("learning_rate", self.learning_rate, minimum=0, exclusive_minimum=True)
+
+    def value(self, classifier: Classifier, batch: SplitBatch, prepared: None) -> tf.Tensor:
+        """Returns the targets' loss under their fake labels after the unrolled steps."""
+        weights = classifier.weights
+        for _ in range(self.unrolled_steps):
+            gradients = classifier.weight_gradients(
+                batch.poison_images, batch.poison_labels, weights
+            )
+            weights = [
+                weight - self.learning_rate * gradient
+                for weight, gradient in zip(weights, gradients, strict=True)
+            ]
+        return classifier.mean_loss(batch.target_images, batch.fake_labels, weights)

@@ -1,0 +1,59 @@
+"""Additive perturbations against targets that carry a trigger."""
+
+import dataclasses
+from typing import ClassVar
+
+import keras
+import tensorflow as tf
+
+from tfpoison.batch import LabelEncoding, SplitBatch
+from tfpoison.perturbations.additive import Additive, BoundAdditive
+from tfpoison.perturbations.patches import (
+    draw_patterns,
+    draw_places,
+    draw_rectangles,
+    image_sides,
+    paste,
+)
+from tfpoison.pixel_range import PixelRange
+from tfpoison.randomness import split_key
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+@dataclasses.dataclass(frozen=True)
+class AdditiveWithTriggeredTargets(Additive):
+    """δ with |δ|∞ ≤ ε on the poisons; each target carries a random trigger of its own.
+
+    Triggers are 20 % to 40 % of the image's height and 10 % to 20 % of its width, of black and
+    white pixels with probability ½, at a random place. The triggered targets are trained on with
+    their true labels. Source: arXiv 2102.13624, the authors' code ("htbd").
+    """
+
+    needs_targets: ClassVar[bool] = True
+
+    def bind(
+        self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
+    ) -> BoundAdditive:
+        """Draws the triggers and δ's start."""
+        keys = split_key(key)
+        images = paste_triggers(batch.target_images, pixels, next(keys))
+        batch = batch.replace(target_images=images)
+        return super().bind(batch, pixels=pixels, encoding=encoding, key=next(keys))
+
+
+def paste_triggers(images: tf.Tensor, pixels: PixelRange, key: tf.Tensor) -> tf.Tensor:
+    """Returns images with a random trigger on each."""
+    keys = split_key(key)
+    height, width = image_sides(images)
+    count = tf.shape(images)[0]
+    triggers = draw_rectangles(
+        next(keys),
+        count,
+        heights=(max(height // 5, 1), max(2 * height // 5, 1)),
+        widths=(max(width // 10, 1), max(width // 5, 1)),
+    )
+    patterns = draw_patterns(
+        next(keys), tf.fill([count], 0.5), triggers.canvas, images.shape[-1], images.dtype
+    )
+    places = draw_places(next(keys), triggers.heights, triggers.widths, (height, width))
+    return paste(images, patterns, triggers, tf.range(count), places, pixels)

@@ -1,0 +1,147 @@
+"""The optimizers of perturbations, by name.
+
+Keras's optimizers move variables; these are pure functions of tensors, so that they run inside
+`tf.while_loop` with their moments as loop variables.
+"""
+
+import abc
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfpoison.checks import check_name
+
+Tensors = list[tf.Tensor]
+
+_DECAY_OF_MEAN, _DECAY_OF_SQUARE, _ADAM_EPSILON = 0.9, 0.999, 1e-8
+_MOMENTUM = 0.9
+
+
+class PerturbationOptimizer(abc.ABC):
+    """A rule that moves a perturbation down its gradient.
+
+    Args:
+        step_size: how far, as a share of the pixel range (`sign_adam`, `adam`) or of ε (`pgd`,
+            `momentum`).
+        radius: ε, as a share of the pixel range.
+    """
+
+    moments: ClassVar[int] = 0
+    """How many tensors of the parameters' shapes the rule remembers."""
+
+    default_step_size: ClassVar[float]
+
+    def __init__(self, step_size: float, radius: float):
+        self.step_size = step_size
+        self.radius = radius
+
+    def start(self, parameters: Tensors) -> list[Tensors]:
+        """Returns the moments before the first step."""
+        return [[tf.zeros_like(each) for each in parameters] for _ in range(self.moments)]
+
+    @abc.abstractmethod
+    def step(
+        self, iteration: tf.Tensor, parameters: Tensors, gradients: Tensors, moments: list[Tensors]
+    ) -> tuple[Tensors, list[Tensors]]:
+        """Returns the parameters and the moments after a step.
+
+        Args:
+            iteration: the number of steps taken before.
+            parameters: where the perturbation is.
+            gradients: the objective's gradients there.
+            moments: what the rule remembers.
+        """
+
+
+class Adam(PerturbationOptimizer):
+    """Adam (arXiv 1412.6980, algorithm 1) on the gradient."""
+
+    moments = 2
+    default_step_size = 0.025
+
+    def step(self, iteration, parameters, gradients, moments):
+        """Returns the parameters and the moments after a step."""
+        count = tf.cast(iteration + 1, gradients[0].dtype)
+        means, squares = moments
+        means = [
+            _DECAY_OF_MEAN * mean + (1 - _DECAY_OF_MEAN) * gradient
+            for mean, gradient in zip(means, gradients, strict=True)
+        ]
+        squares = [
+            _DECAY_OF_SQUARE * square + (1 - _DECAY_OF_SQUARE) * gradient**2
+            for square, gradient in zip(squares, gradients, strict=True)
+        ]
+        rate = self.step_size / (1 - _DECAY_OF_MEAN**count)
+        correction = tf.sqrt(1 - _DECAY_OF_SQUARE**count)
+        parameters = [
+            value - rate * mean / (tf.sqrt(square) / correction + _ADAM_EPSILON)
+            for value, mean, square in zip(parameters, means, squares, strict=True)
+        ]
+        return parameters, [means, squares]
+
+
+class SignAdam(Adam):
+    """Adam on the gradient's sign (arXiv 2009.02276, section 4)."""
+
+    def step(self, iteration, parameters, gradients, moments):
+        """Returns the parameters and the moments after a step."""
+        signs = [tf.sign(gradient) for gradient in gradients]
+        return super().step(iteration, parameters, signs, moments)
+
+
+class ProjectedGradientDescent(PerturbationOptimizer):
+    """Steps along the gradient's sign (arXiv 1706.06083, equation 3)."""
+
+    default_step_size = 0.5
+
+    def step(self, iteration, parameters, gradients, moments):
+        """Returns the parameters and the moments after a step."""
+        rate = self.step_size * self.radius
+        return [
+            value - rate * tf.sign(gradient)
+            for value, gradient in zip(parameters, gradients, strict=True)
+        ], moments
+
+
+class Momentum(PerturbationOptimizer):
+    """Heavy-ball momentum (Polyak 1964) on the gradient as it is."""
+
+    moments = 1
+    default_step_size = 0.5
+
+    def step(self, iteration, parameters, gradients, moments):
+        """Returns the parameters and the moments after a step."""
+        rate = self.step_size * self.radius
+        velocities = [
+            _MOMENTUM * velocity + gradient
+            for velocity, gradient in zip(moments[0], gradients, strict=True)
+        ]
+        return [
+            value - rate * velocity
+            for value, velocity in zip(parameters, velocities, strict=True)
+        ], [velocities]
+
+
+OPTIMIZERS: dict[str, type[PerturbationOptimizer]] = {
+    "sign_adam": SignAdam,
+    "pgd": ProjectedGradientDescent,
+    "momentum": Momentum,
+    "adam": Adam,
+}
+
+
+def get(name: str, step_size: float | None, radius: float) -> PerturbationOptimizer:
+    """Returns the optimizer of that name.
+
+    Args:
+        name: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
+        step_size: None for the optimizer's default: 0.025 of the pixel range for both Adams (τ =
+            0.1 of a normalised pixel in the paper), half of ε for the others.
+        radius: ε.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    check_name("optimizer of perturbations", name, OPTIMIZERS)
+    kind = OPTIMIZERS[name]
+    return kind(kind.default_step_size if step_size is None else step_size, radius)

@@ -1,0 +1,87 @@
+"""What every perturbation is: the part of the images that may change, and how far."""
+
+import abc
+import dataclasses
+from typing import ClassVar
+
+import tensorflow as tf
+
+from tfpoison.batch import LabelEncoding, SplitBatch
+from tfpoison.configurable import Configurable
+from tfpoison.pixel_range import PixelRange
+
+Parameters = list[tf.Tensor]
+
+
+class BoundPerturbation(abc.ABC):
+    """A perturbation of one batch: everything random is drawn, the parameters are free.
+
+    Attributes:
+        batch: the batch before it is perturbed, with the fake labels that the perturbation gives.
+        pixels: the range of the pixels.
+        initial: the parameters to start from, in shares of the pixel range.
+        changes_targets: whether the targets' images depend on the parameters.
+    """
+
+    changes_targets: bool = False
+
+    def __init__(self, batch: SplitBatch, pixels: PixelRange, initial: Parameters):
+        self.batch = batch
+        self.pixels = pixels
+        self.initial = initial
+
+    @abc.abstractmethod
+    def apply(self, parameters: Parameters) -> SplitBatch:
+        """Returns the batch with its images perturbed; differentiable by the parameters."""
+
+    def project(self, parameters: Parameters) -> Parameters:
+        """Returns the closest parameters that the threat model allows."""
+        return parameters
+
+    def finish(self, parameters: Parameters) -> SplitBatch:
+        """Returns the perturbed batch with every pixel held exactly within its range."""
+        perturbed = self.apply(self.project(parameters))
+        images = self.pixels.clip(perturbed.poison_images, self.batch.poison_images)
+        return perturbed.replace(poison_images=images)
+
+    def gradients(
+        self, parameters: Parameters, image_gradients: list[tf.Tensor]
+    ) -> Parameters:
+        """Returns gradients by the parameters, given those by the images.
+
+        Args:
+            parameters: where the gradients are taken.
+            image_gradients: the gradient by the poison images, then (for a perturbation that
+                changes the targets) the one by the target images.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(parameters)
+            perturbed = self.apply(parameters)
+        images = [perturbed.poison_images, perturbed.target_images][: len(image_gradients)]
+        return tape.gradient(images, parameters, output_gradients=image_gradients)
+
+
+@dataclasses.dataclass(frozen=True)
+class Perturbation(Configurable, abc.ABC):
+    """A perturbation: it knows what may change, neither why nor when."""
+
+    needs_targets: ClassVar[bool] = False
+    """Whether it takes pixels or pairs from the targets, or trains the network on changed ones."""
+
+    @property
+    def radius(self) -> float:
+        """The size that step sizes of PGD and momentum are shares of, itself a share of the range."""
+        return 1.0
+
+    @abc.abstractmethod
+    def bind(
+        self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
+    ) -> BoundPerturbation:
+        """Draws what is random and returns the perturbation of this batch.
+
+        Args:
+            batch: the images and labels; (n, height, width, channels) of a floating dtype.
+            pixels: the range of the pixels.
+            encoding: how the labels name classes.
+            key: the key of the draws.
+        """
