@@ -171,4 +171,10 @@ def takes_training(network: keras.Model) -> bool:
 
 
 def _infer(network: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    return network(images, training=False) if takes_training(network) else network(images)
+    outputs = network(images, training=False) if takes_training(network) else network(images)
+    if not tf.is_tensor(outputs) or outputs.shape.rank != 2:
+        raise ValueError(
+            "Expected a classifier: a network with one output of shape (n, classes). The network "
+            f"{network.name!r} returned {outputs!r}"
+        )
+    return outputs

@@ -59,6 +59,10 @@ class PixelRange:
         """Returns high - low: what an ε of 1 amounts to; shape () or (channels,)."""
         return tf.constant(self.high - self.low, dtype)
 
+    def to_shares(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns pixels as shares of the range: 0 at its low end, 1 at its high end."""
+        return (images - tf.constant(self.low, images.dtype)) / self.span(images.dtype)
+
     def room(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns how far each pixel may sink and rise within the range, in shares of the range.
 
@@ -71,9 +75,8 @@ class PixelRange:
         Returns:
             Two tensors of the images' shape, the first at most 0, the second at least 0.
         """
-        low, high = tf.constant(self.low, images.dtype), tf.constant(self.high, images.dtype)
-        span = self.span(images.dtype)
-        return tf.minimum((low - images) / span, 0), tf.maximum((high - images) / span, 0)
+        shares = self.to_shares(images)
+        return tf.minimum(-shares, 0), tf.maximum(1 - shares, 0)
 
     def clip(self, images: tf.Tensor, originals: tf.Tensor) -> tf.Tensor:
         """Clips images to the range, widened to where the originals lie outside it."""

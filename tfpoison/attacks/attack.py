@@ -86,11 +86,6 @@ class Attack(Configurable):
             self.objective is not None and self.objective.needs_targets
         )
 
-    @property
-    def changes_nothing(self) -> bool:
-        """Whether the settings leave every image as it is: zero steps (or no objective) and ε 0."""
-        return self.perturbation.radius == 0
-
     def craft(
         self,
         classifier: Classifier,
@@ -151,7 +146,7 @@ class Attack(Configurable):
     def _gradient_function(self, classifier: Classifier, perturbation: BoundPerturbation):
         objective = self.objective
         assert objective is not None
-        if perturbation.changes_targets:
+        if perturbation.moves_targets:
 
             def image_gradients(perturbed):
                 return objective.image_gradients(classifier, perturbed)

@@ -1,6 +1,7 @@
 """Convex polytope: poisons whose features enclose the targets'."""
 
 import dataclasses
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -26,6 +27,8 @@ class ConvexPolytope(Objective):
         TypeError: the iterations are no integer.
         ValueError: fewer iterations than one.
     """
+
+    needs_features: ClassVar[bool] = True
 
     iterations: int = 200
 

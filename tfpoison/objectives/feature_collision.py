@@ -1,6 +1,7 @@
 """Feature collision: poisons that surround the targets in feature space."""
 
 import dataclasses
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -17,6 +18,8 @@ class FeatureCollision(Objective):
 
     φ are the penultimate features. Source: arXiv 2005.00191, equation 2; arXiv 2102.13624.
     """
+
+    needs_features: ClassVar[bool] = True
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> tf.Tensor:
         """Returns the mean features of the targets, (features,)."""

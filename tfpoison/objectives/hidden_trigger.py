@@ -1,7 +1,7 @@
 """Hidden trigger: poisons that look clean and have the features of images that carry a trigger."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -28,6 +28,8 @@ class HiddenTrigger(Objective):
     in feature space before the poisons are perturbed, as many as there are targets or poisons,
     whichever is more. Source: arXiv 1910.00033, algorithm 1; arXiv 2102.13624.
     """
+
+    needs_features: ClassVar[bool] = True
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Pairs:
         """Returns the closest pairs of poisons and targets, over all replicas."""

@@ -22,6 +22,9 @@ class Objective(Configurable, abc.ABC):
     needs_targets: ClassVar[bool] = True
     """Whether the value depends on target images."""
 
+    needs_features: ClassVar[bool] = False
+    """Whether the value depends on the network's penultimate features."""
+
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Any:
         """Returns what the value needs and what does not depend on the perturbation of poisons.
 

@@ -39,7 +39,7 @@ class BoundPatches(BoundPerturbation):
     With one tensor of patterns both sides carry the same patches, with two each has its own.
     """
 
-    changes_targets = True
+    moves_targets = True
 
     def __init__(
         self,
@@ -98,6 +98,7 @@ class ClassPatch(Perturbation):
     """
 
     needs_targets: ClassVar[bool] = True
+    changes_targets: ClassVar[bool] = True
 
     place: str = "image"
     pattern: str = "bernoulli"
@@ -202,5 +203,4 @@ def cut_pieces(
     columns = tf.minimum(left[:, tf.newaxis] + tf.range(rectangles.canvas[1]), sides[1] - 1)
     pieces = tf.gather(tf.gather(images, source), rows, axis=1, batch_dims=1)
     pieces = tf.gather(pieces, columns, axis=2, batch_dims=1)
-    low = tf.constant(pixels.low, images.dtype)
-    return (pieces - low) / pixels.span(images.dtype)
+    return pixels.to_shares(pieces)

@@ -30,6 +30,7 @@ class AdditiveWithTriggeredTargets(Additive):
     """
 
     needs_targets: ClassVar[bool] = True
+    changes_targets: ClassVar[bool] = True
 
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor

@@ -20,10 +20,10 @@ class BoundPerturbation(abc.ABC):
         batch: the batch before it is perturbed, with the fake labels that the perturbation gives.
         pixels: the range of the pixels.
         initial: the parameters to start from, in shares of the pixel range.
-        changes_targets: whether the targets' images depend on the parameters.
+        moves_targets: whether the targets' images depend on the parameters.
     """
 
-    changes_targets: bool = False
+    moves_targets: bool = False
 
     def __init__(self, batch: SplitBatch, pixels: PixelRange, initial: Parameters):
         self.batch = batch
@@ -66,7 +66,10 @@ class Perturbation(Configurable, abc.ABC):
     """A perturbation: it knows what may change, neither why nor when."""
 
     needs_targets: ClassVar[bool] = False
-    """Whether it takes pixels or pairs from the targets, or trains the network on changed ones."""
+    """Whether it takes pixels from the targets or changes them."""
+
+    changes_targets: ClassVar[bool] = False
+    """Whether the targets are changed, and trained on so, as well as the poisons."""
 
     @property
     def radius(self) -> float:

@@ -1,0 +1,18 @@
+"""Train Keras classifiers that data poisoning and backdoors cannot steer."""
+
+import os
+import platform
+
+if platform.machine().lower() in ("x86_64", "amd64"):
+    # Must be set before TensorFlow is imported. On CPUs without AVX-512 TensorFlow leaves oneDNN
+    # off, which makes crafting two to four times slower.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+# ruff: disable=E402
+from tfpoison import attacks, distribution
+from tfpoison.attacks import Attack
+from tfpoison.training import RobustModel
+
+__version__ = "0.1.0"
+
+__all__ = ["Attack", "RobustModel", "attacks", "distribution"]

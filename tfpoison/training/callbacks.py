@@ -1,0 +1,60 @@
+"""What `RobustModel.fit` does between epochs and batches."""
+
+import warnings
+
+import keras
+
+# Interpolating augmentations may overshoot the pixel range by this share of it.
+_TOLERATED_OVERSHOOT = 0.1
+# Pixels that use less of the range than this were most likely scaled otherwise.
+_LEAST_USE_OF_RANGE = 1 / 64
+
+
+class CraftingSchedule(keras.callbacks.Callback):
+    """Turns crafting on after the warm-up epochs.
+
+    The training function is made anew where crafting starts or stops: a warm-up epoch costs no
+    more than plain training.
+
+    Args:
+        warmup_epochs: the number of epochs, as `fit` counts them, without crafting.
+    """
+
+    def __init__(self, warmup_epochs: int):
+        super().__init__()
+        self.warmup_epochs = warmup_epochs
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Switches crafting on or off for this epoch."""
+        self.model.set_crafting(epoch >= self.warmup_epochs)
+
+
+class PixelRangeCheck(keras.callbacks.Callback):
+    """Looks at the pixels of the first batch that poisons are crafted for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._checked = False
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Compares the pixels seen with the model's pixel range.
+
+        Raises:
+            ValueError: the pixels lie outside the range.
+        """
+        if self._checked or not self.model.crafting:
+            return
+        self._checked = True
+        lowest, highest = (float(each) for each in self.model.seen_pixels())
+        advice = (
+            "Say in which range your pixels live: RobustModel(..., pixel_range=(low, high)), "
+            "for instance (0, 255), or per channel after normalisation."
+        )
+        seen = (
+            f"pixel_range={self.model.pixels.get_config()}; the first batch's pixels lie from "
+            f"{lowest:.3g} to {highest:.3g} in shares of it"
+        )
+        if lowest < -_TOLERATED_OVERSHOOT or highest > 1 + _TOLERATED_OVERSHOOT:
+            raise ValueError(f"Expected pixels within the pixel range. Received: {seen}. {advice}")
+        if highest - lowest < _LEAST_USE_OF_RANGE:
+            warnings.warn(f"The pixels hardly use the pixel range: {seen}. {advice}", stacklevel=2)

@@ -1,0 +1,420 @@
+"""The defense: a Keras model that poisons its own training batches, with their true labels."""
+
+import functools
+import inspect
+from typing import Any, NamedTuple, Self
+
+import keras
+import tensorflow as tf
+
+from tfpoison import attacks
+from tfpoison.attacks import Attack, CraftedBatch
+from tfpoison.batch import LabelEncoding, check_split, split
+from tfpoison.checks import check_number
+from tfpoison.classifier import Classifier
+from tfpoison.distribution import Reduction, replica_id
+from tfpoison.features import FeatureExtractor
+from tfpoison.pixel_range import PixelRange
+from tfpoison.randomness import make_key, split_key
+from tfpoison.training import multi_worker
+from tfpoison.training.callbacks import CraftingSchedule, PixelRangeCheck
+
+_OWN_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+
+
+class CraftedImages(NamedTuple):
+    """A training batch as it was and as it is trained on, in the order of the batch."""
+
+    clean: tf.Tensor
+    poisoned: tf.Tensor
+    is_poison: tf.Tensor
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+class RobustModel(keras.Model):
+    """Adversarial poisoning (arXiv 2102.13624) around any Keras classifier.
+
+    Every training step splits its batch into poisons and temporary targets, crafts the poisons
+    against the network as it is, and makes an ordinary Keras training step on the batch so changed,
+    with the true labels. The network becomes insensitive to such poisons.
+
+        model = tfpoison.RobustModel(network, attack="gradient_matching")
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(train, validation_data=validation, epochs=40)
+        network.save("classifier.keras")
+
+    `evaluate` and `predict` are those of the network. The logs of `fit` show the attack's objective
+    before and after crafting (`objective_before`, `objective_after`), measured on the first batch
+    of every epoch, on each replica's own images. Crafting uses the loss given to `compile`, without
+    sample weights and regularisers; the training step uses all of them.
+
+    Args:
+        network: a classifier with one output, (n, classes), or (n, 1) for two classes; logits or
+            probabilities, as the loss expects. Under a strategy both the network and this model
+            must be made within its scope.
+        attack: a name of `tfpoison.attacks.names()`, a `tfpoison.attacks.Attack`, or None for plain
+            training.
+        poison_fraction: the share of each batch that is poisoned, for `target_selection="share"`;
+            None for the attack's own: 0.75, 0.5 for patches and hidden triggers, 1 for evasion.
+        target_selection: which images of the batch are the targets: `"share"` (the last ones),
+            `"half"` (the first half), `"one"`, `"ten"` (the first ones), `"shuffled"` (copies of
+            all images in a random order; all images are poisons).
+        pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
+            number for each channel. ε and step sizes are shares of it.
+        warmup_epochs: epochs of `fit` without crafting at the start.
+        features: for attacks on features: the layer whose output is the features, or its name; None
+            for the input of the last Dense layer.
+        matching: under a strategy, `"global"`: the replicas craft together what one device would
+            craft on the whole batch; `"replica"`: each crafts on its own part.
+        seed: the seed of all random draws, which differ by step and by replica.
+        name: the model's name.
+        **attack_settings: with an attack's name: its settings, see `tfpoison.attacks.get`:
+            `epsilon`, `steps`, `step_size`, `optimizer`, `initializer`, …
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument has a value that cannot be, two arguments exclude each other, or the
+            network trains in a way of its own. In `fit`: the data are not (images, labels) or
+            (images, labels, sample weights), or the pixels lie outside the pixel range.
+    """
+
+    def __init__(
+        self,
+        network: keras.Model,
+        attack: str | Attack | None = "gradient_matching",
+        *,
+        poison_fraction: float | None = None,
+        target_selection: str = "share",
+        pixel_range: Any = (0.0, 1.0),
+        warmup_epochs: int = 0,
+        features: keras.Layer | str | None = None,
+        matching: str = "global",
+        seed: int = 0,
+        name: str | None = None,
+        **attack_settings: Any,
+    ):
+        _check_network(network)
+        # The outer policy decides whether Keras scales the loss for half precision.
+        super().__init__(name=name, dtype=network.dtype_policy)
+        _check_strategy(self, network)
+        check_number("warmup_epochs", warmup_epochs, minimum=0, whole=True)
+        check_number("seed", seed, minimum=0, whole=True)
+        self.network = network
+        self.attack = _resolve_attack(attack, attack_settings)
+        self.pixels = PixelRange(pixel_range)
+        self.target_selection = target_selection
+        self.poison_fraction = _resolve_poison_fraction(
+            self.attack, poison_fraction, target_selection
+        )
+        self.warmup_epochs = warmup_epochs
+        self.features = features.name if isinstance(features, keras.Layer) else features
+        self.reduction = Reduction(matching)
+        self.seed = seed
+        _check_features(network, self.attack, features)
+        self.crafting = self.attack is not None
+        self._steps = self.add_weight(
+            name="steps",
+            shape=(),
+            initializer="zeros",
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+        self._objective_before = keras.metrics.Mean(name="objective_before")
+        self._objective_after = keras.metrics.Mean(name="objective_after")
+        self._lowest_pixel = keras.metrics.Mean(name="lowest_pixel")
+        self._highest_pixel = keras.metrics.Mean(name="highest_pixel")
+        if multi_worker.spans_workers(self.distribute_strategy):
+            multi_worker.bridge_log_reduction()
+        self.built = network.built
+
+    # The network, as evaluate and predict see it.
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the network."""
+        if not self.network.built:
+            self.network.build(input_shape)
+        self.built = True
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns the network's output; Keras hands `training` on to the network's layers."""
+        return self.network(inputs)
+
+    # Training.
+
+    @functools.wraps(keras.Model.fit)
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains the network on poisoned batches; takes what `keras.Model.fit` takes."""
+        arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        if self.attack is not None:
+            callbacks = arguments.arguments.get("callbacks")
+            ours = [CraftingSchedule(self.warmup_epochs), PixelRangeCheck()]
+            if isinstance(callbacks, keras.callbacks.CallbackList):
+                for callback in ours:
+                    callback.set_model(self)
+                    callbacks.append(callback)
+            else:
+                arguments.arguments["callbacks"] = [*ours, *keras.tree.flatten(callbacks or [])]
+        return super().fit(*arguments.args[1:], **arguments.kwargs)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Crafts poisons and makes Keras's own training step on them."""
+        if not self.crafting:
+            return super().train_step(data)
+        images, labels, sample_weight = _unpack(data)
+        classifier = self.classifier(self.reduction)
+        crafted = self._craft(classifier, images, labels, replica_id())
+        self._steps.assign_add(1)
+        self._measure(classifier, crafted)
+        logs = super().train_step((crafted.poisoned.join(), labels, sample_weight))
+        return logs | {metric.name: metric.result() for metric in self._crafting_metrics()}
+
+    def classifier(self, reduction: Reduction | None = None) -> Classifier:
+        """Returns the network as attacks see it, with the loss given to `compile`."""
+        return Classifier(self.network, self.loss, features=self.features, reduction=reduction)
+
+    def craft(self, images: Any, labels: Any) -> CraftedImages:
+        """Crafts what the next training step would make of a batch on one device.
+
+        Args:
+            images: (n, height, width, channels).
+            labels: integers or one-hot.
+
+        Returns:
+            The images before and after, and which of them are poisons.
+
+        Raises:
+            ValueError: there is no attack, or the model is not compiled.
+        """
+        if self.attack is None:
+            raise ValueError("Expected a model with an attack to craft with. Received: attack=None")
+        images, labels, _ = _unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
+        crafted = self._craft(self.classifier(), images, labels, replica=0)
+        return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
+
+    def _craft(
+        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, replica: tf.Tensor | int
+    ) -> CraftedBatch:
+        self.pixels.check_channels(images.shape[-1])
+        # One image tells the number of outputs, and builds a network that is not built yet.
+        outputs = classifier.predictions(images[:1]).shape[-1]
+        encoding = LabelEncoding.infer(labels, outputs)
+        keys = split_key(make_key(self.seed, self._steps.value, replica))
+        batch = split(
+            images,
+            labels,
+            encoding,
+            selection=self.target_selection,
+            poison_fraction=self.poison_fraction,
+            reduction=classifier.reduction,
+            key=next(keys),
+        )
+        return self.attack.craft(
+            classifier, batch, pixels=self.pixels, encoding=encoding, key=next(keys)
+        )
+
+    def set_crafting(self, crafting: bool) -> None:
+        """Turns crafting on or off; the training function is made anew where that changes it."""
+        if crafting != self.crafting:
+            self.crafting = crafting
+            self.make_train_function(force=True)
+
+    # What the logs tell about crafting.
+
+    def _crafting_metrics(self) -> list[keras.metrics.Metric]:
+        if self.attack is None or self.attack.objective is None:
+            return []
+        return [self._objective_before, self._objective_after]
+
+    def _measure(self, classifier: Classifier, crafted: CraftedBatch) -> None:
+        """Records the pixels, and on the first batch of an epoch the objective."""
+        shares = self.pixels.to_shares(crafted.clean.join())
+        self._lowest_pixel.update_state(tf.reduce_min(shares))
+        self._highest_pixel.update_state(tf.reduce_max(shares))
+        if not self._crafting_metrics():
+            return
+        # Evaluating the objective costs as much as a step of crafting: once an epoch is enough.
+        first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
+        # Replicas cannot wait for each other within a condition: each looks at its own images.
+        classifier = classifier.on_one_replica()
+        values = tf.cond(
+            first,
+            lambda: [
+                tf.cast(self.attack.objective_value(classifier, batch), tf.float32)
+                for batch in (crafted.start, crafted.poisoned)
+            ],
+            lambda: [tf.constant(0.0), tf.constant(0.0)],
+        )
+        for metric, value in zip(self._crafting_metrics(), values, strict=True):
+            metric.update_state(value, sample_weight=tf.cast(first, tf.float32))
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Returns the metrics; those of crafting only where something was crafted.
+
+        So `evaluate` returns what the network's own `evaluate` would.
+        """
+        ours = [
+            self._objective_before,
+            self._objective_after,
+            self._lowest_pixel,
+            self._highest_pixel,
+        ]
+        hidden = {metric.name for metric in ours}
+        if tf.executing_eagerly() and float(self._objective_before.count) > 0:
+            hidden -= {metric.name for metric in self._crafting_metrics()}
+        return {
+            name: value for name, value in super().get_metrics_result().items() if name not in hidden
+        }
+
+    def seen_pixels(self) -> tuple[Any, Any]:
+        """Returns the lowest and the highest pixel of this epoch's batches, in shares of the range.
+
+        They are means over batches of each batch's extremes.
+        """
+        return self._lowest_pixel.result(), self._highest_pixel.result()
+
+    # Saving and loading.
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the model as Keras serialises them."""
+        return {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "attack": keras.saving.serialize_keras_object(self.attack),
+            "poison_fraction": self.poison_fraction if self.target_selection == "share" else None,
+            "target_selection": self.target_selection,
+            "pixel_range": self.pixels.get_config(),
+            "warmup_epochs": self.warmup_epochs,
+            "features": self.features,
+            "matching": self.reduction.matching,
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Returns the model that `get_config` described."""
+        parts = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("network", "attack", "pixel_range")
+        }
+        return cls(**(config | parts))
+
+    def save_own_variables(self, store: Any) -> None:
+        """Saves the step, and the network's random state, which Keras leaves out."""
+        for name, variable in self._own_variables().items():
+            store[name] = variable.numpy()
+
+    def load_own_variables(self, store: Any) -> None:
+        """Restores what `save_own_variables` saved."""
+        for name, variable in self._own_variables().items():
+            variable.assign(store[name])
+
+    def _own_variables(self) -> dict[str, keras.Variable]:
+        weights = {id(weight) for weight in self.network.weights}
+        random_states = [each for each in self.network.variables if id(each) not in weights]
+        return {"steps": self._steps} | {
+            f"random_state_{number}": state for number, state in enumerate(random_states)
+        }
+
+
+def _check_network(network: Any) -> None:
+    if not isinstance(network, keras.Model):
+        raise TypeError(f"Expected `network` to be a keras.Model. Received: network={network!r}")
+    if isinstance(network, RobustModel):
+        raise ValueError(
+            "Expected `network` to be a plain classifier. Received a RobustModel: wrap the network "
+            "within it, `model.network`."
+        )
+    for method in _OWN_TRAINING:
+        if getattr(type(network), method) is not getattr(keras.Model, method):
+            raise ValueError(
+                f"Expected `network` to leave `{method}` to Keras: RobustModel makes its own "
+                f"training step, and the one of {type(network).__name__} would be passed over "
+                "silently. Wrap the network within it, and move what the method adds into layers, "
+                "the loss or metrics."
+            )
+    if isinstance(network, keras.models.Model) and hasattr(network, "outputs"):
+        outputs = len(keras.tree.flatten(network.outputs or [None]))
+        if outputs != 1:
+            raise ValueError(
+                "Expected `network` to be a classifier with one output: poisons are crafted "
+                f"against one loss. Received {outputs} outputs. Wrap a keras.Model that gives "
+                "the classes alone."
+            )
+
+
+def _check_strategy(model: keras.Model, network: keras.Model) -> None:
+    strategies = [each._distribute_strategy for each in (model, network)]
+    if strategies[0] is not strategies[1]:
+        raise ValueError(
+            "Expected the network and RobustModel to be made within the scope of the same "
+            f"strategy. Received a network made under {strategies[1]!r} and a RobustModel under "
+            f"{strategies[0]!r}. Make both inside `with strategy.scope():`."
+        )
+
+
+def _resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
+    if isinstance(attack, str):
+        return attacks.get(attack, **settings)
+    if attack is not None and not isinstance(attack, Attack):
+        raise TypeError(
+            "Expected `attack` to be the name of an attack, a tfpoison.attacks.Attack or None. "
+            f"Received: attack={attack!r}"
+        )
+    if settings:
+        raise ValueError(
+            f"Expected no attack settings beside attack={attack!r}: they go with an attack's name. "
+            f"Received: {', '.join(sorted(settings))}"
+        )
+    return attack
+
+
+def _resolve_poison_fraction(
+    attack: Attack | None, poison_fraction: float | None, target_selection: str
+) -> float:
+    if attack is None:
+        if poison_fraction is not None:
+            raise ValueError(
+                "Expected no `poison_fraction` with attack=None. "
+                f"Received: poison_fraction={poison_fraction!r}"
+            )
+        return 0.0
+    if poison_fraction is not None and target_selection != "share":
+        raise ValueError(
+            '`poison_fraction` goes with target_selection="share" alone. Received: '
+            f"poison_fraction={poison_fraction!r}, target_selection={target_selection!r}"
+        )
+    fraction = attack.poison_fraction if poison_fraction is None else poison_fraction
+    check_split(target_selection, fraction, needs_targets=attack.needs_targets)
+    if target_selection == "shuffled" and attack.perturbation.changes_targets:
+        raise ValueError(
+            "This attack changes the targets as well and trains on them, and with "
+            'target_selection="shuffled" they are copies that are not trained on. Choose '
+            f'"share" or "half". Received: attack={attack!r}'
+        )
+    return fraction
+
+
+def _check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:
+    needed = attack is not None and attack.objective is not None and attack.objective.needs_features
+    if needed:
+        FeatureExtractor(network, features)
+    elif features is not None:
+        raise ValueError(
+            "`features` goes with attacks on features alone (feature_collision, convex_polytope, "
+            f"hidden_trigger). Received: features={features!r}, attack={attack!r}"
+        )
+
+
+def _unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
+    """Returns the images in single precision or better, the labels and the sample weights."""
+    images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if not tf.is_tensor(images) or not tf.is_tensor(labels):
+        raise ValueError(
+            "Expected batches of (images, labels) or (images, labels, sample weights), each one "
+            f"tensor. Received: {keras.tree.map_structure(type, data)}. Poisons are crafted from "
+            "images and their labels; map the data set to such batches."
+        )
+    if not images.dtype.is_floating or images.dtype.size < 4:
+        images = tf.cast(images, tf.float32)
+    return images, labels, sample_weight
