@@ -112,14 +112,15 @@ class Attack(Configurable):
         )
         parameters = perturbation.initial
         if self.objective is not None and self.steps:
-            parameters = self._descend(classifier, perturbation)
+            parameters = self.descend(classifier, perturbation)
         return CraftedBatch(
             clean=batch,
             start=perturbation.finish(perturbation.initial),
             poisoned=perturbation.finish(parameters),
         )
 
-    def _descend(self, classifier: Classifier, perturbation: BoundPerturbation) -> Parameters:
+    def descend(self, classifier: Classifier, perturbation: BoundPerturbation) -> Parameters:
+        """Returns the parameters of a perturbation after the attack's steps down the objective."""
         optimizer = get_optimizer(self.optimizer, self.step_size, self.perturbation.radius)
         gradients = self._gradient_function(classifier, perturbation)
 

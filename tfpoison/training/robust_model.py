@@ -157,6 +157,12 @@ class RobustModel(keras.Model):
                 arguments.arguments["callbacks"] = [*ours, *keras.tree.flatten(callbacks or [])]
         return super().fit(*arguments.args[1:], **arguments.kwargs)
 
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        strategy = self.distribute_strategy
+        if iterator is not None and multi_worker.spans_workers(strategy):
+            data_batch, iterator = multi_worker.first_local_batch(iterator, strategy), None
+        super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
+
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Crafts poisons and makes Keras's own training step on them."""
         if not self.crafting:
@@ -253,14 +259,13 @@ class RobustModel(keras.Model):
 
         So `evaluate` returns what the network's own `evaluate` would.
         """
-        ours = [
-            self._objective_before,
-            self._objective_after,
-            self._lowest_pixel,
-            self._highest_pixel,
-        ]
-        hidden = {metric.name for metric in ours}
-        if tf.executing_eagerly() and float(self._objective_before.count) > 0:
+        hidden = {
+            self._objective_before.name,
+            self._objective_after.name,
+            self._lowest_pixel.name,
+            self._highest_pixel.name,
+        }
+        if tf.executing_eagerly() and tf.convert_to_tensor(self._objective_before.count) > 0:
             hidden -= {metric.name for metric in self._crafting_metrics()}
         return {
             name: value for name, value in super().get_metrics_result().items() if name not in hidden

@@ -1,0 +1,49 @@
+import os
+import pathlib
+
+# Keep TensorFlow's start-up chatter out of the test report.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tfpoison  # sets what must be set before TensorFlow is imported  # noqa: I001
+import keras
+import pytest
+import tensorflow as tf
+
+assert tfpoison
+
+REFERENCE_DIR = pathlib.Path(__file__).parent / "reference"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--reference-dir",
+        type=pathlib.Path,
+        default=REFERENCE_DIR,
+        help="A folder of .npz files with reference cases of the authors' implementation.",
+    )
+
+
+def pytest_configure(config):
+    # Two logical CPU devices stand in for two GPUs; they must exist before TensorFlow starts.
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_keras():
+    """Every test starts from the same global state of Keras, whatever ran before."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.backend.clear_session()
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def two_cpus():
+    """A strategy with two replicas.
+
+    There is one for all tests: TensorFlow numbers the collective operations of each strategy from
+    the start, and takes those of a second strategy on the same devices for the first one's.
+    """
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
