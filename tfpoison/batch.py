@@ -22,6 +22,7 @@ class SplitBatch:
         target_images: (targets, height, width, channels).
         target_labels: their true labels.
         fake_labels: what the adversary wants the targets to be called, encoded like the labels.
+        size: the number of images in the batch that was split, a scalar; None for all of both.
         targets_first: whether the targets stood before the poisons in the batch.
         targets_are_copies: whether the targets are copies of poisons that are not trained on.
     """
@@ -31,6 +32,7 @@ class SplitBatch:
     target_images: tf.Tensor
     target_labels: tf.Tensor
     fake_labels: tf.Tensor
+    size: tf.Tensor | None = None
     targets_first: bool = False
     targets_are_copies: bool = False
 
@@ -52,7 +54,12 @@ class SplitBatch:
     def _in_order(self, poisons: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         if self.targets_are_copies:
             return poisons
-        return tf.concat([targets, poisons] if self.targets_first else [poisons, targets], axis=0)
+        parts = [targets, poisons] if self.targets_first else [poisons, targets]
+        joined = tf.concat(parts, axis=0)
+        if self.size is None:
+            return joined
+        # A batch of one image has it in both parts: the poison is the one to train on.
+        return joined[-self.size :] if self.targets_first else joined[: self.size]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +130,7 @@ def split(
     """Divides a batch into poisons and targets (arXiv 2102.13624, algorithm 1).
 
     The targets' fake label is the most frequent label among the poisons (of all replicas, under
-    global matching), the smallest one on a tie. A batch of a single image has no poison.
+    global matching), the smallest one on a tie. A single image is both poison and target.
 
     Args:
         images: (n, height, width, channels).
@@ -153,14 +160,16 @@ def split(
     if selection == "share":
         # The small term mends products such as 0.29 · 100 = 28.999999999999996.
         poisons = tf.cast(tf.floor(tf.cast(count, tf.float64) * poison_fraction + 1e-6), tf.int32)
-        least_targets = 0 if poison_fraction == 1 else 1
-        poisons = tf.minimum(tf.maximum(poisons, 1), count - least_targets)
-        before, after = slice(None, poisons), slice(poisons, None)
-        poison_part, target_part = before, after
+        poisons = tf.clip_by_value(poisons, 1, tf.maximum(count - 1, 1))
+        first_target = tf.minimum(poisons, count - 1)
+        if poison_fraction == 1:
+            poisons = first_target = count
+        poison_part, target_part = slice(None, poisons), slice(first_target, None)
     else:
         targets = {"half": count // 2, "one": 1, "ten": 10}[selection]
-        targets = tf.maximum(tf.minimum(targets, count - 1), 1)
-        poison_part, target_part = slice(targets, None), slice(None, targets)
+        targets = tf.clip_by_value(targets, 1, tf.maximum(count - 1, 1))
+        first_poison = tf.minimum(targets, count - 1)
+        poison_part, target_part = slice(first_poison, None), slice(None, targets)
     target_labels = labels[target_part]
     fake_class = most_frequent_class(encoding.decode(labels[poison_part]), encoding, reduction)
     fake_classes = tf.fill(tf.shape(target_labels)[:1], fake_class)
@@ -170,6 +179,7 @@ def split(
         target_images=images[target_part],
         target_labels=target_labels,
         fake_labels=encoding.encode_like(fake_classes, labels),
+        size=count,
         targets_first=selection != "share",
     )
 

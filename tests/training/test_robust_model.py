@@ -1,0 +1,512 @@
+"""RobustModel in Keras pipelines of every kind."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfpoison
+
+IMAGES, CLASSES = 44, 3  # Batches of 16 leave a last one of 12.
+
+
+def make_data(count=IMAGES, scale=1.0, shape=(8, 8, 3)):
+    draw = np.random.default_rng(0)
+    images = (scale * draw.uniform(size=(count, *shape))).astype("float32")
+    return images, draw.integers(CLASSES, size=count)
+
+
+def make_network(*, softmax=False, dropout=0.0, functional=False, frozen=False):
+    """A network with everything that tells training from inference."""
+    keras.utils.set_random_seed(1)
+    layers = [
+        keras.layers.Conv2D(4, 3, strides=2, name="convolution"),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+        keras.layers.Dropout(dropout, seed=3),
+        keras.layers.Flatten(),
+        keras.layers.Dense(CLASSES, activation="softmax" if softmax else None, name="head"),
+    ]
+    if frozen:
+        layers[0].trainable = False
+    if not functional:
+        return keras.Sequential([keras.Input((8, 8, 3)), *layers])
+    inputs = outputs = keras.Input((8, 8, 3))
+    for layer in layers:
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs)
+
+
+@keras.saving.register_keras_serializable("tfpoison_tests")
+class Subclassed(keras.Model):
+    """A network without a graph, whose `call` does not tell training from inference."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.convolution = keras.layers.Conv2D(4, 3, strides=2, activation="relu")
+        self.features = keras.layers.Flatten(name="features")
+        self.head = keras.layers.Dense(CLASSES)
+
+    def call(self, inputs):
+        return self.head(self.features(self.convolution(inputs)))
+
+
+def logits_loss(**settings):
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, **settings)
+
+
+def compile_and_fit(model, data=None, *, optimizer="adam", loss=None, fit=None, **compile_settings):
+    model.compile(optimizer, loss or logits_loss(), metrics=["accuracy"], **compile_settings)
+    settings = {"batch_size": 16, "epochs": 2, "verbose": 0, "shuffle": False} | (fit or {})
+    return model.fit(*(data or make_data()), **settings).history
+
+
+def assert_same_bits(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def differs(ours, theirs):
+    return any((one != other).any() for one, other in zip(ours, theirs, strict=True))
+
+
+# Nothing to craft: the network's own training.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attack": None},
+        {"steps": 0, "epsilon": 0.0},
+        {"steps": 0, "epsilon": 0.0, "target_selection": "half"},
+        {"steps": 0, "epsilon": 0.0, "target_selection": "shuffled"},
+        {"attack": "evasion", "steps": 0, "epsilon": 0.0},
+        {"attack": "noise_normal", "epsilon": 0.0},
+    ],
+)
+@pytest.mark.parametrize("functional", [True, False])
+def test_without_perturbation_training_is_that_of_the_network(settings, functional):
+    bare = make_network(dropout=0.3, functional=functional)
+    logs = compile_and_fit(bare, fit={"validation_split": 0.25, "shuffle": True})
+    network = make_network(dropout=0.3, functional=functional)
+    model = tfpoison.RobustModel(network, **settings)
+    our_logs = compile_and_fit(model, fit={"validation_split": 0.25, "shuffle": True})
+    assert_same_bits(network.get_weights(), bare.get_weights())
+    assert {name: our_logs[name] for name in logs} == logs
+
+
+def test_crafting_changes_the_training():
+    """The test above can fail."""
+    plain, robust = make_network(), make_network()
+    compile_and_fit(plain)
+    compile_and_fit(tfpoison.RobustModel(robust))
+    assert differs(plain.get_weights(), robust.get_weights())
+
+
+def test_the_training_step_sees_the_crafted_images_in_the_order_of_the_batch():
+    """SGD by hand on what `craft` returns gives the weights of `fit`."""
+    images, labels = make_data(16)
+    model = tfpoison.RobustModel(make_network(), target_selection="half")
+    model.compile(keras.optimizers.SGD(0.1), logits_loss())
+    crafted = model.craft(images, labels)
+    assert crafted.is_poison.numpy().tolist() == [False] * 8 + [True] * 8
+    np.testing.assert_array_equal(crafted.poisoned[:8], images[:8])
+    assert 0 < np.abs(crafted.poisoned[8:] - images[8:]).max() <= 16 / 255 + 1e-7
+    by_hand = make_network()
+    by_hand.compile(keras.optimizers.SGD(0.1), logits_loss())
+    by_hand.train_on_batch(crafted.poisoned, labels)
+    model.train_on_batch(images, labels)
+    for one, other in zip(model.network.get_weights(), by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+
+
+# What users compile and feed.
+
+
+def one_hot(labels):
+    return keras.utils.to_categorical(labels, CLASSES)
+
+
+LOSSES = {
+    "logits": (False, int, logits_loss()),
+    "probabilities": (True, int, "sparse_categorical_crossentropy"),
+    "one_hot": (True, one_hot, "categorical_crossentropy"),
+    "one_hot_logits": (False, one_hot, keras.losses.CategoricalCrossentropy(from_logits=True)),
+    "label_smoothing": (
+        False,
+        one_hot,
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
+    ),
+    "sum": (False, int, logits_loss(reduction="sum")),
+    "function": (
+        True,
+        int,
+        lambda labels, outputs: keras.losses.sparse_categorical_crossentropy(labels, outputs),
+    ),
+    "binary_focal": (True, one_hot, keras.losses.CategoricalFocalCrossentropy()),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_losses_and_labels(kind):
+    softmax, encode, loss = LOSSES[kind]
+    images, labels = make_data()
+    labels = one_hot(labels) if encode is one_hot else labels
+    model = tfpoison.RobustModel(make_network(softmax=softmax), steps=1)
+    logs = compile_and_fit(model, (images, labels), loss=loss)
+    assert np.isfinite(logs["loss"]).all()
+    assert logs["objective_after"][0] < logs["objective_before"][0]
+
+
+def test_integers_and_one_hot_craft_the_same():
+    images, labels = make_data(16)
+    crafted = []
+    for targets, loss in (
+        (labels, logits_loss()),
+        (one_hot(labels), keras.losses.CategoricalCrossentropy(from_logits=True)),
+    ):
+        model = tfpoison.RobustModel(make_network(), optimizer="pgd", steps=2)
+        model.compile("sgd", loss)
+        crafted.append(model.craft(images, targets).poisoned.numpy())
+    # Signs of gradients that are zero but for rounding may differ: nearly all pixels agree.
+    assert (np.abs(crafted[0] - crafted[1]) < 1e-6).mean() > 0.99
+
+
+def test_one_sigmoid_output():
+    images, labels = make_data()
+    network = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")]
+    )
+    logs = compile_and_fit(
+        tfpoison.RobustModel(network), (images, labels % 2), loss="binary_crossentropy"
+    )
+    assert np.isfinite(logs["loss"]).all()
+    assert logs["objective_after"][0] < logs["objective_before"][0]
+
+
+@pytest.mark.parametrize("weights", ["sample_weight", "class_weight"])
+def test_weights_reach_their_examples(weights):
+    """Weight 0 for class 0: the network never learns of it; all weights 1: nothing changes."""
+    images, labels = make_data()
+    trained = {}
+    for weight in (0.0, 1.0, None):
+        fit = {}
+        if weight is not None and weights == "class_weight":
+            fit["class_weight"] = {0: weight, 1: 1.0, 2: 1.0}
+        elif weight is not None:
+            fit["sample_weight"] = np.where(labels == 0, weight, 1.0)
+        network = make_network()
+        compile_and_fit(tfpoison.RobustModel(network, steps=1), fit=fit)
+        trained[weight] = network.get_weights()
+    assert differs(trained[0.0], trained[1.0])
+    for one, other in zip(trained[1.0], trained[None], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "compile_settings",
+    [
+        {"steps_per_execution": 3},
+        {"jit_compile": True},
+        {"run_eagerly": True},
+        {"optimizer": keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)},
+        {"optimizer": keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, clipnorm=1.0)},
+        {"optimizer": keras.optimizers.SGD(0.1, global_clipnorm=1.0, weight_decay=1e-3)},
+        {"optimizer": keras.optimizers.Adam(use_ema=True, ema_overwrite_frequency=2)},
+    ],
+    ids=lambda settings: ",".join(settings),
+)
+def test_what_compile_takes(compile_settings):
+    network = make_network(dropout=0.1)
+    before = network.get_weights()
+    logs = compile_and_fit(tfpoison.RobustModel(network, steps=2), **compile_settings)
+    assert np.isfinite(logs["loss"]).all()
+    assert logs["objective_after"][0] < logs["objective_before"][0]
+    assert differs(network.get_weights(), before)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    network = make_network()
+    model = tfpoison.RobustModel(network, steps=2)
+    model.compile("sgd", logits_loss())
+    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert scaled == (policy == "mixed_float16")
+    images, labels = make_data()
+    crafted = model.craft(images, labels)
+    moved = crafted.poisoned[:33] - images[:33]
+    assert crafted.poisoned.dtype == tf.float32
+    assert np.isfinite(moved).all()
+    assert np.abs(moved).mean() > 0.01
+    logs = compile_and_fit(model)
+    assert np.isfinite(logs["loss"]).all()
+    assert logs["objective_after"][0] < logs["objective_before"][0]
+
+
+def test_frozen_layers_stay_and_do_not_count():
+    network = make_network(frozen=True)
+    frozen = network.get_layer("convolution").get_weights()
+    compile_and_fit(tfpoison.RobustModel(network))
+    assert_same_bits(network.get_layer("convolution").get_weights(), frozen)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 17])
+@pytest.mark.parametrize("attack", ["gradient_matching", "hidden_trigger", "patch_adaptive"])
+def test_short_batches(attack, count):
+    logs = compile_and_fit(tfpoison.RobustModel(make_network(), attack), make_data(count))
+    assert np.isfinite(logs["loss"]).all()
+
+
+def test_bytes_as_pixels():
+    """TFDS hands out uint8 images; a network that rescales takes them as they are."""
+    images, labels = make_data(scale=255)
+    network = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Rescaling(1 / 255), *make_network().layers]
+    )
+    model = tfpoison.RobustModel(network, pixel_range=(0, 255), epsilon=16 / 255)
+    logs = compile_and_fit(model, (images.astype("uint8"), labels))
+    assert np.isfinite(logs["loss"]).all()
+    crafted = model.craft(images.astype("uint8"), labels)
+    change = np.abs(crafted.poisoned - np.floor(images)).max()
+    assert 8 < change <= 16.001
+
+
+def test_pixels_of_another_scale_craft_the_same():
+    """ε and step sizes are shares of the range: [0, 255] in, the poisons of [0, 1] out, times 255."""
+    images, labels = make_data(16)
+    crafted = []
+    for scale in (1.0, 255.0):
+        keras.utils.set_random_seed(0)
+        rescaled = [keras.layers.Rescaling(1 / scale), *make_network().layers]
+        network = keras.Sequential([keras.Input((8, 8, 3)), *rescaled])
+        model = tfpoison.RobustModel(network, pixel_range=(0, scale), steps=2)
+        model.compile("sgd", logits_loss())
+        crafted.append(model.craft(images * scale, labels).poisoned / scale)
+    assert (np.abs(crafted[0] - crafted[1]) < 1e-5).mean() > 0.99
+
+
+def test_subclassed_network():
+    logs = compile_and_fit(tfpoison.RobustModel(Subclassed(), steps=1))
+    assert logs["objective_after"][0] < logs["objective_before"][0]
+    with pytest.raises(ValueError, match="features=layer_or_name"):
+        tfpoison.RobustModel(Subclassed(), attack="feature_collision")
+    model = tfpoison.RobustModel(Subclassed(), attack="feature_collision", features="features")
+    assert np.isfinite(compile_and_fit(model)["loss"]).all()
+
+
+# The logs.
+
+
+def test_evaluate_and_predict_are_those_of_the_network():
+    network = make_network(dropout=0.5)
+    model = tfpoison.RobustModel(network)
+    logs = compile_and_fit(model, fit={"validation_data": make_data()})
+    network.compile("sgd", logits_loss(), metrics=["accuracy"])
+    images, labels = make_data()
+    theirs = network.evaluate(images, labels, verbose=0, return_dict=True)
+    assert model.evaluate(images, labels, verbose=0, return_dict=True) == theirs
+    assert logs["val_loss"][-1] == pytest.approx(theirs["loss"])
+    assert model.evaluate(images, labels, verbose=0) == [theirs["loss"], theirs["accuracy"]]
+    np.testing.assert_array_equal(
+        model.predict(images, verbose=0), network.predict(images, verbose=0)
+    )
+    assert set(logs) == {
+        *("loss", "accuracy", "val_loss", "val_accuracy"),
+        *("objective_before", "objective_after"),
+    }
+
+
+def test_attacks_without_objective_log_none():
+    logs = compile_and_fit(tfpoison.RobustModel(make_network(), attack="patch"))
+    assert set(logs) == {"loss", "accuracy"}
+
+
+def test_warmup_epochs_are_plain_training():
+    plain, robust = make_network(), make_network()
+    compile_and_fit(plain, fit={"epochs": 2})
+    model = tfpoison.RobustModel(robust, warmup_epochs=2)
+    logs = compile_and_fit(model, fit={"epochs": 2})
+    assert_same_bits(robust.get_weights(), plain.get_weights())
+    assert "objective_before" not in logs
+    plain_logs = plain.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False)
+    logs = model.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False).history
+    assert "objective_before" in logs
+    assert logs["loss"] != plain_logs.history["loss"]
+
+
+def test_same_seed_same_bits():
+    weights = []
+    for seed in (5, 5, 6):
+        network = make_network()
+        compile_and_fit(tfpoison.RobustModel(network, seed=seed, steps=1))
+        weights.append(network.get_weights())
+    assert_same_bits(weights[0], weights[1])
+    assert differs(weights[0], weights[2])
+
+
+# Saving, loading, callbacks.
+
+
+@pytest.mark.parametrize("make", [make_network, Subclassed])
+def test_a_loaded_model_goes_on_training(make, tmp_path):
+    data = make_data()
+    network = make()
+    model = tfpoison.RobustModel(network, epsilon=0.1, steps=1, seed=4, pixel_range=(0, 1))
+    compile_and_fit(model, fit={"epochs": 1})
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert isinstance(loaded, tfpoison.RobustModel)
+    assert loaded.attack == model.attack
+    assert loaded.get_config()["seed"] == 4
+    assert loaded.compiled
+    for each in (model, loaded):
+        each.fit(*data, batch_size=16, epochs=2, verbose=0, shuffle=False)
+    assert_same_bits(loaded.network.get_weights(), network.get_weights())
+
+
+def test_the_network_is_saved_by_itself(tmp_path):
+    network = make_network()
+    compile_and_fit(tfpoison.RobustModel(network))
+    network.save(tmp_path / "classifier.keras")
+    loaded = keras.models.load_model(tmp_path / "classifier.keras")
+    assert type(loaded) is keras.Sequential
+    assert_same_bits(loaded.get_weights(), network.get_weights())
+
+
+class Kill(keras.callbacks.Callback):
+    """Ends training in mid-epoch, as a killed process would."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.model.optimizer.iterations == 4:  # The second batch of the second epoch.
+            raise KeyboardInterrupt
+
+
+def test_a_killed_fit_resumes_bit_for_bit(tmp_path):
+    """Dropout included: the model's weights hold the state of seed generators as well."""
+
+    def train(callbacks):
+        network = make_network(dropout=0.3)
+        model = tfpoison.RobustModel(network, steps=1)
+        backup = keras.callbacks.BackupAndRestore(tmp_path / "backup")
+        fit = {"epochs": 3, "callbacks": [backup, *callbacks], "batch_size": 22}
+        try:
+            compile_and_fit(model, fit=fit)
+        except KeyboardInterrupt:
+            return None
+        return network.get_weights()
+
+    expected = train([])
+    assert train([Kill()]) is None
+    assert_same_bits(train([]), expected)
+
+
+def test_keras_callbacks(tmp_path):
+    network = make_network()
+    model = tfpoison.RobustModel(network, steps=1)
+    callbacks = [
+        keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"),
+        keras.callbacks.EarlyStopping("loss", mode="max", patience=1),
+        keras.callbacks.ReduceLROnPlateau("loss", patience=1),
+        keras.callbacks.TensorBoard(tmp_path / "logs", write_graph=False),
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+    ]
+    fit = {"epochs": 5, "callbacks": callbacks, "validation_data": make_data()}
+    logs = compile_and_fit(model, fit=fit)
+    assert len(logs["loss"]) == 2  # The loss falls, which this mode takes for no progress.
+    assert keras.models.load_model(tmp_path / "1.keras").compiled
+    assert "objective_after" in (tmp_path / "log.csv").read_text()
+    assert list((tmp_path / "logs" / "train").iterdir())
+
+
+def test_a_list_of_callbacks_is_left_as_it_was():
+    callbacks = []
+    compile_and_fit(tfpoison.RobustModel(make_network()), fit={"callbacks": callbacks})
+    assert callbacks == []
+
+
+# What is refused.
+
+
+class OwnStep(keras.Sequential):
+    def train_step(self, data):
+        return super().train_step(data)
+
+
+def two_outputs():
+    inputs = keras.Input((8, 8, 3))
+    flat = keras.layers.Flatten()(inputs)
+    return keras.Model(inputs, [keras.layers.Dense(3)(flat), keras.layers.Dense(2)(flat)])
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "error", "message"),
+    [
+        (OwnStep, {}, ValueError, "leave `train_step` to Keras"),
+        (two_outputs, {}, ValueError, "one output.*Received 2 outputs"),
+        (lambda: "resnet", {}, TypeError, "keras.Model"),
+        (lambda: tfpoison.RobustModel(make_network()), {}, ValueError, "plain classifier"),
+        (make_network, {"attack": "gradient_machting"}, ValueError, "mean 'gradient_matching'"),
+        (make_network, {"attack": 3}, TypeError, "name of an attack"),
+        (make_network, {"epsilom": 0.1}, ValueError, "mean 'epsilon'"),
+        (make_network, {"attack": "patch", "epsilon": 0.1}, ValueError, "setting of the attack"),
+        (make_network, {"epsilon": 16}, ValueError, "at most 1"),
+        (make_network, {"steps": 1.5}, TypeError, "integer"),
+        (make_network, {"attack": None, "steps": 1}, ValueError, "no attack settings"),
+        (make_network, {"attack": tfpoison.attacks.get("patch"), "epsilon": 0.1}, ValueError, "no"),
+        (make_network, {"poison_fraction": 1}, ValueError, "below 1"),
+        (make_network, {"poison_fraction": 0}, ValueError, "above 0"),
+        (make_network, {"poison_fraction": 0.5, "target_selection": "one"}, ValueError, "share"),
+        (make_network, {"target_selection": "two"}, ValueError, "Unknown target_selection"),
+        (make_network, {"attack": "patch", "target_selection": "shuffled"}, ValueError, "copies"),
+        (make_network, {"pixel_range": (1, 0)}, ValueError, "below its high bound"),
+        (make_network, {"pixel_range": 255}, TypeError, "low, high"),
+        (make_network, {"matching": "local"}, ValueError, "Unknown matching"),
+        (make_network, {"features": "head"}, ValueError, "attacks on features alone"),
+        (
+            make_network,
+            {"attack": "feature_collision", "features": "heda"},
+            ValueError,
+            "layer of the network",
+        ),
+        (make_network, {"warmup_epochs": -1}, ValueError, "at least 0"),
+    ],
+)
+def test_refused_at_the_door(network, settings, error, message):
+    with pytest.raises(error, match=message):
+        tfpoison.RobustModel(network(), **settings)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ((make_data()[0],), "images, labels"),
+        (({"image": make_data()[0]}, make_data()[1]), "images, labels"),
+        ((make_data()[0], np.zeros((IMAGES, 7))), "Expected labels"),
+        ((255 * make_data()[0], make_data()[1]), "pixels within the pixel range"),
+    ],
+)
+def test_data_that_are_refused(data, message):
+    model = tfpoison.RobustModel(make_network())
+    model.compile("sgd", logits_loss())
+    with pytest.raises(ValueError, match=message):
+        model.fit(*data, verbose=0)
+
+
+def test_pixels_that_hardly_use_the_range_are_pointed_out():
+    model = tfpoison.RobustModel(make_network(), pixel_range=(0, 255))
+    with pytest.warns(UserWarning, match="hardly use the pixel range"):
+        compile_and_fit(model)
+
+
+def test_a_model_without_loss_is_refused():
+    model = tfpoison.RobustModel(make_network())
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="compiled with one loss"):
+        model.fit(*make_data(), verbose=0)
+
+
+def test_a_network_of_another_strategy_is_refused(two_cpus):
+    network = make_network()
+    with two_cpus.scope(), pytest.raises(ValueError, match="scope of the same strategy"):
+        tfpoison.RobustModel(network)
