@@ -61,6 +61,12 @@ class Classifier:
         """The trainable weights: what poisons steer in training. Frozen ones are not among them."""
         return [tf.convert_to_tensor(each) for each in self.network.trainable_variables]
 
+    def count_outputs(self, images: tf.Tensor) -> int:
+        """Returns the number of the network's outputs; builds a network that is not built yet."""
+        if self.network.built and getattr(self.network, "outputs", None):
+            return self.network.output_shape[-1]
+        return self.predictions(images[:1]).shape[-1]
+
     def predictions(self, images: tf.Tensor, weights: Weights | None = None) -> tf.Tensor:
         """Returns the network's output for images, in single precision or better.
 

@@ -1,7 +1,7 @@
 """An attack: an objective and a perturbation, joined by the crafting loop."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -23,10 +23,10 @@ class CraftedBatch(NamedTuple):
 
     clean: SplitBatch
     """The batch as it was."""
-    start: SplitBatch
-    """The batch with the perturbation that crafting started from, and the adversary's labels."""
     poisoned: SplitBatch
     """The batch with the crafted perturbation."""
+    objective: tuple[tf.Tensor, tf.Tensor]
+    """The objective before and after crafting, where it was to be measured; else 0."""
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -94,6 +94,7 @@ class Attack(Configurable):
         pixels: PixelRange,
         encoding: LabelEncoding,
         key: tf.Tensor,
+        measure: tf.Tensor | bool = False,
     ) -> CraftedBatch:
         """Crafts poisons against a network.
 
@@ -103,6 +104,8 @@ class Attack(Configurable):
             pixels: the range of the pixels.
             encoding: how the labels name classes.
             key: the key of the random draws.
+            measure: whether to evaluate the objective before and after, which costs as much as
+                a step of crafting or two. Each replica looks at its own images.
 
         Returns:
             The batch before and after.
@@ -110,24 +113,33 @@ class Attack(Configurable):
         perturbation = self.perturbation.bind(
             batch, pixels=pixels, encoding=encoding, key=next(split_key(key))
         )
-        parameters = perturbation.initial
-        if self.objective is not None and self.steps:
-            parameters = self.descend(classifier, perturbation)
-        return CraftedBatch(
-            clean=batch,
-            start=perturbation.finish(perturbation.initial),
-            poisoned=perturbation.finish(parameters),
-        )
+        parameters, objective = perturbation.initial, (tf.constant(0.0), tf.constant(0.0))
+        if self.objective is not None:
+            prepared = self._prepare(classifier, perturbation)
+            parameters = self.descend(classifier, perturbation, prepared)
+            if measure is not False:
+                objective = self._measure(classifier, perturbation, parameters, prepared, measure)
+        return CraftedBatch(batch, perturbation.finish(parameters), objective)
 
-    def descend(self, classifier: Classifier, perturbation: BoundPerturbation) -> Parameters:
-        """Returns the parameters of a perturbation after the attack's steps down the objective."""
+    def descend(
+        self, classifier: Classifier, perturbation: BoundPerturbation, prepared: Any = None
+    ) -> Parameters:
+        """Returns the parameters of a perturbation after the attack's steps down the objective.
+
+        Args:
+            classifier: the network.
+            perturbation: the perturbation of a batch.
+            prepared: what the objective prepared for the batch; None to have it prepared.
+        """
+        if self.steps == 0:
+            return perturbation.initial
         optimizer = get_optimizer(self.optimizer, self.step_size, self.perturbation.radius)
-        gradients = self._gradient_function(classifier, perturbation)
+        if prepared is None:
+            prepared = self._prepare(classifier, perturbation)
 
         def step(iteration, parameters, moments):
-            parameters, moments = optimizer.step(
-                iteration, parameters, gradients(parameters), moments
-            )
+            gradients = self._gradients(classifier, perturbation, parameters, prepared)
+            parameters, moments = optimizer.step(iteration, parameters, gradients, moments)
             return iteration + 1, perturbation.project(parameters), moments
 
         state = (tf.constant(0), perturbation.initial, optimizer.start(perturbation.initial))
@@ -144,26 +156,53 @@ class Attack(Configurable):
             )
         return state[1]
 
-    def _gradient_function(self, classifier: Classifier, perturbation: BoundPerturbation):
-        objective = self.objective
-        assert objective is not None
+    def _prepare(self, classifier: Classifier, perturbation: BoundPerturbation) -> Any:
+        # Nothing stays the same where the targets move with the poisons.
         if perturbation.moves_targets:
+            return None
+        return self.objective.prepare(classifier, perturbation.batch)
 
-            def image_gradients(perturbed):
-                return objective.image_gradients(classifier, perturbed)
+    def _gradients(
+        self,
+        classifier: Classifier,
+        perturbation: BoundPerturbation,
+        parameters: Parameters,
+        prepared: Any,
+    ) -> Parameters:
+        perturbed = perturbation.apply(parameters)
+        if perturbation.moves_targets:
+            image_gradients = self.objective.image_gradients(classifier, perturbed)
         else:
-            prepared = objective.prepare(classifier, perturbation.batch)
+            image_gradients = [self.objective.poison_gradient(classifier, perturbed, prepared)]
+        return perturbation.gradients(parameters, image_gradients)
 
-            def image_gradients(perturbed):
-                return [objective.poison_gradient(classifier, perturbed, prepared)]
+    def _measure(
+        self,
+        classifier: Classifier,
+        perturbation: BoundPerturbation,
+        parameters: Parameters,
+        prepared: Any,
+        measure: tf.Tensor | bool,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the objective at the start and at the end; 0 where it is not measured."""
+        if classifier.reduction.replicas > 1:
+            classifier, prepared = classifier.on_one_replica(), None
 
-        return lambda parameters: perturbation.gradients(
-            parameters, image_gradients(perturbation.apply(parameters))
-        )
+        def evaluate(number, before, after):
+            # Two rounds of one loop, so that the network is traced once for both values.
+            chosen = [
+                tf.where(number == 0, start, end)
+                for start, end in zip(perturbation.initial, parameters, strict=True)
+            ]
+            perturbed = perturbation.apply(chosen)
+            known = prepared
+            if known is None:
+                known = self.objective.prepare(classifier, perturbed)
+            value = tf.cast(self.objective.value(classifier, perturbed, known), tf.float32)
+            return number + 1, after, value
 
-    def objective_value(self, classifier: Classifier, batch: SplitBatch) -> tf.Tensor:
-        """Returns the objective's value on a batch, a scalar; 0 without an objective."""
-        if self.objective is None:
-            return tf.zeros([], batch.poison_images.dtype)
-        prepared = self.objective.prepare(classifier, batch)
-        return self.objective.value(classifier, batch, prepared)
+        rounds = tf.where(measure, 2, 0)
+        zero = tf.constant(0.0)
+        return tf.while_loop(
+            lambda number, *_: number < rounds, evaluate, (tf.constant(0), zero, zero)
+        )[1:]

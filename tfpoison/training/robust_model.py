@@ -147,6 +147,7 @@ class RobustModel(keras.Model):
         """Trains the network on poisoned batches; takes what `keras.Model.fit` takes."""
         arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
         if self.attack is not None:
+            self._create_state(*(arguments.arguments.get(each) for each in "xy"))
             callbacks = arguments.arguments.get("callbacks")
             ours = [CraftingSchedule(self.warmup_epochs), PixelRangeCheck()]
             if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -169,11 +170,33 @@ class RobustModel(keras.Model):
             return super().train_step(data)
         images, labels, sample_weight = _unpack(data)
         classifier = self.classifier(self.reduction)
-        crafted = self._craft(classifier, images, labels, replica_id())
+        # Evaluating the objective costs as much as crafting steps: once an epoch is enough.
+        first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
+        crafted = self._craft(classifier, images, labels, replica_id(), measure=first)
         self._steps.assign_add(1)
-        self._measure(classifier, crafted)
+        self._record(crafted, first)
         logs = super().train_step((crafted.poisoned.join(), labels, sample_weight))
         return logs | {metric.name: metric.result() for metric in self._crafting_metrics()}
+
+    def _create_state(self, x: Any, y: Any = None) -> None:
+        """Creates the variables of optimizer and metrics before the training step is traced.
+
+        TensorFlow traces a function twice that creates variables, and tracing takes seconds. Under
+        a strategy Keras creates them beforehand itself.
+        """
+        if self._distribute_strategy is not None or not self.built or not self.compiled:
+            return
+        batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y)
+        if not isinstance(batch, tuple) or not all(hasattr(each, "shape") for each in batch[:2]):
+            return
+        shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
+        if all(shape.rank for shape in shapes):
+            self._symbolic_build(
+                data_batch=tuple(
+                    keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
+                    for shape, each in zip(shapes, batch, strict=False)
+                )
+            )
 
     def classifier(self, reduction: Reduction | None = None) -> Classifier:
         """Returns the network as attacks see it, with the loss given to `compile`."""
@@ -199,12 +222,15 @@ class RobustModel(keras.Model):
         return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
 
     def _craft(
-        self, classifier: Classifier, images: tf.Tensor, labels: tf.Tensor, replica: tf.Tensor | int
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        replica: tf.Tensor | int,
+        measure: tf.Tensor | bool = False,
     ) -> CraftedBatch:
         self.pixels.check_channels(images.shape[-1])
-        # One image tells the number of outputs, and builds a network that is not built yet.
-        outputs = classifier.predictions(images[:1]).shape[-1]
-        encoding = LabelEncoding.infer(labels, outputs)
+        encoding = LabelEncoding.infer(labels, classifier.count_outputs(images))
         keys = split_key(make_key(self.seed, self._steps.value, replica))
         batch = split(
             images,
@@ -216,7 +242,12 @@ class RobustModel(keras.Model):
             key=next(keys),
         )
         return self.attack.craft(
-            classifier, batch, pixels=self.pixels, encoding=encoding, key=next(keys)
+            classifier,
+            batch,
+            pixels=self.pixels,
+            encoding=encoding,
+            key=next(keys),
+            measure=measure,
         )
 
     def set_crafting(self, crafting: bool) -> None:
@@ -232,27 +263,12 @@ class RobustModel(keras.Model):
             return []
         return [self._objective_before, self._objective_after]
 
-    def _measure(self, classifier: Classifier, crafted: CraftedBatch) -> None:
-        """Records the pixels, and on the first batch of an epoch the objective."""
+    def _record(self, crafted: CraftedBatch, measured: tf.Tensor) -> None:
         shares = self.pixels.to_shares(crafted.clean.join())
         self._lowest_pixel.update_state(tf.reduce_min(shares))
         self._highest_pixel.update_state(tf.reduce_max(shares))
-        if not self._crafting_metrics():
-            return
-        # Evaluating the objective costs as much as a step of crafting: once an epoch is enough.
-        first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
-        # Replicas cannot wait for each other within a condition: each looks at its own images.
-        classifier = classifier.on_one_replica()
-        values = tf.cond(
-            first,
-            lambda: [
-                tf.cast(self.attack.objective_value(classifier, batch), tf.float32)
-                for batch in (crafted.start, crafted.poisoned)
-            ],
-            lambda: [tf.constant(0.0), tf.constant(0.0)],
-        )
-        for metric, value in zip(self._crafting_metrics(), values, strict=True):
-            metric.update_state(value, sample_weight=tf.cast(first, tf.float32))
+        for metric, value in zip(self._crafting_metrics(), crafted.objective, strict=False):
+            metric.update_state(value, sample_weight=tf.cast(measured, tf.float32))
 
     def get_metrics_result(self) -> dict[str, Any]:
         """Returns the metrics; those of crafting only where something was crafted.
