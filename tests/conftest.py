@@ -4,7 +4,7 @@ import pathlib
 # Keep TensorFlow's start-up chatter out of the test report.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tfpoison  # sets what must be set before TensorFlow is imported  # noqa: I001
+import tfpoison  # First: it sets what must be set before TensorFlow is imported.
 import keras
 import pytest
 import tensorflow as tf

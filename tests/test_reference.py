@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 from tfpoison import attacks, objectives
+from tfpoison.attacks.attack import BoundObjective
 from tfpoison.batch import LabelEncoding, SplitBatch, split
 from tfpoison.classifier import Classifier
 from tfpoison.distribution import Reduction
@@ -118,7 +119,9 @@ def pytest_generate_tests(metafunc):
     paths = sorted(pathlib.Path(folder).glob("*.npz"))
     if not paths:
         raise pytest.UsageError(f"Expected reference cases, *.npz, in {folder}. Found none.")
-    kind = next(name for name in ("split", "entry", "recipe", "path") if name in metafunc.fixturenames)
+    kind = next(
+        name for name in ("split", "entry", "recipe", "path") if name in metafunc.fixturenames
+    )
     parameters = []
     for path in paths:
         case = Case(path)
@@ -200,17 +203,16 @@ def test_step(path, entry):
     else:
         start = case[f"{entry}/initial_perturbation"]
         bound = BoundAdditive(batch, PixelRange(), start, case.epsilon)
-        prepared = attack.objective.prepare(classifier, batch)
-        perturbed = bound.apply([start])
+        aim = BoundObjective.bind(attack.objective, classifier, bound)
     checked = 0
     for name in case.names(*entry.split("/")):
         what = name.split("/")[-1]
         if what == "initial_objective":
-            value = attack.objective.value(classifier, perturbed, prepared)
+            value = attack.objective.value(classifier, bound.apply([start]), aim.prepared)
             expected = case[name] + OFFSETS.get(attack_name, 0.0)
             np.testing.assert_allclose(value, expected, rtol=1e-9)
         elif what == "initial_gradient":
-            gradient = attack.objective.poison_gradient(classifier, perturbed, prepared)
+            (gradient,) = aim.gradients([start])
             scale = np.abs(case[name]).max()
             np.testing.assert_allclose(gradient, case[name], rtol=1e-9, atol=1e-9 * scale)
         elif what.startswith("perturbation_"):
@@ -224,7 +226,7 @@ def test_step(path, entry):
                     step_size=case.step_size,
                     steps=int(steps),
                 )
-                parameters = attack_of_case.descend(classifier, bound)
+                parameters = attack_of_case.descend(aim)
             np.testing.assert_allclose(parameters[0], case[name], rtol=0, atol=1e-9)
         else:
             continue

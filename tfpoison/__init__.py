@@ -8,7 +8,6 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     # off, which makes crafting two to four times slower.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-# ruff: disable=E402
 from tfpoison import attacks, distribution
 from tfpoison.attacks import Attack
 from tfpoison.training import RobustModel

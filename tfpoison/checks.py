@@ -34,13 +34,11 @@ def check_number(
         raise TypeError(f"Expected `{name}` to be {expected}. Received: {name}={value!r}")
     too_small = value <= minimum if exclusive_minimum else value < minimum
     if not math.isfinite(value) or too_small or value > maximum:
-        bounds = [
-            *([f"{'above' if exclusive_minimum else 'at least'} {minimum}"] * (minimum > -math.inf)),
-            *([f"at most {maximum}"] * (maximum < math.inf)),
-        ]
+        lower = f"{'above' if exclusive_minimum else 'at least'} {minimum}"
+        upper = f"at most {maximum}" if maximum < math.inf else "finite"
+        bounds = f"{lower} and {upper}" if minimum > -math.inf else upper
         raise ValueError(
-            f"Expected `{name}` to be {expected} {' and '.join(bounds) or 'that is finite'}. "
-            f"Received: {name}={value!r}"
+            f"Expected `{name}` to be {expected}, {bounds}. Received: {name}={value!r}"
         )
 
 

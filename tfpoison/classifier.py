@@ -113,9 +113,7 @@ class Classifier:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss = self.loss(images, labels, weights) * self.loss_scale
-        gradients = tape.gradient(
-            loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         gradients = [tf.convert_to_tensor(each) / self.loss_scale for each in gradients]
         return self.reduction.mean(gradients, tf.shape(images)[0])
 

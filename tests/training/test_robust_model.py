@@ -187,7 +187,7 @@ def test_one_sigmoid_output():
 @pytest.mark.parametrize("weights", ["sample_weight", "class_weight"])
 def test_weights_reach_their_examples(weights):
     """Weight 0 for class 0: the network never learns of it; all weights 1: nothing changes."""
-    images, labels = make_data()
+    _, labels = make_data()
     trained = {}
     for weight in (0.0, 1.0, None):
         fit = {}
@@ -273,7 +273,7 @@ def test_bytes_as_pixels():
 
 
 def test_pixels_of_another_scale_craft_the_same():
-    """ε and step sizes are shares of the range: [0, 255] in, the poisons of [0, 1] out, times 255."""
+    """ε and step sizes are shares of the range: a wider range, perturbations as much wider."""
     images, labels = make_data(16)
     crafted = []
     for scale in (1.0, 255.0):

@@ -1,7 +1,7 @@
 """An attack: an objective and a perturbation, joined by the crafting loop."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import keras
 import tensorflow as tf
@@ -25,7 +25,7 @@ class CraftedBatch(NamedTuple):
     """The batch as it was."""
     poisoned: SplitBatch
     """The batch with the crafted perturbation."""
-    objective: tuple[tf.Tensor, tf.Tensor]
+    measured: tuple[tf.Tensor, tf.Tensor]
     """The objective before and after crafting, where it was to be measured; else 0."""
 
 
@@ -113,38 +113,30 @@ class Attack(Configurable):
         perturbation = self.perturbation.bind(
             batch, pixels=pixels, encoding=encoding, key=next(split_key(key))
         )
-        parameters, objective = perturbation.initial, (tf.constant(0.0), tf.constant(0.0))
+        parameters, measured = perturbation.initial, (tf.constant(0.0), tf.constant(0.0))
         if self.objective is not None:
-            prepared = self._prepare(classifier, perturbation)
-            parameters = self.descend(classifier, perturbation, prepared)
+            aim = BoundObjective.bind(self.objective, classifier, perturbation)
+            parameters = self.descend(aim)
             if measure is not False:
-                objective = self._measure(classifier, perturbation, parameters, prepared, measure)
-        return CraftedBatch(batch, perturbation.finish(parameters), objective)
+                measured = aim.on_one_replica().values([perturbation.initial, parameters], measure)
+        return CraftedBatch(batch, perturbation.finish(parameters), measured)
 
-    def descend(
-        self, classifier: Classifier, perturbation: BoundPerturbation, prepared: Any = None
-    ) -> Parameters:
-        """Returns the parameters of a perturbation after the attack's steps down the objective.
-
-        Args:
-            classifier: the network.
-            perturbation: the perturbation of a batch.
-            prepared: what the objective prepared for the batch; None to have it prepared.
-        """
+    def descend(self, aim: "BoundObjective") -> Parameters:
+        """Returns the parameters of a perturbation after the attack's steps down the objective."""
+        initial = aim.perturbation.initial
         if self.steps == 0:
-            return perturbation.initial
+            return initial
         optimizer = get_optimizer(self.optimizer, self.step_size, self.perturbation.radius)
-        if prepared is None:
-            prepared = self._prepare(classifier, perturbation)
 
         def step(iteration, parameters, moments):
-            gradients = self._gradients(classifier, perturbation, parameters, prepared)
-            parameters, moments = optimizer.step(iteration, parameters, gradients, moments)
-            return iteration + 1, perturbation.project(parameters), moments
+            parameters, moments = optimizer.step(
+                iteration, parameters, aim.gradients(parameters), moments
+            )
+            return iteration + 1, aim.perturbation.project(parameters), moments
 
-        state = (tf.constant(0), perturbation.initial, optimizer.start(perturbation.initial))
+        state = (tf.constant(0), initial, optimizer.start(initial))
         # Replicas cannot wait for each other within a while loop: it is unrolled for them.
-        if classifier.reduction.replicas > 1:
+        if aim.classifier.reduction.replicas > 1:
             for _ in range(self.steps):
                 state = step(*state)
         else:
@@ -156,53 +148,69 @@ class Attack(Configurable):
             )
         return state[1]
 
-    def _prepare(self, classifier: Classifier, perturbation: BoundPerturbation) -> Any:
-        # Nothing stays the same where the targets move with the poisons.
-        if perturbation.moves_targets:
-            return None
-        return self.objective.prepare(classifier, perturbation.batch)
 
-    def _gradients(
-        self,
-        classifier: Classifier,
-        perturbation: BoundPerturbation,
-        parameters: Parameters,
-        prepared: Any,
-    ) -> Parameters:
-        perturbed = perturbation.apply(parameters)
-        if perturbation.moves_targets:
-            image_gradients = self.objective.image_gradients(classifier, perturbed)
+@dataclasses.dataclass(frozen=True)
+class BoundObjective:
+    """An objective for the perturbation of one batch against one network.
+
+    Attributes:
+        objective: the objective.
+        classifier: the network.
+        perturbation: the perturbation of the batch.
+        prepared: what does not depend on the parameters; None where the targets move with them.
+    """
+
+    objective: Objective
+    classifier: Classifier
+    perturbation: BoundPerturbation
+    prepared: Any
+
+    @classmethod
+    def bind(
+        cls, objective: Objective, classifier: Classifier, perturbation: BoundPerturbation
+    ) -> Self:
+        """Prepares the objective for a batch."""
+        moves = perturbation.moves_targets
+        prepared = None if moves else objective.prepare(classifier, perturbation.batch)
+        return cls(objective, classifier, perturbation, prepared)
+
+    def on_one_replica(self) -> Self:
+        """Returns the objective of this replica's images alone."""
+        if self.classifier.reduction.replicas == 1:
+            return self
+        return self.bind(self.objective, self.classifier.on_one_replica(), self.perturbation)
+
+    def gradients(self, parameters: Parameters) -> Parameters:
+        """Returns the objective's gradients by the parameters."""
+        perturbed = self.perturbation.apply(parameters)
+        if self.perturbation.moves_targets:
+            image_gradients = self.objective.image_gradients(self.classifier, perturbed)
         else:
-            image_gradients = [self.objective.poison_gradient(classifier, perturbed, prepared)]
-        return perturbation.gradients(parameters, image_gradients)
-
-    def _measure(
-        self,
-        classifier: Classifier,
-        perturbation: BoundPerturbation,
-        parameters: Parameters,
-        prepared: Any,
-        measure: tf.Tensor | bool,
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the objective at the start and at the end; 0 where it is not measured."""
-        if classifier.reduction.replicas > 1:
-            classifier, prepared = classifier.on_one_replica(), None
-
-        def evaluate(number, before, after):
-            # Two rounds of one loop, so that the network is traced once for both values.
-            chosen = [
-                tf.where(number == 0, start, end)
-                for start, end in zip(perturbation.initial, parameters, strict=True)
+            image_gradients = [
+                self.objective.poison_gradient(self.classifier, perturbed, self.prepared)
             ]
-            perturbed = perturbation.apply(chosen)
-            known = prepared
-            if known is None:
-                known = self.objective.prepare(classifier, perturbed)
-            value = tf.cast(self.objective.value(classifier, perturbed, known), tf.float32)
-            return number + 1, after, value
+        return self.perturbation.gradients(parameters, image_gradients)
+
+    def value(self, parameters: Parameters) -> tf.Tensor:
+        """Returns the objective, a scalar."""
+        perturbed = self.perturbation.apply(parameters)
+        prepared = self.prepared
+        if prepared is None:
+            prepared = self.objective.prepare(self.classifier, perturbed)
+        return tf.cast(self.objective.value(self.classifier, perturbed, prepared), tf.float32)
+
+    def values(
+        self, pair: list[Parameters], measure: tf.Tensor | bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the objective at two places, or 0 and 0 where it is not to be measured."""
+
+        def evaluate(number, _, last):
+            # Two rounds of one loop, so that the network is traced once for both values.
+            parameters = [
+                tf.where(number == 0, first, second) for first, second in zip(*pair, strict=True)
+            ]
+            return number + 1, last, self.value(parameters)
 
         rounds = tf.where(measure, 2, 0)
-        zero = tf.constant(0.0)
-        return tf.while_loop(
-            lambda number, *_: number < rounds, evaluate, (tf.constant(0), zero, zero)
-        )[1:]
+        start = (tf.constant(0), tf.constant(0.0), tf.constant(0.0))
+        return tf.while_loop(lambda number, *_: number < rounds, evaluate, start)[1:]

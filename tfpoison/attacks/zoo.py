@@ -5,6 +5,7 @@ from typing import Any
 
 from tfpoison.attacks.attack import Attack
 from tfpoison.checks import check_name
+from tfpoison.configurable import Configurable
 from tfpoison.objectives import (
     ConvexPolytope,
     Evasion,
@@ -37,9 +38,7 @@ class Entry:
     def settings(self) -> dict[str, Any]:
         """Returns the attack's settings with their defaults."""
         parts = [self.perturbation, *([self.objective] if self.objective else [])]
-        settings = {
-            name: default for part in parts for name, default in part.settings().items()
-        }
+        settings = {name: default for part in parts for name, default in part.settings().items()}
         loop = Attack.settings()
         names = ["poison_fraction"]
         if self.objective:
@@ -50,7 +49,7 @@ class Entry:
         """Returns the attack with settings in place of its defaults."""
         settings = self.settings() | settings
 
-        def take(kind: type) -> dict[str, Any]:
+        def take(kind: type[Configurable]) -> dict[str, Any]:
             return {name: settings[name] for name in kind.settings() if name in settings}
 
         return Attack(

@@ -65,7 +65,7 @@ class GradientMatchingFast(GradientMatching):
         """Returns 1 - cos of the angle between both gradients, from 0 to 2."""
         return super().value(classifier, batch, prepared.target_gradient)
 
-    def poison_gradient(  # type: ignore[override]
+    def poison_gradient(
         self, classifier: Classifier, batch: SplitBatch, prepared: TargetDirection
     ) -> tf.Tensor:
         """Returns the difference of the loss's gradients by the poison images."""

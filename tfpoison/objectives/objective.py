@@ -66,9 +66,7 @@ class Objective(Configurable, abc.ABC):
             if prepared is None:
                 prepared = self.prepare(classifier, batch)
             value = self.value(classifier, batch, prepared) * classifier.loss_scale
-        gradients = tape.gradient(
-            value, images, unconnected_gradients=tf.UnconnectedGradients.ZERO
-        )
+        gradients = tape.gradient(value, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         # Every replica holds a copy of the value and so adds its gradient: see Reduction.
         copies = classifier.loss_scale * classifier.reduction.replicas
         return [finite(gradient / copies) for gradient in gradients]

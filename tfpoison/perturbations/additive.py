@@ -15,9 +15,7 @@ from tfpoison.pixel_range import PixelRange
 class BoundAdditive(BoundPerturbation):
     """x + δ for the poisons of a batch; the only parameter is δ, in shares of the pixel range."""
 
-    def __init__(
-        self, batch: SplitBatch, pixels: PixelRange, delta: tf.Tensor, epsilon: float
-    ):
+    def __init__(self, batch: SplitBatch, pixels: PixelRange, delta: tf.Tensor, epsilon: float):
         super().__init__(batch, pixels, [delta])
         self._span = pixels.span(delta.dtype)
         sink, rise = pixels.room(batch.poison_images)

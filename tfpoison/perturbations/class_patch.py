@@ -119,9 +119,7 @@ class ClassPatch(Perturbation):
         poison_classes = encoding.decode(batch.poison_labels)
         mapping = derangement(next(keys), encoding.classes)
         target_classes = tf.gather(mapping, encoding.decode(batch.target_labels))
-        batch = batch.replace(
-            fake_labels=encoding.encode_like(target_classes, batch.target_labels)
-        )
+        batch = batch.replace(fake_labels=encoding.encode_like(target_classes, batch.target_labels))
         sides = image_sides(batch.poison_images)
         rectangles = self._draw_rectangles(next(keys), encoding.classes, sides)
         patterns = [self._draw_patterns(next(keys), rectangles, batch, pixels)]
@@ -140,9 +138,7 @@ class ClassPatch(Perturbation):
             on_targets=self._place(place_keys[1], target_rectangles, target_classes, sides),
         )
 
-    def _draw_rectangles(
-        self, key: tf.Tensor, count: int, sides: tuple[int, int]
-    ) -> Rectangles:
+    def _draw_rectangles(self, key: tf.Tensor, count: int, sides: tuple[int, int]) -> Rectangles:
         heights, widths = (side_bounds(side, self.patch_size) for side in sides)
         return draw_rectangles(key, count, heights, widths)
 
@@ -153,9 +149,7 @@ class ClassPatch(Perturbation):
             return cut_pieces(key, rectangles, batch, pixels)
         images, keys = batch.poison_images, split_key(key)
         rates = tf.random.stateless_uniform(tf.shape(rectangles.heights), next(keys))
-        return draw_patterns(
-            next(keys), rates, rectangles.canvas, images.shape[-1], images.dtype
-        )
+        return draw_patterns(next(keys), rates, rectangles.canvas, images.shape[-1], images.dtype)
 
     def _place(
         self, key: tf.Tensor, rectangles: Rectangles, classes: tf.Tensor, sides: tuple[int, int]

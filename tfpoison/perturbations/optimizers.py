@@ -117,8 +117,7 @@ class Momentum(PerturbationOptimizer):
             for velocity, gradient in zip(moments[0], gradients, strict=True)
         ]
         return [
-            value - rate * velocity
-            for value, velocity in zip(parameters, velocities, strict=True)
+            value - rate * velocity for value, velocity in zip(parameters, velocities, strict=True)
         ], [velocities]
 
 

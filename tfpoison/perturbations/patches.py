@@ -119,6 +119,4 @@ def paste(
     index = (which[:, tf.newaxis] * height + rows)[:, :, tf.newaxis] * width
     pasted = tf.gather(flat, index + columns[:, tf.newaxis, :])
     low = tf.constant(pixels.low, images.dtype)
-    return tf.where(
-        inside[..., tf.newaxis], low + pixels.span(images.dtype) * pasted, images
-    )
+    return tf.where(inside[..., tf.newaxis], low + pixels.span(images.dtype) * pasted, images)

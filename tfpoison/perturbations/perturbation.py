@@ -44,9 +44,7 @@ class BoundPerturbation(abc.ABC):
         images = self.pixels.clip(perturbed.poison_images, self.batch.poison_images)
         return perturbed.replace(poison_images=images)
 
-    def gradients(
-        self, parameters: Parameters, image_gradients: list[tf.Tensor]
-    ) -> Parameters:
+    def gradients(self, parameters: Parameters, image_gradients: list[tf.Tensor]) -> Parameters:
         """Returns gradients by the parameters, given those by the images.
 
         Args:
@@ -73,7 +71,7 @@ class Perturbation(Configurable, abc.ABC):
 
     @property
     def radius(self) -> float:
-        """The size that step sizes of PGD and momentum are shares of, itself a share of the range."""
+        """What step sizes of PGD and momentum are shares of, itself a share of the pixel range."""
         return 1.0
 
     @abc.abstractmethod

@@ -149,7 +149,10 @@ class RobustModel(keras.Model):
         if self.attack is not None:
             self._create_state(*(arguments.arguments.get(each) for each in "xy"))
             callbacks = arguments.arguments.get("callbacks")
-            ours = [CraftingSchedule(self.warmup_epochs), PixelRangeCheck()]
+            ours: list[keras.callbacks.Callback] = [
+                CraftingSchedule(self.warmup_epochs),
+                PixelRangeCheck(),
+            ]
             if isinstance(callbacks, keras.callbacks.CallbackList):
                 for callback in ours:
                     callback.set_model(self)
@@ -166,13 +169,13 @@ class RobustModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Crafts poisons and makes Keras's own training step on them."""
-        if not self.crafting:
+        if self.attack is None or not self.crafting:
             return super().train_step(data)
         images, labels, sample_weight = _unpack(data)
         classifier = self.classifier(self.reduction)
         # Evaluating the objective costs as much as crafting steps: once an epoch is enough.
         first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
-        crafted = self._craft(classifier, images, labels, replica_id(), measure=first)
+        crafted = self._craft(self.attack, classifier, images, labels, replica_id(), measure=first)
         self._steps.assign_add(1)
         self._record(crafted, first)
         logs = super().train_step((crafted.poisoned.join(), labels, sample_weight))
@@ -218,11 +221,12 @@ class RobustModel(keras.Model):
         if self.attack is None:
             raise ValueError("Expected a model with an attack to craft with. Received: attack=None")
         images, labels, _ = _unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
-        crafted = self._craft(self.classifier(), images, labels, replica=0)
+        crafted = self._craft(self.attack, self.classifier(), images, labels, replica=0)
         return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
 
     def _craft(
         self,
+        attack: Attack,
         classifier: Classifier,
         images: tf.Tensor,
         labels: tf.Tensor,
@@ -241,7 +245,7 @@ class RobustModel(keras.Model):
             reduction=classifier.reduction,
             key=next(keys),
         )
-        return self.attack.craft(
+        return attack.craft(
             classifier,
             batch,
             pixels=self.pixels,
@@ -267,7 +271,7 @@ class RobustModel(keras.Model):
         shares = self.pixels.to_shares(crafted.clean.join())
         self._lowest_pixel.update_state(tf.reduce_min(shares))
         self._highest_pixel.update_state(tf.reduce_max(shares))
-        for metric, value in zip(self._crafting_metrics(), crafted.objective, strict=False):
+        for metric, value in zip(self._crafting_metrics(), crafted.measured, strict=False):
             metric.update_state(value, sample_weight=tf.cast(measured, tf.float32))
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -283,9 +287,8 @@ class RobustModel(keras.Model):
         }
         if tf.executing_eagerly() and tf.convert_to_tensor(self._objective_before.count) > 0:
             hidden -= {metric.name for metric in self._crafting_metrics()}
-        return {
-            name: value for name, value in super().get_metrics_result().items() if name not in hidden
-        }
+        results = super().get_metrics_result()
+        return {name: value for name, value in results.items() if name not in hidden}
 
     def seen_pixels(self) -> tuple[Any, Any]:
         """Returns the lowest and the highest pixel of this epoch's batches, in shares of the range.
