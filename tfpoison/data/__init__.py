@@ -1,0 +1,27 @@
+"""Labelled images: data sets by name, streams of batches, augmentation, statistics."""
+
+from tfpoison.data import augmentation
+from tfpoison.data.augmentation import Augmentation, ShiftAndFlip
+from tfpoison.data.examples import Examples, InMemoryExamples, StreamedExamples
+from tfpoison.data.image_classification import Description, ImageClassification
+from tfpoison.data.loading import check, load, names
+from tfpoison.data.pipeline import batches_per_epoch, evaluation_batches, training_batches
+from tfpoison.data.statistics import channel_statistics
+
+__all__ = [
+    "Augmentation",
+    "Description",
+    "Examples",
+    "ImageClassification",
+    "InMemoryExamples",
+    "ShiftAndFlip",
+    "StreamedExamples",
+    "augmentation",
+    "batches_per_epoch",
+    "channel_statistics",
+    "check",
+    "evaluation_batches",
+    "load",
+    "names",
+    "training_batches",
+]

@@ -1,0 +1,177 @@
+"""Labelled images: in memory, or on disk when they are too many."""
+
+import abc
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpoison import randomness
+
+# Shuffling from disk looks this many examples ahead. They wait there as they were compressed.
+SHUFFLE_BUFFER = 8192
+
+
+class Examples(abc.ABC):
+    """Labelled images of one split.
+
+    Attributes:
+        ids: the positions of the examples in the full split, ascending int64, (size,). They name
+            an example for good, whatever subset it is part of.
+        labels: the classes, int64, (size,).
+        image_shape: height, width and channels.
+    """
+
+    def __init__(self, ids: np.ndarray, labels: np.ndarray, image_shape: tuple[int, int, int]):
+        self.ids = np.asarray(ids, np.int64)
+        self.labels = np.asarray(labels, np.int64)
+        self.image_shape = image_shape
+
+    @property
+    def size(self) -> int:
+        """The number of examples."""
+        return len(self.labels)
+
+    @property
+    @abc.abstractmethod
+    def images(self) -> np.ndarray:
+        """All images, uint8 in 0–255, (size, H, W, C). From disk they are read at every access."""
+
+    @abc.abstractmethod
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the images at these positions (0 to size - 1), uint8 in 0–255, (n, H, W, C)."""
+
+    @abc.abstractmethod
+    def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
+        """Returns what `fetch` needs to find each example once, one after the other.
+
+        References are light: a stream of them can be skipped without decoding any image.
+
+        Args:
+            key: a key of `randomness`, on which the order depends alone. None: as they are.
+        """
+
+    @abc.abstractmethod
+    def fetch(self, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns images, uint8 (n, H, W, C), and labels, int64 (n,), of a batch of references."""
+
+
+class InMemoryExamples(Examples):
+    """Examples whose images are held as one array.
+
+    Args:
+        images: uint8 in 0–255, (size, H, W, C).
+        labels: integers, (size,).
+        ids: positions in the full split. None: they are the full split.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, ids: np.ndarray | None = None):
+        if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
+            raise ValueError(
+                "Expected `images` of dtype uint8 and shape (n, H, W, C), and n labels. Received: "
+                f"images of {images.dtype} and shape {images.shape}, {len(labels)} labels"
+            )
+        super().__init__(np.arange(len(labels)) if ids is None else ids, labels, images.shape[1:])
+        self._images = images
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, uint8 in 0–255, (size, H, W, C)."""
+        return self._images
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the images at these positions."""
+        return self._images[positions]
+
+    def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
+        """Returns the positions."""
+        if key is None:
+            return tf.data.Dataset.range(self.size)
+        order = randomness.permutation(key, self.size)
+        return tf.data.Dataset.from_tensor_slices(tf.cast(order, tf.int64))
+
+    def fetch(self, references: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Gathers the images at these positions."""
+        images, labels = self._tensors
+        return tf.gather(images, references), tf.gather(labels, references)
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images and labels in the host's memory, which the graphs of all pipelines refer to."""
+        with tf.init_scope(), tf.device("CPU:0"):
+            return tf.constant(self._images), tf.constant(self.labels)
+
+
+class StreamedExamples(Examples):
+    """Examples that are read from disk and decoded whenever they are needed.
+
+    Args:
+        encoded: returns a data set of (id int64, compressed image, label int64), in the order of
+            the ids; it may hold other examples too.
+        decode: decodes one image to uint8, (H, W, C).
+        ids: the examples wanted.
+        labels: their labels.
+        image_shape: height, width and channels.
+    """
+
+    def __init__(
+        self,
+        encoded: Callable[[], tf.data.Dataset],
+        decode: Callable[[tf.Tensor], tf.Tensor],
+        ids: np.ndarray,
+        labels: np.ndarray,
+        image_shape: tuple[int, int, int],
+    ):
+        super().__init__(ids, labels, image_shape)
+        self._encoded = encoded
+        self._decode = decode
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, uint8 in 0–255, (size, H, W, C), read and decoded at every access."""
+        return self.read(np.arange(self.size))
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Reads the images at these positions, in one pass over the split."""
+        wanted = self.ids[positions]
+        ids = np.unique(wanted)
+        images = np.empty((len(ids), *self.image_shape), np.uint8)
+        first = 0
+        for batch, _ in self._only(ids).batch(256).map(self.fetch, tf.data.AUTOTUNE):
+            images[first : first + len(batch)] = batch
+            first += len(batch)
+        return images[np.searchsorted(ids, wanted)]
+
+    def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
+        """Returns compressed images with their labels.
+
+        They are shuffled within a window of `SHUFFLE_BUFFER` examples; TFDS has already shuffled
+        what lies on disk.
+        """
+        references = self._only(self.ids)
+        if key is None:
+            return references
+        # The order must not depend on TensorFlow's global seed. This sets the seed of the graph
+        # that is being built for the epoch, and no other. (With 0 TensorFlow would look at `seed`.)
+        tf.random.set_seed(1)
+        seed = tf.bitcast(key, tf.int64)
+        buffer = min(SHUFFLE_BUFFER, self.size)
+        return references.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
+
+    def fetch(self, references: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decodes a batch of compressed images."""
+        spec = tf.TensorSpec(self.image_shape, tf.uint8)
+        images = tf.map_fn(self._decode, references["image"], fn_output_signature=spec)
+        return images, references["label"]
+
+    def _only(self, ids: np.ndarray) -> tf.data.Dataset:
+        """Returns compressed images and labels of these ids, ascending."""
+        is_wanted = np.zeros(int(ids.max(initial=-1)) + 2, bool)
+        is_wanted[ids] = True
+        table = tf.constant(is_wanted)
+        last = len(is_wanted) - 1
+        examples = self._encoded().take(last)
+        examples = examples.filter(lambda each, image, label: table[tf.minimum(each, last)])
+        return examples.map(lambda each, image, label: {"image": image, "label": label})

@@ -1,0 +1,56 @@
+"""A data set of labelled images: two splits, and what they have in common."""
+
+import dataclasses
+
+from tfpoison.data.examples import Examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What is known of a data set before any image is read.
+
+    Attributes:
+        name: its name.
+        class_names: the names of the classes.
+        image_shape: height, width and channels; None where only the images can tell.
+        train_size: the number of examples to train on.
+        validation_size: the number of examples to validate on.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None
+    train_size: int
+    validation_size: int
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageClassification:
+    """A data set of labelled images.
+
+    Attributes:
+        name: its name.
+        class_names: the names of the classes.
+        train: the examples to train on.
+        validation: the examples to validate on.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Examples
+    validation: Examples
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels."""
+        return self.train.image_shape

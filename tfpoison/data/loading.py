@@ -1,0 +1,302 @@
+"""Data sets by name."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfpoison.checks import check_number
+from tfpoison.data import subsets
+from tfpoison.data.examples import Examples, InMemoryExamples, StreamedExamples
+from tfpoison.data.image_classification import Description, ImageClassification
+from tfpoison.data.sources import DIGITS, IMAGE_FOLDER, Source, open_source
+
+# Of a data set without a validation split this share is held out.
+VALIDATION_SHARE = 0.2
+# A split whose decoded images are larger is streamed from disk.
+MEMORY_LIMIT_BYTES = 2 * 2**30
+
+
+def names() -> list[str]:
+    """Returns the data sets that need no preparation; any TFDS name is welcome besides."""
+    return [DIGITS, IMAGE_FOLDER]
+
+
+def load(
+    name: str,
+    *,
+    data_dir: str | pathlib.Path | None = None,
+    image_size: Sequence[int] | None = None,
+    train_size: int | None = None,
+    validation_size: int | None = None,
+    balanced: bool = False,
+    seed: int = 0,
+    download: bool = False,
+) -> ImageClassification:
+    """Loads a data set of labelled images.
+
+    Args:
+        name: `"digits"`, `"image_folder"` or the name of an image classification data set of
+            TensorFlow Datasets, such as `"cifar10"`.
+        data_dir: where TFDS keeps its data sets (None: `~/tensorflow_datasets`), or the folder of
+            images, `data_dir/train/CLASS/*.png` and `data_dir/test/CLASS/*.png`, or
+            `data_dir/CLASS/*.png`. None for the digits.
+        image_size: (height, width) to resize all images to. None: as they are, all alike.
+        train_size: the size of a random subset to train on. None: all.
+        validation_size: the size of a random subset to validate on. None: all.
+        balanced: whether both subsets hold the same number of examples of every class, up to one
+            more; without a size, as many as the rarest class allows.
+        seed: the seed of the subsets, and of the fifth of the data that is held out for
+            validation where there is no split `validation`, `val` or `test`.
+        download: whether TFDS may download the data set into `data_dir` if it is not there.
+
+    Returns:
+        The data set. Splits of up to 2 GiB are held in memory; larger ones are read from disk when
+        they are used.
+
+    Raises:
+        ValueError: a value cannot be, or the data set is not there, is not one of labelled images,
+            or has images that cannot be read or differ in size.
+        TypeError: a value is of the wrong type.
+    """
+    request = _Request(
+        name, data_dir, image_size, train_size, validation_size, balanced, seed, download
+    )
+    source = request.open()
+    try:
+        data = request.load(source)
+    except BaseException:
+        source.close()
+        raise
+    if not any(isinstance(each, StreamedExamples) for each in (data.train, data.validation)):
+        source.close()
+    return data
+
+
+def check(
+    name: str,
+    *,
+    data_dir: str | pathlib.Path | None = None,
+    image_size: Sequence[int] | None = None,
+    train_size: int | None = None,
+    validation_size: int | None = None,
+    balanced: bool = False,
+    seed: int = 0,
+    download: bool = False,
+) -> Description:
+    """Raises what `load` would raise for these arguments, as far as can be told without reading.
+
+    A data set that `download` asks for is downloaded, since nothing is known of it before.
+
+    Args:
+        name: see `load`.
+        data_dir: see `load`.
+        image_size: see `load`.
+        train_size: see `load`.
+        validation_size: see `load`.
+        balanced: see `load`.
+        seed: see `load`.
+        download: see `load`.
+
+    Returns:
+        What is known of the data set before reading it.
+
+    Raises:
+        ValueError: see `load`.
+        TypeError: see `load`.
+    """
+    request = _Request(
+        name, data_dir, image_size, train_size, validation_size, balanced, seed, download
+    )
+    source = request.open()
+    try:
+        return request.describe(source)
+    finally:
+        source.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Request:
+    """What the user asked for."""
+
+    name: str
+    data_dir: str | pathlib.Path | None
+    image_size: Sequence[int] | None
+    train_size: int | None
+    validation_size: int | None
+    balanced: bool
+    seed: int
+    download: bool
+
+    def __post_init__(self) -> None:
+        size = self.image_size
+        if size is not None and (
+            len(size) != 2 or not all(isinstance(each, int) and each > 0 for each in size)
+        ):
+            raise ValueError(
+                "Expected `image_size` to be (height, width), two positive integers. "
+                f"Received: image_size={size!r}"
+            )
+        for name in ("train_size", "validation_size"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), minimum=1, whole=True)
+        # scikit-learn takes seeds of 32 bits.
+        check_number("seed", self.seed, minimum=0, maximum=2**32 - 1, whole=True)
+
+    def open(self) -> Source:
+        """Opens the source."""
+        data_dir = None if self.data_dir is None else str(self.data_dir)
+        return open_source(self.name, data_dir, self.download)
+
+    def describe(self, source: Source) -> Description:
+        """Compares the sizes asked for with those of the splits."""
+        in_train, in_validation = _split_sizes(source)
+        for name, split, size in [
+            ("train_size", source.train_split, in_train),
+            ("validation_size", source.validation_split or "held-out", in_validation),
+        ]:
+            wanted = getattr(self, name)
+            if wanted is not None and wanted > size:
+                raise ValueError(
+                    f"Expected `{name}` to be at most {size}, the number of examples of the "
+                    f"{split} split of {self.name!r}. Received: {name}={wanted}"
+                )
+        return Description(
+            source.name,
+            source.class_names,
+            self._image_shape(source),
+            in_train if self.train_size is None else self.train_size,
+            in_validation if self.validation_size is None else self.validation_size,
+        )
+
+    def load(self, source: Source) -> ImageClassification:
+        """Chooses the subsets and reads them."""
+        self.describe(source)
+        labels = _read_labels(source, source.train_split)
+        if source.validation_split is None:
+            train, validation = subsets.hold_out(labels, VALIDATION_SHARE, self.seed)
+            validation_split, validation_labels = source.train_split, labels
+        else:
+            validation_split = source.validation_split
+            validation_labels = _read_labels(source, validation_split)
+            train, validation = np.arange(len(labels)), np.arange(len(validation_labels))
+        image_shape = self._image_shape(source) or _first_image_shape(source)
+        return ImageClassification(
+            source.name,
+            source.class_names,
+            self._read(source, source.train_split, labels, train, self.train_size, image_shape),
+            self._read(
+                source,
+                validation_split,
+                validation_labels,
+                validation,
+                self.validation_size,
+                image_shape,
+            ),
+        )
+
+    def _image_shape(self, source: Source) -> tuple[int, int, int] | None:
+        height, width, channels = source.image_shape
+        if self.image_size is not None:
+            height, width = self.image_size
+        if height is None or width is None or channels is None:
+            return None
+        return height, width, channels
+
+    def _read(
+        self,
+        source: Source,
+        split: str,
+        labels: np.ndarray,
+        available: np.ndarray,
+        size: int | None,
+        image_shape: tuple[int, int, int],
+    ) -> Examples:
+        """Reads a subset of the positions that are available in a split."""
+        chosen = subsets.choose(
+            labels[available], size, balanced=self.balanced, seed=self.seed, split=split
+        )
+        ids = available[chosen]
+        examples = StreamedExamples(
+            lambda: source.encoded(split),
+            lambda encoded: _decode(source, encoded, self.image_size, image_shape),
+            ids,
+            labels[ids],
+            image_shape,
+        )
+        if len(ids) * int(np.prod(image_shape)) > MEMORY_LIMIT_BYTES:
+            if self._image_shape(source) is None:
+                raise ValueError(
+                    f"Expected `image_size`: the images of {self.name!r} may differ in size, and "
+                    "are too many to look at all of them first. Received: image_size=None"
+                )
+            return examples
+        try:
+            return InMemoryExamples(examples.images, labels[ids], ids)
+        except tf.errors.InvalidArgumentError as error:
+            raise _explain(error, source, split, ids, image_shape, self.image_size) from error
+
+
+def _split_sizes(source: Source) -> tuple[int, int]:
+    size = source.split_size(source.train_split)
+    if source.validation_split is not None:
+        return size, source.split_size(source.validation_split)
+    held_out = subsets.held_out_size(size, VALIDATION_SHARE)
+    return size - held_out, held_out
+
+
+def _read_labels(source: Source, split: str) -> np.ndarray:
+    labels = source.encoded(split).map(lambda position, image, label: label)
+    return np.concatenate([[], *labels.batch(4096).as_numpy_iterator()]).astype(np.int64)
+
+
+def _first_image_shape(source: Source) -> tuple[int, int, int]:
+    _, encoded, _ = next(iter(source.encoded(source.train_split)))
+    try:
+        return tuple(source.decode(encoded).shape)
+    except tf.errors.InvalidArgumentError as error:
+        where = source.describe_position(source.train_split, 0)
+        raise ValueError(f"Expected images that can be decoded. Received: {where}") from error
+
+
+def _decode(
+    source: Source,
+    encoded: tf.Tensor,
+    image_size: Sequence[int] | None,
+    image_shape: tuple[int, int, int],
+) -> tf.Tensor:
+    """Decodes an image; resizes it where the user asked for a size."""
+    image = source.decode(encoded)
+    if image_size is not None:
+        resized = tf.image.resize(image, image_size, antialias=True)
+        image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+    tf.debugging.assert_equal(tf.shape(image), image_shape)
+    return tf.ensure_shape(image, image_shape)
+
+
+def _explain(
+    error: Exception,
+    source: Source,
+    split: str,
+    ids: np.ndarray,
+    image_shape: tuple[int, int, int],
+    image_size: Sequence[int] | None,
+) -> ValueError:
+    """Finds the first image that cannot be read and says what is wrong with it."""
+    wanted = set(ids.tolist())
+    for position, encoded, _ in source.encoded(split):
+        if int(position) not in wanted:
+            continue
+        where = source.describe_position(split, int(position))
+        try:
+            shape = tuple(source.decode(encoded).shape)
+        except tf.errors.InvalidArgumentError:
+            return ValueError(f"Expected images that can be decoded. Received: {where}")
+        if image_size is None and shape != image_shape:
+            return ValueError(
+                f"Expected images of one size, {image_shape}, that of the first one. Received: "
+                f"{where} of {shape}. Give `image_size`, (height, width), to resize them all."
+            )
+    return ValueError(f"Expected images that can be read. {error}")

@@ -1,0 +1,153 @@
+"""Streams of batches for training and evaluation.
+
+    for each epoch:   order the examples           by (seed, epoch)
+      for each batch: fetch, scale to [0, 1]
+                      augment                      by (seed, epoch, number of the batch)
+
+No state is carried from batch to batch, so that a stream can start at any batch of any epoch and
+goes on, bit for bit, as one that was never interrupted.
+
+A batch is the batch of all replicas together. Keras's `fit` and `evaluate` hand it to
+`Strategy.experimental_distribute_dataset`, which divides every single batch, in order, among the
+replicas: replica r of R gets the r-th of R parts, on one machine as on several workers. Several
+workers divide it rightly with the auto-shard policy DATA alone, which is set here (with OFF, each
+worker would train on the whole batch; with FILE, TensorFlow finds no files to share out). Every
+worker prepares the whole batch and uses its part of it.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from tfpoison import randomness
+from tfpoison.checks import check_number
+from tfpoison.data import augmentation as augmentations
+from tfpoison.data.augmentation import Augmentation
+from tfpoison.data.examples import Examples
+
+# Keys of different draws must differ.
+_ORDER, _AUGMENTATION = 0, 1
+
+
+def batches_per_epoch(examples: Examples, batch_size: int, drop_remainder: bool = False) -> int:
+    """Returns the number of batches of one epoch."""
+    whole, rest = divmod(examples.size, batch_size)
+    return whole + (rest > 0 and not drop_remainder)
+
+
+def training_batches(
+    examples: Examples,
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    augmentation: str | Augmentation | None = None,
+    one_hot_classes: int | None = None,
+    first_epoch: int = 0,
+    first_batch: int = 0,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
+    """Returns the batches of all epochs, one epoch after the other.
+
+    Args:
+        examples: the examples; each is seen once in every epoch (a remainder aside, where dropped).
+        batch_size: the number of examples of a batch, those of all replicas together.
+        epochs: the number of epochs, counted from 0.
+        seed: the seed of order and augmentation.
+        augmentation: an augmentation or its name; None or `"none"` for none.
+        one_hot_classes: the number of classes, for one-hot labels. None: integer labels.
+        first_epoch: the epoch to start in.
+        first_batch: the batch of that epoch to start with.
+        drop_remainder: whether a last, shorter batch of an epoch is left out. With several
+            replicas this is advisable: fewer examples than replicas leave some with none.
+
+    Returns:
+        A data set of (images, labels): float32 in [0, 1], (n, H, W, C), and int64, (n,), or
+        one-hot float32, (n, classes). Its cardinality is known.
+
+    Raises:
+        ValueError: a value cannot be, or the start lies behind the end.
+        TypeError: a value is of the wrong type.
+    """
+    augmentation = augmentations.get(augmentation)
+    _check_batch_size(examples, batch_size, drop_remainder)
+    batches = batches_per_epoch(examples, batch_size, drop_remainder)
+    check_number("seed", seed, minimum=0, whole=True)
+    check_number("epochs", epochs, minimum=1, whole=True)
+    check_number("first_epoch", first_epoch, minimum=0, maximum=epochs, whole=True)
+    check_number("first_batch", first_batch, minimum=0, maximum=batches, whole=True)
+    # A static batch dimension helps compilers.
+    drop_remainder = drop_remainder or examples.size % batch_size == 0
+
+    @tf.autograph.experimental.do_not_convert
+    def epoch_of_references(epoch: tf.Tensor) -> tf.data.Dataset:
+        references = examples.references(randomness.make_key(seed, _ORDER, epoch))
+        numbered = references.batch(batch_size, drop_remainder).enumerate()
+        return numbered.map(lambda number, batch: (epoch, number, batch))
+
+    @tf.autograph.experimental.do_not_convert
+    def load(epoch: tf.Tensor, number: tf.Tensor, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = examples.fetch(references)
+        images = _to_unit_range(images)
+        if augmentation is not None:
+            key = randomness.make_key(seed, _AUGMENTATION, epoch, number)
+            images = augmentation(images, key)
+        return images, _to_labels(labels, one_hot_classes)
+
+    left = max(0, (epochs - first_epoch) * batches - first_batch)
+    references = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_of_references)
+    return _finish(references.skip(first_batch).map(load, tf.data.AUTOTUNE), left)
+
+
+def evaluation_batches(
+    examples: Examples, batch_size: int, *, one_hot_classes: int | None = None
+) -> tf.data.Dataset:
+    """Returns the examples once, in the order of their ids.
+
+    Args:
+        examples: the examples.
+        batch_size: the number of examples of a batch; the last may be shorter.
+        one_hot_classes: the number of classes, for one-hot labels. None: integer labels.
+
+    Returns:
+        A data set like that of `training_batches`.
+
+    Raises:
+        ValueError: the batch size is not positive.
+        TypeError: the batch size is no integer.
+    """
+    _check_batch_size(examples, batch_size, drop_remainder=False)
+
+    @tf.autograph.experimental.do_not_convert
+    def load(references: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = examples.fetch(references)
+        return _to_unit_range(images), _to_labels(labels, one_hot_classes)
+
+    references = examples.references(None).batch(batch_size, examples.size % batch_size == 0)
+    batches = references.map(load, tf.data.AUTOTUNE)
+    return _finish(batches, batches_per_epoch(examples, batch_size))
+
+
+def _check_batch_size(examples: Examples, batch_size: int, drop_remainder: bool) -> None:
+    check_number("batch_size", batch_size, minimum=1, whole=True)
+    if batches_per_epoch(examples, batch_size, drop_remainder) == 0:
+        raise ValueError(
+            f"Expected `batch_size` to be at most the number of examples, {examples.size}, where "
+            f"a shorter batch is dropped. Received: batch_size={batch_size}"
+        )
+
+
+def _to_unit_range(images: tf.Tensor) -> tf.Tensor:
+    return tf.cast(images, tf.float32) / 255
+
+
+def _to_labels(labels: tf.Tensor, one_hot_classes: int | None) -> tf.Tensor:
+    return labels if one_hot_classes is None else tf.one_hot(labels, one_hot_classes)
+
+
+def _finish(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    batches = batches.apply(tf.data.experimental.assert_cardinality(count))
+    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
