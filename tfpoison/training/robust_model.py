@@ -146,8 +146,8 @@ class RobustModel(keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the network on poisoned batches; takes what `keras.Model.fit` takes."""
         arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
+        self._create_state(*(arguments.arguments.get(each) for each in "xy"))
         if self.attack is not None:
-            self._create_state(*(arguments.arguments.get(each) for each in "xy"))
             callbacks = arguments.arguments.get("callbacks")
             ours: list[keras.callbacks.Callback] = [
                 CraftingSchedule(self.warmup_epochs),

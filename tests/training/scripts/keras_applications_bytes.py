@@ -1,0 +1,30 @@
+"""An image classifier from scratch on 0-255 pixels, after keras.io's `image_classification`."""
+
+import keras
+import tensorflow as tf
+from sklearn.datasets import load_digits
+
+import tfpoison
+
+keras.utils.set_random_seed(0)
+images, labels = load_digits(return_X_y=True)
+images = tf.image.resize(images.reshape(-1, 8, 8, 1) * 255 / 16, (32, 32))
+images = tf.cast(tf.image.grayscale_to_rgb(images), tf.uint8)
+data = tf.data.Dataset.from_tensor_slices((images, labels)).take(320)
+train_ds = data.take(256).shuffle(256, seed=1).batch(32).prefetch(tf.data.AUTOTUNE)
+val_ds = data.skip(256).batch(32)
+
+inputs = keras.Input((32, 32, 3))
+outputs = keras.applications.MobileNetV2(
+    weights=None, input_shape=(32, 32, 3), alpha=0.35, classes=10
+)(keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs))
+model = keras.Model(inputs, outputs)
+model = tfpoison.RobustModel(model, pixel_range=(0, 255))  # The only new line.
+
+model.compile(
+    optimizer=keras.optimizers.Adam(3e-3),
+    loss="sparse_categorical_crossentropy",
+    metrics=["accuracy"],
+)
+history = model.fit(train_ds, epochs=6, validation_data=val_ds, verbose=0).history
+print("Training accuracy:", history["accuracy"][-1])

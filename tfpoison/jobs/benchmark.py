@@ -1,0 +1,116 @@
+"""Measures what a defended training step costs."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+from tfpoison import attacks
+from tfpoison.checks import check_name, check_number
+from tfpoison.jobs.measure_step import CLASSES
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import DefenseSettings, NetworkSettings
+
+_HEADER = "| attack | plain step | defended step | ratio | peak memory | first call |"
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkJob:
+    """Times plain and defended training steps, each attack in a process of its own.
+
+    Attributes:
+        attacks: the names of the attacks; each with its own default settings, but for the
+            defense's poison fraction.
+        network: the network.
+        defense: where the poison fraction comes from.
+        image_shape: height, width and channels of the images, which are random.
+        batch_size: the number of images of a step.
+        steps: how many steps of each kind are timed.
+        jit_compile: whether XLA compiles the step; None leaves it to Keras.
+        directory: where `benchmark.md` and `benchmark.json` are written; None for nowhere.
+    """
+
+    attacks: tuple[str, ...]
+    network: NetworkSettings
+    defense: DefenseSettings
+    image_shape: tuple[int, int, int] = (32, 32, 3)
+    batch_size: int = 128
+    steps: int = 20
+    jit_compile: bool | None = None
+    directory: RunDirectory | None = None
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError where `run` would."""
+        if not self.attacks:
+            raise ValueError("Expected attacks to measure. Received none.")
+        for attack in self.attacks:
+            check_name("attack", attack, attacks.names())
+        check_number("steps", self.steps, minimum=1, whole=True)
+        check_number("batch_size", self.batch_size, minimum=2, whole=True)
+        self.network.check(self.image_shape, CLASSES)
+        if self.directory is not None:
+            self.directory.check()
+
+    def run(self, report: Callable[[str], None] = print) -> str:
+        """Measures, reporting row by row, and returns what was written where.
+
+        Raises:
+            RuntimeError: a measurement ended with an error.
+        """
+        self.check()
+        if self.directory is None:
+            self._measure(report)
+            return ""
+        with self.directory.occupied():
+            rows = self._measure(report)
+            table = "\n".join(format_table(rows)) + "\n"
+            paths = [
+                self.directory.write_text("benchmark.md", table),
+                self.directory.write_json("benchmark.json", rows),
+            ]
+        return f"Written: {', '.join(map(str, paths))}"
+
+    def _measure(self, report: Callable[[str], None]) -> dict[str, dict[str, float]]:
+        report(
+            f"{self.network.network}, width {self.network.width or 'as published'}, batches of "
+            f"{self.batch_size} images of {'×'.join(map(str, self.image_shape))}; medians of "
+            f"{self.steps} steps"
+        )
+        rows: dict[str, dict[str, float]] = {}
+        for attack in self.attacks:
+            rows[attack] = self._measure_one(attack)
+            lines = format_table(rows)
+            report("\n".join(lines if len(rows) == 1 else lines[-1:]))
+        return rows
+
+    def _measure_one(self, attack: str) -> dict[str, float]:
+        settings = {
+            "attack": attack,
+            "attack_settings": {},
+            "poison_fraction": self.defense.poison_fraction,
+            "network": self.network.choice,
+            "image_shape": list(self.image_shape),
+            "batch_size": self.batch_size,
+            "steps": self.steps,
+            "jit_compile": self.jit_compile,
+        }
+        module = f"{__package__}.measure_step"
+        process = subprocess.run(
+            [sys.executable, "-m", module, json.dumps(settings)], capture_output=True, text=True
+        )
+        if process.returncode:
+            raise RuntimeError(f"Measuring {attack!r} failed:\n{process.stderr[-2000:]}")
+        return json.loads(process.stdout.splitlines()[-1])
+
+
+def format_table(rows: dict[str, dict[str, float]]) -> list[str]:
+    """Returns the lines of a Markdown table of measurements."""
+    lines = [_HEADER, "|---" * _HEADER.count(" | ") + "|---|"]
+    for attack, row in rows.items():
+        lines.append(
+            f"| `{attack}` | {row['plain_seconds']:.2f} s | {row['defended_seconds']:.2f} s "
+            f"| {row['ratio']:.1f} | {row['peak_gigabytes']:.2f} GB "
+            f"| {row['first_call_seconds']:.1f} s |"
+        )
+    return lines

@@ -1,0 +1,128 @@
+"""Checkpoints that a killed training goes on from, bit for bit.
+
+Keras's BackupAndRestore keeps neither the state of seed generators, nor the metrics within an
+epoch, nor the position in the data. This keeps all of it, in one file that is replaced whole.
+"""
+
+import csv
+import io
+import json
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpoison.jobs.run_directory import RunDirectory
+
+FILE = "checkpoint.npz"
+METRICS = "metrics.csv"
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Saves a training at the end of every epoch, and now and then within.
+
+    Args:
+        directory: where the checkpoint and the metrics are written.
+        seconds: the time between two checkpoints within an epoch; 0 for none.
+        writes: whether this process writes; all processes read.
+
+    Attributes:
+        epoch: the epoch to go on in.
+        batch: the batch of that epoch to go on with.
+        rows: the metrics of the epochs that are done.
+    """
+
+    def __init__(self, directory: RunDirectory, *, seconds: float, writes: bool = True):
+        super().__init__()
+        self.epoch, self.batch = 0, 0
+        self.rows: list[dict[str, float]] = []
+        self._directory = directory
+        self._seconds = seconds
+        self._writes = writes
+        self._saved_at = time.monotonic()
+        self._unread: list[np.ndarray] | None = None
+        self._metrics: list[np.ndarray] = []
+        self._first_batch = 0
+        path = directory.path / FILE
+        if path.exists():
+            self._read(path)
+
+    def _read(self, path: Any) -> None:
+        with np.load(path, allow_pickle=False) as arrays:
+            position = json.loads(str(arrays["position"]))
+            self._unread = [arrays[f"variable_{n}"] for n in range(position["variables"])]
+            self._metrics = [arrays[f"metric_{n}"] for n in range(position["metrics"])]
+        self.epoch, self.batch = position["epoch"], position["batch"]
+        self.rows = position["rows"]
+        if self._writes:
+            self._write_metrics()
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Restores the variables, once."""
+        self._saved_at = time.monotonic()
+        if self._unread is None:
+            return
+        variables = self._variables()
+        expected = [tuple(variable.shape) for variable in variables]
+        received = [array.shape for array in self._unread]
+        if expected != received:
+            raise ValueError(
+                "Expected a checkpoint of this network and optimizer. Received other variables in "
+                f"{self._directory.path / FILE}: written by another version? Remove it to start "
+                "again."
+            )
+        for variable, value in zip(variables, self._unread, strict=True):
+            variable.assign(value)
+        self._unread = None
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Restores the metrics of an epoch that was cut short."""
+        self._first_batch = self.batch
+        if self.batch:
+            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Saves the training when it is time."""
+        self.batch = self._first_batch + batch + 1
+        if self._seconds and time.monotonic() - self._saved_at >= self._seconds:
+            self._save([each.numpy() for each in self.model.metrics_variables])
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Saves the training and writes the epoch's metrics."""
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        self.rows.append({"epoch": epoch + 1, "learning_rate": rate} | logs)
+        self.epoch, self.batch = epoch + 1, 0
+        self._save([])
+        if self._writes:
+            self._write_metrics()
+
+    def _variables(self) -> list[keras.Variable]:
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def _save(self, metrics: list[np.ndarray]) -> None:
+        if not self._writes:
+            return
+        variables = [variable.numpy() for variable in self._variables()]
+        position = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "rows": self.rows,
+            "variables": len(variables),
+            "metrics": len(metrics),
+        }
+        arrays = {f"variable_{number}": each for number, each in enumerate(variables)}
+        arrays |= {f"metric_{number}": each for number, each in enumerate(metrics)}
+        arrays["position"] = np.array(json.dumps(position))
+        self._directory.write(FILE, lambda file: np.savez(file, **arrays))
+        self._saved_at = time.monotonic()
+
+    def _write_metrics(self) -> None:
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        self._directory.write_text(METRICS, text.getvalue())

@@ -1,0 +1,98 @@
+"""The directory of one run: whose it is, what stands in it, who is at work in it."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+CONFIGURATION = "config.flags"
+_LOCK = ".lock"
+
+
+class RunDirectory:
+    """An output directory that belongs to one configuration.
+
+    Args:
+        path: the directory; made if it is not there.
+        flags: the flags that change the results, name by name, as they stand in a flagfile.
+    """
+
+    def __init__(self, path: str | os.PathLike, flags: dict[str, str]):
+        self.path = pathlib.Path(path)
+        self.flags = flags
+
+    def check(self) -> None:
+        """Raises ValueError where the directory is not free for this configuration."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"Expected output_dir to be a directory. Received a file: {self.path}")
+        configuration = self.path / CONFIGURATION
+        if configuration.exists():
+            self._compare(read_flags(configuration))
+        elif self.path.exists() and any(each.name != _LOCK for each in self.path.iterdir()):
+            raise ValueError(
+                "Expected output_dir to be new, empty or of an earlier run with the same flags. "
+                f"Received: {self.path}, which holds other files and no {CONFIGURATION}"
+            )
+
+    def _compare(self, theirs: dict[str, str]) -> None:
+        names = sorted(self.flags.keys() | theirs.keys())
+        differing = [name for name in names if self.flags.get(name) != theirs.get(name)]
+        if differing:
+            both = ", ".join(
+                f"--{name}={theirs.get(name, '(unset)')} there, {self.flags.get(name, '(unset)')} now"
+                for name in differing
+            )
+            raise ValueError(
+                f"Expected output_dir {self.path} to belong to these flags. Received other ones: "
+                f"{both}. Choose another --output_dir, or run with the flags of {CONFIGURATION}."
+            )
+
+    @contextlib.contextmanager
+    def occupied(self) -> Iterator[None]:
+        """Holds the directory for this process, and writes the configuration into it.
+
+        Raises:
+            ValueError: another process is at work in it, or it is not free for this configuration.
+        """
+        self.check()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / _LOCK, "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ValueError(
+                    f"Expected output_dir {self.path} for this run alone. Received: another "
+                    "process is training in it."
+                ) from error
+            lines = [f"--{name}={value}" for name, value in sorted(self.flags.items())]
+            self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
+            yield
+
+    def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
+        """Writes a file whole or not at all, and returns its path."""
+        path = self.path / name
+        partial = path.with_name(f".{path.name}.partial")
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        return path
+
+    def write_text(self, name: str, text: str) -> pathlib.Path:
+        """Writes a text file whole or not at all, and returns its path."""
+        return self.write(name, lambda file: file.write(text.encode()))
+
+    def write_json(self, name: str, value: Any) -> pathlib.Path:
+        """Writes a JSON file whole or not at all, and returns its path."""
+        return self.write_text(name, json.dumps(value, indent=2) + "\n")
+
+
+def read_flags(path: pathlib.Path) -> dict[str, str]:
+    """Returns the flags of a flagfile, name by name."""
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    pairs = (line[2:].partition("=") for line in lines if line.startswith("--"))
+    return {name: value for name, _, value in pairs}

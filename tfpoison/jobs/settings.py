@@ -1,0 +1,178 @@
+"""The settings that jobs share, in groups; each is checked where it is made."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from tfpoison import attacks, data, networks
+from tfpoison.attacks import Attack
+from tfpoison.batch import check_split
+from tfpoison.checks import check_name, check_number
+
+DEFENSES = ("none", "adversarial_poisoning")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSettings:
+    """Which images are trained on, and in what batches; see `tfpoison.data.load`."""
+
+    dataset: str = "digits"
+    data_dir: str | None = None
+    image_size: tuple[int, int] | None = None
+    train_size: int | None = None
+    validation_size: int | None = None
+    balanced: bool = False
+    subset_seed: int = 0
+    augmentation: str = "none"
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        check_number("batch_size", self.batch_size, minimum=1, whole=True)
+        check_name("augmentation", self.augmentation, data.augmentation.names())
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """The arguments of `tfpoison.data.load`."""
+        return {
+            "name": self.dataset,
+            "data_dir": self.data_dir,
+            "image_size": self.image_size,
+            "train_size": self.train_size,
+            "validation_size": self.validation_size,
+            "balanced": self.balanced,
+            "seed": self.subset_seed,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings:
+    """Which network is trained; see `tfpoison.networks.get`."""
+
+    network: str = "convnet_small"
+    width: int | None = None
+    batch_normalization: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self, image_shape: tuple[int, int, int] | None = None, classes: int = 2) -> None:
+        """Raises ValueError where there is no such network for such images."""
+        networks.check(image_shape=image_shape, classes=classes, **self.choice)
+
+    @property
+    def choice(self) -> dict[str, Any]:
+        """The arguments of `tfpoison.networks.get` that choose the network."""
+        return {
+            "name": self.network,
+            "width": self.width,
+            "batch_normalization": self.batch_normalization,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class DefenseSettings:
+    """Which defense training runs; see `tfpoison.RobustModel`.
+
+    Attributes:
+        defense: `"none"` or `"adversarial_poisoning"`.
+        attack: the attack of the zoo that is crafted inside the step.
+        poison_fraction: None for the attack's own.
+        target_selection: how the batch is split.
+        warmup_epochs: epochs without crafting.
+        matching: whether replicas craft together.
+        attack_settings: settings of the attack other than its defaults.
+    """
+
+    defense: str = "none"
+    attack: str = "gradient_matching"
+    poison_fraction: float | None = None
+    target_selection: str = "share"
+    warmup_epochs: int = 0
+    matching: str = "global"
+    attack_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name("defense", self.defense, DEFENSES)
+        check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
+        attack = attacks.get(self.attack, **self.attack_settings)
+        if self.poison_fraction is not None and self.target_selection != "share":
+            raise ValueError(
+                "The poison fraction goes with the target selection 'share' alone. Received: "
+                f"{self.poison_fraction} with {self.target_selection!r}"
+            )
+        fraction = attack.poison_fraction if self.poison_fraction is None else self.poison_fraction
+        check_split(self.target_selection, fraction, needs_targets=attack.needs_targets)
+
+    def robust_model_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `RobustModel`."""
+        if self.defense == "none":
+            return {"attack": None}
+        attack: Attack = attacks.get(self.attack, **self.attack_settings)
+        return {
+            "attack": attack,
+            "poison_fraction": self.poison_fraction,
+            "target_selection": self.target_selection,
+            "warmup_epochs": self.warmup_epochs,
+            "matching": self.matching,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSettings:
+    """How the network is trained.
+
+    Attributes:
+        epochs: the number of epochs.
+        optimizer: a name of `keras.optimizers`.
+        learning_rate: the rate at the start.
+        momentum: for optimizers that have it (sgd, rmsprop).
+        nesterov: whether the momentum is Nesterov's; for sgd.
+        weight_decay: for adamw, lion, lamb and muon their own decoupled decay; for all others an
+            L2 penalty on all weights, ½ · weight_decay · ‖θ‖², as `weight_decay` of PyTorch's SGD.
+        schedule: `"constant"`, `"steps"` (times `decay` at each milestone) or `"cosine"` (to 0).
+        milestones: epochs at which the rate falls; for `"steps"`.
+        decay: the factor of each fall.
+        clipnorm: the norm that the gradient is clipped to as a whole; None for no clipping.
+        label_smoothing: from 0 to 1, 1 excluded.
+        precision: a Keras dtype policy.
+        jit_compile: whether XLA compiles the step; None leaves it to Keras.
+        steps_per_execution: steps between two looks of Keras at the training.
+        deterministic: whether TensorFlow's GPU operations are made deterministic; on a CPU they are.
+        strategy: a name of `tfpoison.distribution`.
+        seed: of weights, order, augmentation, dropout and poisons.
+    """
+
+    epochs: int = 10
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    momentum: float | None = None
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    milestones: tuple[int, ...] = ()
+    decay: float = 0.1
+    clipnorm: float | None = None
+    label_smoothing: float = 0.0
+    precision: str = "float32"
+    jit_compile: bool | None = None
+    steps_per_execution: int = 1
+    deterministic: bool = False
+    strategy: str = "default"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_number("epochs", self.epochs, minimum=1, whole=True)
+        check_number("seed", self.seed, minimum=0, maximum=2**31 - 1, whole=True)
+        check_number("steps_per_execution", self.steps_per_execution, minimum=1, whole=True)
+        check_number("label_smoothing", self.label_smoothing, minimum=0, maximum=0.999)
+        policies = ("float32", "mixed_float16", "mixed_bfloat16")
+        check_name("precision", self.precision, policies)
+
+    def loss(self) -> keras.losses.Loss:
+        """Returns cross-entropy on logits, with the label smoothing asked for."""
+        if self.label_smoothing:
+            return keras.losses.CategoricalCrossentropy(
+                from_logits=True, label_smoothing=self.label_smoothing
+            )
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,0 +1,248 @@
+"""Trains a classifier, defended or not."""
+
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpoison import RobustModel, data, distribution, networks
+from tfpoison.checks import check_name, check_number
+from tfpoison.data import ImageClassification
+from tfpoison.jobs import optimization
+from tfpoison.jobs.checkpoint import METRICS, Checkpoint
+from tfpoison.jobs.preview import FILE as PREVIEW
+from tfpoison.jobs.preview import Preview
+from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
+from tfpoison.jobs.settings import DataSettings, DefenseSettings, NetworkSettings, TrainingSettings
+
+REPORT = "report.json"
+NETWORK = "network.keras"
+TENSORBOARD = "tensorboard"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainJob:
+    """Trains a network and leaves all that there is to know of it in a directory.
+
+    A run that was killed goes on where its last checkpoint was made, and ends with the bits of an
+    uninterrupted one.
+
+    Attributes:
+        data: the images.
+        network: the network.
+        training: optimizer, schedule, epochs, strategy.
+        defense: the defense.
+        directory: the output directory; several workers share it.
+        checkpoint_seconds: the time between two checkpoints within an epoch; 0 for none.
+        verbose: whether Keras shows its progress bar.
+    """
+
+    data: DataSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    defense: DefenseSettings
+    directory: RunDirectory
+    checkpoint_seconds: float = 300
+    verbose: bool = True
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError where `run` would, before any image is read."""
+        check_number("checkpoint_seconds", self.checkpoint_seconds, minimum=0)
+        check_name("strategy", self.training.strategy, distribution.names())
+        optimization.check(self.training)
+        self.directory.check()
+        description = data.check(**self.data.source)
+        self.network.check(description.image_shape, description.classes)
+
+    def run(self) -> str:
+        """Trains, and returns a report for people to read.
+
+        Raises:
+            ValueError: the settings cannot be, or the directory belongs to another run.
+            TypeError: a setting has the wrong type.
+        """
+        # Workers have to meet before TensorFlow does anything else.
+        strategy = distribution.get(self.training.strategy)
+        self.check()
+        if not _is_chief(strategy):
+            return describe(self._train(strategy, writes=False), self.directory.path)
+        with self.directory.occupied():
+            return describe(self._train(strategy, writes=True), self.directory.path)
+
+    @property
+    def keras_verbosity(self) -> int:
+        """Keras's progress bar on a terminal, a line an epoch elsewhere, or nothing."""
+        if not self.verbose:
+            return 0
+        return 1 if sys.stdout.isatty() else 2
+
+    def _train(self, strategy: tf.distribute.Strategy, *, writes: bool) -> dict[str, Any]:
+        training = self.training
+        keras.utils.set_random_seed(training.seed)
+        keras.config.set_dtype_policy(training.precision)
+        if training.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        images = data.load(**self.data.source)
+        stream = _Stream(images, self.data, training, strategy)
+        with strategy.scope():
+            model = make_model(images, self.network, training, self.defense, stream.batches)
+        # The metrics within an epoch can only be read by all workers at once.
+        seconds = 0 if _is_multi_worker(strategy) else self.checkpoint_seconds
+        checkpoint = Checkpoint(self.directory, seconds=seconds, writes=writes)
+        callbacks: list[keras.callbacks.Callback] = [checkpoint]
+        if writes:
+            folder = str(self.directory.path / TENSORBOARD)
+            callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
+        if writes and model.attack is not None:
+            callbacks.append(Preview(self.directory, *stream.first_batch()))
+        validation = stream.validation()
+        while True:
+            # An epoch that was cut short is finished by itself: it has fewer batches.
+            epochs = checkpoint.epoch + 1 if checkpoint.batch else training.epochs
+            model.fit(
+                stream.training(checkpoint.epoch, checkpoint.batch, epochs),
+                validation_data=validation,
+                initial_epoch=checkpoint.epoch,
+                epochs=epochs,
+                steps_per_epoch=stream.batches - checkpoint.batch,
+                callbacks=callbacks,
+                shuffle=False,
+                verbose=self.keras_verbosity,
+            )
+            if checkpoint.epoch >= training.epochs:
+                break
+        results = model.evaluate(validation, verbose=0, return_dict=True)
+        report = {
+            "clean_accuracy": float(results["accuracy"]),
+            "validation_loss": float(results["loss"]),
+            "validation_examples": images.validation.size,
+            "training_examples": images.train.size,
+            "epochs": training.epochs,
+            "attack": None if self.defense.defense == "none" else self.defense.attack,
+            "network": self.network.network,
+            "weights": int(model.network.count_params()),
+        }
+        if writes:
+            _save_network(model.network, self.directory)
+            self.directory.write_json(REPORT, report)
+        return report
+
+
+def make_model(
+    images: ImageClassification,
+    network_settings: NetworkSettings,
+    training: TrainingSettings,
+    defense: DefenseSettings,
+    batches_per_epoch: int,
+) -> RobustModel:
+    """Returns the compiled model; to be called within the scope of a strategy."""
+    mean, std = data.channel_statistics(images.train)
+    network = networks.get(
+        image_shape=images.image_shape,
+        classes=images.classes,
+        mean=mean,
+        std=std,
+        seed=training.seed,
+        **network_settings.choice,
+    )
+    optimization.add_weight_decay(network, training)
+    model = RobustModel(network, seed=training.seed, **defense.robust_model_arguments())
+    model.compile(
+        optimization.make_optimizer(training, batches_per_epoch),
+        training.loss(),
+        metrics=["accuracy"],
+        steps_per_execution=training.steps_per_execution,
+        jit_compile="auto" if training.jit_compile is None else training.jit_compile,
+    )
+    return model
+
+
+class _Stream:
+    """The batches of a training, from any position."""
+
+    def __init__(
+        self,
+        images: ImageClassification,
+        settings: DataSettings,
+        training: TrainingSettings,
+        strategy: tf.distribute.Strategy,
+    ):
+        self._images = images
+        self._settings = settings
+        self._training = training
+        self._classes = images.classes if training.label_smoothing else None
+        replicas = strategy.num_replicas_in_sync
+        # A last batch that is too short for every replica to get an example breaks the mean.
+        rest = images.train.size % settings.batch_size
+        self._drop_remainder = 0 < rest < replicas
+        self.batches = data.batches_per_epoch(
+            images.train, settings.batch_size, self._drop_remainder
+        )
+
+    def training(self, first_epoch: int, first_batch: int, epochs: int) -> tf.data.Dataset:
+        return data.training_batches(
+            self._images.train,
+            batch_size=self._settings.batch_size,
+            epochs=epochs,
+            seed=self._training.seed,
+            augmentation=self._settings.augmentation,
+            one_hot_classes=self._classes,
+            first_epoch=first_epoch,
+            first_batch=first_batch,
+            drop_remainder=self._drop_remainder,
+        )
+
+    def validation(self) -> tf.data.Dataset:
+        return data.evaluation_batches(
+            self._images.validation, self._settings.batch_size, one_hot_classes=self._classes
+        )
+
+    def first_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        return next(self.training(0, 0, 1).as_numpy_iterator())
+
+
+def _save_network(network: keras.Model, directory: RunDirectory) -> None:
+    partial = directory.path / f".partial-{NETWORK}"
+    network.save(partial)
+    partial.replace(directory.path / NETWORK)
+
+
+def _is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def _is_chief(strategy: tf.distribute.Strategy) -> bool:
+    return not _is_multi_worker(strategy) or strategy.cluster_resolver.task_id in (0, None)
+
+
+def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
+    """Returns the report as a person reads it."""
+    defended = (
+        f"defended by adversarial poisoning ({report['attack']})"
+        if report["attack"]
+        else "undefended"
+    )
+    files = {
+        NETWORK: "the trained network, for keras.models.load_model",
+        METRICS: "loss, accuracy and the attack's objective, epoch by epoch",
+        PREVIEW: "a batch from inside the training: clean, perturbation, poisoned",
+        TENSORBOARD: f"for tensorboard --logdir {directory}",
+        CONFIGURATION: "all flags; --flagfile with it repeats this run",
+        REPORT: "these figures",
+    }
+    lines = [
+        "",
+        f"{report['network']} ({report['weights']:,} weights), {defended}, "
+        f"{report['epochs']} epochs on {report['training_examples']:,} images",
+        f"clean accuracy   {report['clean_accuracy']:.4f}  "
+        f"(on {report['validation_examples']:,} validation images)",
+        f"validation loss  {report['validation_loss']:.4f}",
+        "",
+        f"Written to {directory}:",
+        *(f"  {name:<14} {what}" for name, what in files.items() if (directory / name).exists()),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,369 @@
+"""`python -m tfpoison.launch --flagfile=flags/NAME.flags`: flags → configuration → job.
+
+The only file that knows absl.
+"""
+
+import pathlib
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from absl import flags, logging
+
+from tfpoison import attacks, data, distribution, networks
+from tfpoison.batch import TARGET_SELECTIONS
+from tfpoison.checks import check_name
+from tfpoison.distribution import MATCHING
+from tfpoison.jobs.benchmark import BenchmarkJob
+from tfpoison.jobs.optimization import DECOUPLED_DECAY, OPTIMIZERS, SCHEDULES
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import (
+    DEFENSES,
+    DataSettings,
+    DefenseSettings,
+    NetworkSettings,
+    TrainingSettings,
+)
+from tfpoison.jobs.train import TrainJob
+from tfpoison.perturbations import INITIALIZERS
+from tfpoison.perturbations import OPTIMIZERS as PERTURBATION_OPTIMIZERS
+
+USAGE_ERROR = 2
+# Flags that change neither the results nor which run a directory belongs to.
+_NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
+_ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
+
+
+class Job(Protocol):
+    """What can be launched."""
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError where the job cannot be done."""
+
+    def run(self) -> str:
+        """Does the job and returns what to tell at its end."""
+
+
+def define_flags() -> tuple[flags.FlagValues, dict[str, list[str]]]:
+    """Returns all flags, and their names in groups."""
+    values = flags.FlagValues()
+    groups: dict[str, list[str]] = {}
+
+    def define(group: str, kind: str, name: str, default: Any, text: str, **more: Any) -> None:
+        getattr(flags, f"DEFINE_{kind}")(name, default, text, flag_values=values, **more)
+        groups.setdefault(group, []).append(name)
+
+    def number(group: str, name: str, default: float | None, text: str) -> None:
+        define(group, "float", name, default, text)
+
+    def whole(group: str, name: str, default: int | None, text: str) -> None:
+        define(group, "integer", name, default, text)
+
+    def one_of(group: str, name: str, default: str | None, text: str, known: Sequence[str]) -> None:
+        define(group, "string", name, default, f"{text} One of: {', '.join(known)}.")
+
+    one_of("Job", "job", "train", "What to do.", list(JOBS))
+    define("Job", "boolean", "help", False, "Show this help.", short_name="h")
+
+    embedded = ", ".join(data.names())
+    group = "Data"
+    define(group, "string", "dataset", "digits", f"{embedded}, or any TFDS name, as cifar10.")
+    define(group, "string", "data_dir", None, "TFDS's folder, or the folder of image_folder.")
+    define(group, "list", "image_size", None, "HEIGHT,WIDTH to resize images to.")
+    whole(group, "train_size", None, "Size of a random subset to train on; unset for all.")
+    whole(group, "validation_size", None, "Size of a random subset to validate on.")
+    define(group, "boolean", "balanced", False, "As many examples of every class.")
+    whole(group, "subset_seed", 0, "Seed of the subsets and of held-out data.")
+    one_of(group, "augmentation", "none", "Of training images.", data.augmentation.names())
+    whole(group, "batch_size", 128, "Images of a step, over all replicas.")
+
+    group = "Network"
+    small = [name for name in networks.names() if name.islower()]
+    define(
+        group,
+        "string",
+        "network",
+        "convnet_small",
+        f"{', '.join(small)}, or a name of keras.applications, as EfficientNetB0.",
+    )
+    whole(group, "width", None, "Channels of the first block; unset: as published.")
+    define(
+        group,
+        "boolean",
+        "batch_normalization",
+        None,
+        "For networks that leave the choice: convnet, mlp.",
+    )
+
+    group = "Training"
+    whole(group, "epochs", 10, "Epochs.")
+    one_of(group, "optimizer", "sgd", "Of keras.optimizers.", OPTIMIZERS)
+    number(group, "learning_rate", 0.1, "At the start.")
+    number(group, "momentum", None, "For sgd and rmsprop.")
+    define(group, "boolean", "nesterov", False, "Nesterov's momentum, for sgd.")
+    number(
+        group,
+        "weight_decay",
+        0.0,
+        f"Decoupled for {', '.join(DECOUPLED_DECAY)}; an L2 penalty on all weights for the others, "
+        "as weight_decay of PyTorch's SGD.",
+    )
+    one_of(group, "schedule", "constant", "Of the learning rate.", SCHEDULES)
+    define(group, "list", "milestones", None, "Epochs at which the rate falls, for steps.")
+    number(group, "decay", 0.1, "Factor of each fall, for steps.")
+    number(group, "clipnorm", None, "Norm that the whole gradient is clipped to.")
+    number(group, "label_smoothing", 0.0, "From 0 to below 1.")
+    precisions = ("float32", "mixed_float16", "mixed_bfloat16")
+    one_of(group, "precision", "float32", "Keras's dtype policy.", precisions)
+    define(
+        group, "boolean", "jit_compile", None, "Compile the step with XLA; unset: Keras decides."
+    )
+    whole(group, "steps_per_execution", 1, "Steps between two looks of Keras.")
+    define(group, "boolean", "deterministic", False, "Deterministic GPU operations; slower.")
+    whole(group, "seed", 0, "Of weights, order, augmentation, dropout and poisons.")
+
+    group = "Defense"
+    one_of(group, "defense", "none", "Training-time defense.", DEFENSES)
+    one_of(
+        group, "defense_attack", "gradient_matching", "Crafted inside the step.", attacks.names()
+    )
+    number(group, "defense_poison_fraction", None, "Share of poisons; unset: the attack's own.")
+    one_of(group, "defense_target_selection", "share", "How batches are split.", TARGET_SELECTIONS)
+    number(group, "defense_epsilon", None, "ε, a share of the pixel range; unset: 16/255.")
+    whole(group, "defense_steps", None, "Crafting steps; unset: the attack's own.")
+    number(group, "defense_step_size", None, "Share of the range (Adams) or of ε.")
+    one_of(group, "defense_optimizer", None, "Of perturbations.", list(PERTURBATION_OPTIMIZERS))
+    one_of(group, "defense_initializer", None, "Of perturbations.", list(INITIALIZERS))
+    whole(group, "defense_patch_size", None, "Pixels, for patches of class.")
+    whole(group, "defense_warmup_epochs", 0, "Epochs without crafting.")
+
+    group = "Distribution"
+    one_of(group, "strategy", "default", "tf.distribute strategy.", distribution.names())
+    one_of(group, "matching", "global", "Whether replicas craft together.", MATCHING)
+
+    group = "Benchmark"
+    define(
+        group,
+        "list",
+        "benchmark_attacks",
+        ["gradient_matching", "gradient_matching_fast", "evasion"],
+        "Attacks to measure, or all.",
+    )
+    whole(group, "benchmark_steps", 20, "Steps of each kind to time.")
+    define(group, "list", "benchmark_image_shape", ["32", "32", "3"], "HEIGHT,WIDTH,CHANNELS.")
+
+    group = "Output"
+    define(group, "string", "output_dir", None, "Where all results go; resumes what is there.")
+    number(group, "checkpoint_seconds", 300, "Between checkpoints in an epoch; 0: epochs' ends.")
+    whole(group, "verbosity", 0, "Below 0: no progress bar, no report, errors alone.")
+    return values, groups
+
+
+def _train(values: flags.FlagValues) -> Job:
+    if values.output_dir is None:
+        raise ValueError("Expected --output_dir, the directory for the results. Received none.")
+    return TrainJob(
+        data=_data_settings(values),
+        network=_network_settings(values),
+        training=_training_settings(values),
+        defense=_defense_settings(values),
+        directory=RunDirectory(values.output_dir, flags_of_the_run(values)),
+        checkpoint_seconds=values.checkpoint_seconds,
+        verbose=values.verbosity >= 0,
+    )
+
+
+def _benchmark(values: flags.FlagValues) -> Job:
+    names = values.benchmark_attacks
+    directory = None
+    if values.output_dir is not None:
+        directory = RunDirectory(values.output_dir, flags_of_the_run(values))
+    return BenchmarkJob(
+        attacks=tuple(attacks.names() if names == ["all"] else names),
+        network=_network_settings(values),
+        defense=DefenseSettings(poison_fraction=values.defense_poison_fraction),
+        image_shape=_whole_numbers(values, "benchmark_image_shape", count=3),
+        batch_size=values.batch_size,
+        steps=values.benchmark_steps,
+        jit_compile=values.jit_compile,
+        directory=directory,
+    )
+
+
+JOBS = {"train": _train, "benchmark": _benchmark}
+
+
+def _data_settings(values: flags.FlagValues) -> DataSettings:
+    size = None if values.image_size is None else _whole_numbers(values, "image_size", count=2)
+    return DataSettings(
+        dataset=values.dataset,
+        data_dir=values.data_dir,
+        image_size=size,
+        train_size=values.train_size,
+        validation_size=values.validation_size,
+        balanced=values.balanced,
+        subset_seed=values.subset_seed,
+        augmentation=values.augmentation,
+        batch_size=values.batch_size,
+    )
+
+
+def _network_settings(values: flags.FlagValues) -> NetworkSettings:
+    return NetworkSettings(values.network, values.width, values.batch_normalization)
+
+
+def _training_settings(values: flags.FlagValues) -> TrainingSettings:
+    names = [name for name in vars(TrainingSettings()) if name != "milestones"]
+    milestones = _whole_numbers(values, "milestones") if values.milestones else ()
+    settings = {name: values[name].value for name in names}
+    return TrainingSettings(milestones=milestones, **settings)
+
+
+def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
+    given = {name: values[f"defense_{name}"].value for name in _ATTACK_SETTINGS}
+    given = {name: value for name, value in given.items() if value is not None}
+    if values.defense == "none":
+        set_flags = [
+            name for name in values if name.startswith("defense_") and values[name].present
+        ]
+        if set_flags:
+            raise ValueError(
+                f"Expected no flags of a defense with --defense=none. Received: "
+                f"{', '.join(f'--{name}' for name in sorted(set_flags))}. Set "
+                "--defense=adversarial_poisoning to use them."
+            )
+        return DefenseSettings()
+    return DefenseSettings(
+        defense=values.defense,
+        attack=values.defense_attack,
+        poison_fraction=values.defense_poison_fraction,
+        target_selection=values.defense_target_selection,
+        warmup_epochs=values.defense_warmup_epochs,
+        matching=values.matching,
+        attack_settings=given,
+    )
+
+
+def _whole_numbers(values: flags.FlagValues, name: str, count: int | None = None) -> tuple:
+    received = values[name].value
+    expected = f"{count} whole numbers" if count else "whole numbers"
+    if not all(each.strip().isdigit() for each in received) or count not in (None, len(received)):
+        raise ValueError(
+            f"Expected --{name} to be {expected} with commas between. "
+            f"Received: {','.join(received)}"
+        )
+    return tuple(int(each) for each in received)
+
+
+def flags_of_the_run(values: flags.FlagValues) -> dict[str, str]:
+    """Returns the flags that are set and change the results, as they stand in a flagfile."""
+    texts = {}
+    for name in values:
+        value = values[name].value
+        if name in _NOT_OF_THE_RUN or len(name) == 1 or value is None:
+            continue
+        texts[name] = ",".join(value) if isinstance(value, list) else str(value)
+    return texts
+
+
+def expand_flagfiles(arguments: Sequence[str], folder: pathlib.Path | None = None) -> list[str]:
+    """Replaces every --flagfile=FILE by the lines of the file, files within files included.
+
+    A file is looked for from the working directory, and, within a flagfile, first beside it.
+
+    Raises:
+        ValueError: a file cannot be read.
+    """
+    expanded: list[str] = []
+    for argument in arguments:
+        name, _, path = argument.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+            continue
+        beside = [folder / path] if folder else []
+        file = next((each for each in [*beside, pathlib.Path(path)] if each.is_file()), None)
+        if file is None:
+            raise ValueError(f"Expected --flagfile to name a file. Received: {path or '(nothing)'}")
+        lines = [line.strip() for line in file.read_text().splitlines()]
+        lines = [line for line in lines if line and not line.startswith("#")]
+        expanded += expand_flagfiles(lines, file.parent)
+    return expanded
+
+
+def format_help(values: flags.FlagValues, groups: dict[str, list[str]]) -> str:
+    """Returns the help: all flags with their defaults, group by group."""
+    lines = ["python -m tfpoison.launch --flagfile=flags/NAME.flags [--FLAG=VALUE ...]"]
+    for group, names in groups.items():
+        lines += ["", group]
+        for name in names:
+            flag = values[name]
+            default = flag.default
+            if isinstance(default, list):
+                default = ",".join(default)
+            shown = "" if default in (None, False) else f" [{default}]"
+            text = textwrap.wrap(f"{flag.help}{shown}", 66)
+            title = f"  --{name}"
+            if len(title) > 30:
+                lines.append(title)
+                title = ""
+            lines += [f"{title:<32}{text[0]}", *(" " * 32 + line for line in text[1:])]
+    return "\n".join(lines)
+
+
+def parse(arguments: Sequence[str]) -> tuple[flags.FlagValues, dict[str, list[str]]]:
+    """Returns the flags with the values of a command line.
+
+    Raises:
+        ValueError: a flag is unknown or has a value of the wrong type.
+    """
+    values, groups = define_flags()
+    try:
+        left = values(["launch", *expand_flagfiles(arguments)])[1:]
+    except flags.Error as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    if left:
+        raise ValueError(f"Expected flags alone, --name=value. Received: {' '.join(left)}")
+    return values, groups
+
+
+def make_job(values: flags.FlagValues) -> Job:
+    """Returns the job that the flags describe.
+
+    Raises:
+        ValueError: a value or a combination of values cannot be.
+        TypeError: a value has the wrong type.
+    """
+    check_name("job", values.job, JOBS)
+    return JOBS[values.job](values)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the job that the command line asks for and returns the exit code."""
+    try:
+        values, groups = parse(arguments)
+        if values.help:
+            print(format_help(values, groups))
+            return 0
+        logging.set_verbosity(logging.WARNING if values.verbosity < 1 else logging.INFO)
+        job = make_job(values)
+        if values.strategy != "multi_worker":
+            # Several workers have to meet before anything else; their job checks itself then.
+            job.check()
+    except (ValueError, TypeError) as error:
+        print(f"tfpoison.launch: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    try:
+        report = job.run()
+    except (ValueError, TypeError) as error:
+        print(f"tfpoison.launch: {error}", file=sys.stderr)
+        if values.verbosity > 0:
+            raise
+        return USAGE_ERROR
+    if values.verbosity >= 0 and report:
+        print(report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
