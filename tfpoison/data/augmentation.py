@@ -28,6 +28,7 @@ class Augmentation(abc.ABC):
         Args:
             images: floating-point images of any range, (n, H, W, C).
             key: a key of `randomness`, an integer tensor of shape (2,): same key, same draws.
+                (Code that is compiled by XLA draws other numbers than code that is not.)
         """
         return self.apply(images, self.draw(key, tf.shape(images)[0]))
 
@@ -50,8 +51,8 @@ class ShiftAndFlip(Augmentation):
 
         output = R_y · image · R_xᵀ,    R[i, j] = max(0, 1 - |source(i) - j|),
 
-    which are exact for whole pixels, and whose gradients are products of matrices again: quick,
-    and the same bits on every run, on a GPU too.
+    which are exact for whole pixels (on GPUs that multiply float32 in TF32, to three digits), and
+    whose gradients are products of matrices again: quick, and the same bits on every run.
 
     Args:
         shift: the largest shift, in pixels, at least 0.
@@ -61,7 +62,8 @@ class ShiftAndFlip(Augmentation):
             with 0 *after* normalisation, which is the mean of the data; 0, black, is usual.
 
     Raises:
-        ValueError: a negative shift, or an unknown interpolation.
+        ValueError: a shift that is negative, or no whole number where it must be, or an unknown
+            interpolation.
     """
 
     shift: float = 4
@@ -72,6 +74,11 @@ class ShiftAndFlip(Augmentation):
     def __post_init__(self) -> None:
         check_number("shift", self.shift, minimum=0)
         check_name("interpolation", self.interpolation, INTERPOLATIONS)
+        if self.interpolation == "nearest" and self.shift != int(self.shift):
+            raise ValueError(
+                "Expected `shift` to be a whole number of pixels where "
+                f"interpolation='nearest'. Received: shift={self.shift!r}"
+            )
 
     def draw(self, key: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
         """Draws (shift down, shift right, 1 if mirrored else 0) of each image: float32, (n, 3)."""

@@ -132,8 +132,10 @@ class _Request:
 
     def __post_init__(self) -> None:
         size = self.image_size
-        if size is not None and (
-            len(size) != 2 or not all(isinstance(each, int) and each > 0 for each in size)
+        if size is not None and not (
+            isinstance(size, list | tuple)
+            and len(size) == 2
+            and all(isinstance(each, int) and each > 0 for each in size)
         ):
             raise ValueError(
                 "Expected `image_size` to be (height, width), two positive integers. "
@@ -142,6 +144,11 @@ class _Request:
         for name in ("train_size", "validation_size"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), minimum=1, whole=True)
+        for name in ("balanced", "download"):
+            if not isinstance(getattr(self, name), bool):
+                raise TypeError(
+                    f"Expected `{name}` to be True or False. Received: {getattr(self, name)!r}"
+                )
         # scikit-learn takes seeds of 32 bits.
         check_number("seed", self.seed, minimum=0, maximum=2**32 - 1, whole=True)
 

@@ -49,6 +49,9 @@ def training_batches(
 ) -> tf.data.Dataset:
     """Returns the batches of all epochs, one epoch after the other.
 
+    Keras has to be told how long an epoch is: `fit(batches, epochs=epochs, steps_per_epoch=
+    batches_per_epoch(...))`.
+
     Args:
         examples: the examples; each is seen once in every epoch (a remainder aside, where dropped).
         batch_size: the number of examples of a batch, those of all replicas together.

@@ -184,7 +184,7 @@ def _open_tfds(name: str, data_dir: str | None, download: bool) -> Source:
             f"TensorFlow Datasets (https://www.tensorflow.org/datasets/catalog). "
             f"Received: {name!r}.{hint}"
         ) from error
-    except (ValueError, tfds.core.utils.error_utils.Error) as error:
+    except ValueError as error:
         raise ValueError(f"Expected a data set that TFDS can build. {error}") from error
     if not builder.is_prepared():
         if not download:
