@@ -3,7 +3,9 @@
 The only file that knows absl.
 """
 
+import dataclasses
 import pathlib
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -35,6 +37,9 @@ _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
 
 
+Groups = dict[str, list[str]]
+
+
 class Job(Protocol):
     """What can be launched."""
 
@@ -45,10 +50,10 @@ class Job(Protocol):
         """Does the job and returns what to tell at its end."""
 
 
-def define_flags() -> tuple[flags.FlagValues, dict[str, list[str]]]:
+def define_flags() -> tuple[flags.FlagValues, Groups]:
     """Returns all flags, and their names in groups."""
     values = flags.FlagValues()
-    groups: dict[str, list[str]] = {}
+    groups: Groups = {}
 
     def define(group: str, kind: str, name: str, default: Any, text: str, **more: Any) -> None:
         getattr(flags, f"DEFINE_{kind}")(name, default, text, flag_values=values, **more)
@@ -160,7 +165,7 @@ def define_flags() -> tuple[flags.FlagValues, dict[str, list[str]]]:
     return values, groups
 
 
-def _train(values: flags.FlagValues) -> Job:
+def _train(values: flags.FlagValues, groups: Groups) -> Job:
     if values.output_dir is None:
         raise ValueError("Expected --output_dir, the directory for the results. Received none.")
     return TrainJob(
@@ -168,17 +173,17 @@ def _train(values: flags.FlagValues) -> Job:
         network=_network_settings(values),
         training=_training_settings(values),
         defense=_defense_settings(values),
-        directory=RunDirectory(values.output_dir, flags_of_the_run(values)),
+        directory=RunDirectory(values.output_dir, flags_of_the_run(values, groups)),
         checkpoint_seconds=values.checkpoint_seconds,
         verbose=values.verbosity >= 0,
     )
 
 
-def _benchmark(values: flags.FlagValues) -> Job:
+def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
     names = values.benchmark_attacks
     directory = None
     if values.output_dir is not None:
-        directory = RunDirectory(values.output_dir, flags_of_the_run(values))
+        directory = RunDirectory(values.output_dir, flags_of_the_run(values, groups))
     return BenchmarkJob(
         attacks=tuple(attacks.names() if names == ["all"] else names),
         network=_network_settings(values),
@@ -192,6 +197,15 @@ def _benchmark(values: flags.FlagValues) -> Job:
 
 
 JOBS = {"train": _train, "benchmark": _benchmark}
+
+# What each job makes of the flags: groups of them, or single ones.
+_USED = {
+    "train": ("Job", "Data", "Network", "Training", "Defense", "Distribution", "Output"),
+    "benchmark": (
+        *("Job", "Network", "Benchmark", "Output"),
+        *("batch_size", "jit_compile", "defense_poison_fraction"),
+    ),
+}
 
 
 def _data_settings(values: flags.FlagValues) -> DataSettings:
@@ -214,10 +228,10 @@ def _network_settings(values: flags.FlagValues) -> NetworkSettings:
 
 
 def _training_settings(values: flags.FlagValues) -> TrainingSettings:
-    names = [name for name in vars(TrainingSettings()) if name != "milestones"]
-    milestones = _whole_numbers(values, "milestones") if values.milestones else ()
-    settings = {name: values[name].value for name in names}
-    return TrainingSettings(milestones=milestones, **settings)
+    names = [field.name for field in dataclasses.fields(TrainingSettings)]
+    settings: dict[str, Any] = {name: values[name].value for name in names}
+    settings["milestones"] = _whole_numbers(values, "milestones") if values.milestones else ()
+    return TrainingSettings(**settings)
 
 
 def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
@@ -246,7 +260,7 @@ def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
 
 
 def _whole_numbers(values: flags.FlagValues, name: str, count: int | None = None) -> tuple:
-    received = values[name].value
+    received: list[str] = values[name].value or []
     expected = f"{count} whole numbers" if count else "whole numbers"
     if not all(each.strip().isdigit() for each in received) or count not in (None, len(received)):
         raise ValueError(
@@ -256,12 +270,19 @@ def _whole_numbers(values: flags.FlagValues, name: str, count: int | None = None
     return tuple(int(each) for each in received)
 
 
-def flags_of_the_run(values: flags.FlagValues) -> dict[str, str]:
-    """Returns the flags that are set and change the results, as they stand in a flagfile."""
+def _used_flags(values: flags.FlagValues, groups: Groups) -> set[str]:
+    used = _USED[values.job]
+    return {
+        name for group, names in groups.items() for name in names if group in used or name in used
+    }
+
+
+def flags_of_the_run(values: flags.FlagValues, groups: Groups) -> dict[str, str]:
+    """Returns the job's flags that are set and change the results, as they stand in a flagfile."""
     texts = {}
-    for name in values:
+    for name in sorted(_used_flags(values, groups).difference(_NOT_OF_THE_RUN)):
         value = values[name].value
-        if name in _NOT_OF_THE_RUN or len(name) == 1 or value is None:
+        if value is None or (values.defense == "none" and name.startswith("defense_")):
             continue
         texts[name] = ",".join(value) if isinstance(value, list) else str(value)
     return texts
@@ -291,7 +312,7 @@ def expand_flagfiles(arguments: Sequence[str], folder: pathlib.Path | None = Non
     return expanded
 
 
-def format_help(values: flags.FlagValues, groups: dict[str, list[str]]) -> str:
+def format_help(values: flags.FlagValues, groups: Groups) -> str:
     """Returns the help: all flags with their defaults, group by group."""
     lines = ["python -m tfpoison.launch --flagfile=flags/NAME.flags [--FLAG=VALUE ...]"]
     for group, names in groups.items():
@@ -311,7 +332,7 @@ def format_help(values: flags.FlagValues, groups: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-def parse(arguments: Sequence[str]) -> tuple[flags.FlagValues, dict[str, list[str]]]:
+def parse(arguments: Sequence[str]) -> tuple[flags.FlagValues, Groups]:
     """Returns the flags with the values of a command line.
 
     Raises:
@@ -321,21 +342,42 @@ def parse(arguments: Sequence[str]) -> tuple[flags.FlagValues, dict[str, list[st
     try:
         left = values(["launch", *expand_flagfiles(arguments)])[1:]
     except flags.Error as error:
-        raise ValueError(" ".join(str(error).split())) from error
+        raise ValueError(_explain(error, values)) from error
     if left:
         raise ValueError(f"Expected flags alone, --name=value. Received: {' '.join(left)}")
     return values, groups
 
 
-def make_job(values: flags.FlagValues) -> Job:
+def _explain(error: flags.Error, values: flags.FlagValues) -> str:
+    text = " ".join(str(error).split())
+    wrong = re.match(r"flag --(\w+)=(.*?): ", text)
+    if wrong and wrong[1] in values:
+        kinds = {"int": "an integer", "float": "a number", "bool": "true or false"}
+        expected = kinds.get(values[wrong[1]].flag_type(), "text")
+        return f"Expected --{wrong[1]} to be {expected}. Received: {wrong[2]}"
+    return text
+
+
+def make_job(values: flags.FlagValues, groups: Groups) -> Job:
     """Returns the job that the flags describe.
 
     Raises:
-        ValueError: a value or a combination of values cannot be.
+        ValueError: a value or a combination of values cannot be, or a flag is not the job's.
         TypeError: a value has the wrong type.
     """
     check_name("job", values.job, JOBS)
-    return JOBS[values.job](values)
+    used = _used_flags(values, groups)
+    unused = [
+        f"--{name}"
+        for names in groups.values()
+        for name in names
+        if values[name].present and name not in used
+    ]
+    if unused:
+        raise ValueError(
+            f"Expected flags of --job={values.job} alone. Received others: {', '.join(unused)}"
+        )
+    return JOBS[values.job](values, groups)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -346,7 +388,7 @@ def main(arguments: Sequence[str]) -> int:
             print(format_help(values, groups))
             return 0
         logging.set_verbosity(logging.WARNING if values.verbosity < 1 else logging.INFO)
-        job = make_job(values)
+        job = make_job(values, groups)
         if values.strategy != "multi_worker":
             # Several workers have to meet before anything else; their job checks itself then.
             job.check()

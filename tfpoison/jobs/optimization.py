@@ -14,7 +14,8 @@ OPTIMIZERS = tuple(
     for name, kind in vars(keras.optimizers).items()
     if inspect.isclass(kind)
     and issubclass(kind, keras.optimizers.Optimizer)
-    and name not in ("Optimizer", "LossScaleOptimizer")
+    and "learning_rate" in inspect.signature(kind.__init__).parameters
+    and name != "Optimizer"
 )
 # These define weight decay as apart from the gradient; for the others it is an L2 penalty.
 DECOUPLED_DECAY = ("adamw", "lion", "lamb", "muon")

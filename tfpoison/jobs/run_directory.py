@@ -41,8 +41,9 @@ class RunDirectory:
         names = sorted(self.flags.keys() | theirs.keys())
         differing = [name for name in names if self.flags.get(name) != theirs.get(name)]
         if differing:
+            unset = "(unset)"
             both = ", ".join(
-                f"--{name}={theirs.get(name, '(unset)')} there, {self.flags.get(name, '(unset)')} now"
+                f"--{name}={theirs.get(name, unset)} there, {self.flags.get(name, unset)} now"
                 for name in differing
             )
             raise ValueError(

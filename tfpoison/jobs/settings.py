@@ -9,6 +9,7 @@ from tfpoison import attacks, data, networks
 from tfpoison.attacks import Attack
 from tfpoison.batch import check_split
 from tfpoison.checks import check_name, check_number
+from tfpoison.distribution import MATCHING
 
 DEFENSES = ("none", "adversarial_poisoning")
 
@@ -94,6 +95,7 @@ class DefenseSettings:
 
     def __post_init__(self) -> None:
         check_name("defense", self.defense, DEFENSES)
+        check_name("matching", self.matching, MATCHING)
         check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
         attack = attacks.get(self.attack, **self.attack_settings)
         if self.poison_fraction is not None and self.target_selection != "share":
@@ -138,7 +140,7 @@ class TrainingSettings:
         precision: a Keras dtype policy.
         jit_compile: whether XLA compiles the step; None leaves it to Keras.
         steps_per_execution: steps between two looks of Keras at the training.
-        deterministic: whether TensorFlow's GPU operations are made deterministic; on a CPU they are.
+        deterministic: whether GPU operations are made deterministic; those of a CPU are.
         strategy: a name of `tfpoison.distribution`.
         seed: of weights, order, augmentation, dropout and poisons.
     """

@@ -1,0 +1,140 @@
+"""The job that trains: what it leaves, and that a killed run ends as one that was not."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from tfpoison import data, launch
+
+ROOT = pathlib.Path(__file__).parents[2]
+QUICK = [
+    *("--dataset=digits", "--train_size=256", "--validation_size=100", "--epochs=2"),
+    *("--batch_size=32", "--optimizer=adam", "--learning_rate=0.01", "--augmentation=shift"),
+    "--verbosity=-1",
+]
+DEFENDED = [
+    *("--defense=adversarial_poisoning", "--defense_attack=gradient_matching_fast"),
+]
+
+
+def train(directory, *more):
+    return launch.main([*QUICK, f"--output_dir={directory}", *more])
+
+
+def read_metrics(directory):
+    with open(directory / "metrics.csv") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_a_run_leaves(tmp_path):
+    directory = tmp_path / "run"
+    assert train(directory, *DEFENDED) == 0
+    rows = read_metrics(directory)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["objective_after"]) < float(rows[1]["objective_before"])
+    report = json.loads((directory / "report.json").read_text())
+    assert report["clean_accuracy"] == pytest.approx(float(rows[1]["val_accuracy"]))
+    network = keras.models.load_model(directory / "network.keras")
+    images = data.load("digits", train_size=256, validation_size=100)
+    predictions = network.predict(images.validation.images / 255.0, verbose=0).argmax(axis=1)
+    accuracy = (predictions == images.validation.labels).mean()
+    assert accuracy == pytest.approx(report["clean_accuracy"], abs=1e-6)
+    assert (directory / "preview.png").read_bytes().startswith(b"\x89PNG")
+    assert list((directory / "tensorboard").rglob("events*"))
+    assert "--defense_attack=gradient_matching_fast" in (directory / "config.flags").read_text()
+    assert not list(directory.glob(".*partial*"))
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    directory = tmp_path / "run"
+    assert train(directory) == 0
+    before = (directory / "checkpoint.npz").stat().st_mtime_ns
+    weights = keras.models.load_model(directory / "network.keras").get_weights()
+    assert train(directory) == 0
+    assert (directory / "checkpoint.npz").stat().st_mtime_ns == before
+    again = keras.models.load_model(directory / "network.keras").get_weights()
+    assert all((one == other).all() for one, other in zip(weights, again, strict=True))
+
+
+def test_a_directory_of_other_flags_is_refused(tmp_path, capsys):
+    directory = tmp_path / "run"
+    assert train(directory) == 0
+    assert train(directory, "--learning_rate=0.02") == 2
+    assert "--learning_rate=0.01 there, 0.02 now" in capsys.readouterr().err
+    assert train(directory, "--verbosity=0", "--checkpoint_seconds=7") == 0
+
+
+def test_a_directory_of_other_files_is_refused(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert train(tmp_path) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_directory_at_work_is_refused(tmp_path, capsys):
+    import fcntl
+
+    with open(tmp_path / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert train(tmp_path) == 2
+    assert "another process" in capsys.readouterr().err
+
+
+def start(directory, *more):
+    program = [sys.executable, pathlib.Path(__file__).parent / "launch_with_dropout.py"]
+    return subprocess.Popen(
+        [*program, *QUICK, *more, f"--output_dir={directory}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def position(directory):
+    try:
+        with np.load(directory / "checkpoint.npz", allow_pickle=False) as arrays:
+            found = json.loads(str(arrays["position"]))
+            return found["epoch"], found["batch"]
+    except FileNotFoundError:
+        return 0, 0
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_run_ends_as_one_that_was_not(tmp_path):
+    """SIGKILL in mid-epoch: same weights, same metrics, with shuffling, shifts and dropout."""
+    flags = [*DEFENDED, "--epochs=3", "--batch_size=4", "--checkpoint_seconds=0.05"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    undisturbed = start(whole, *flags)
+    victim = start(killed, *flags)
+    deadline = time.monotonic() + 200
+    while not (position(killed) > (1, 0) and position(killed)[1] > 1):
+        assert victim.poll() is None, victim.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    _, batch = position(killed)
+    assert 0 < batch < 64
+    resumed = start(killed, *flags)
+    for process in (undisturbed, resumed):
+        output, _ = process.communicate(timeout=250)
+        assert process.returncode == 0, output
+    assert position(whole) == position(killed) == (3, 0)
+    with (
+        np.load(whole / "checkpoint.npz") as one,
+        np.load(killed / "checkpoint.npz") as other,
+    ):
+        assert one.files == other.files
+        for name in one.files:
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    assert (whole / "metrics.csv").read_text() == (killed / "metrics.csv").read_text()

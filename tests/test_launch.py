@@ -1,0 +1,97 @@
+"""The command line: what is refused at the door, and what a run can be repeated from."""
+
+import pytest
+
+from tfpoison import launch
+
+DEFENDED = "--defense=adversarial_poisoning"
+
+REFUSED = {
+    "--job=trian": ["Unknown job", "'train'"],
+    "--epohcs=3": ["epohcs", "epochs"],
+    "--epochs=three": ["epochs", "integer"],
+    "--epochs=0": ["epochs", "at least 1", "epochs=0"],
+    "--batch_size=0": ["batch_size", "at least 1"],
+    "--learning_rate=-1": ["learning_rate", "above 0"],
+    "--optimizer=sgdd": ["optimizer", "'sgd'"],
+    "--optimizer=adam --momentum=0.9": ["no momentum", "adam"],
+    "--nesterov": ["momentum"],
+    "--weight_decay=-1": ["weight_decay", "at least 0"],
+    "--schedule=steps": ["milestones"],
+    "--milestones=2,4": ["milestones", "schedule='constant'"],
+    "--schedule=steps --milestones=4,2": ["rising"],
+    "--schedule=steps --milestones=a": ["--milestones", "whole numbers"],
+    "--label_smoothing=1": ["label_smoothing", "at most"],
+    "--precision=float16": ["precision", "mixed_float16"],
+    "--augmentation=rotate": ["augmentation", "shift_flip"],
+    "--dataset=mnsit_": ["mnsit_"],
+    "--dataset=cifar10 --data_dir=/nowhere": ["cifar10", "/nowhere"],
+    "--dataset=image_folder": ["data_dir"],
+    "--train_size=2000": ["train_size", "1280", "2000"],
+    "--image_size=8": ["image_size", "2 whole numbers"],
+    "--network=resnet17": ["network", "resnet18"],
+    "--network=vgg11 --width=3 --batch_normalization": ["no width", "vgg11"],
+    "--network=vgg16": ["at least", "pixels"],
+    "--strategy=mirorred": ["strategy", "mirrored"],
+    "--defense=adversarial": ["defense", "adversarial_poisoning"],
+    "--defense_epsilon=0.1": ["--defense=none", "--defense_epsilon"],
+    f"{DEFENDED} --defense_attack=gradient": ["attack", "gradient_matching"],
+    f"{DEFENDED} --defense_epsilon=16": ["epsilon", "at most 1", "16"],
+    f"{DEFENDED} --defense_patch_size=3": ["setting of the attack", "patch_size"],
+    f"{DEFENDED} --defense_attack=patch --defense_epsilon=0.1": ["epsilon"],
+    f"{DEFENDED} --defense_poison_fraction=1": ["below 1"],
+    f"{DEFENDED} --defense_poison_fraction=0.5 --defense_target_selection=one": ["share"],
+    f"{DEFENDED} --defense_optimizer=sgd": ["optimizer of perturbations", "sign_adam"],
+    f"{DEFENDED} --matching=both": ["matching"],
+    "--flagfile=nowhere.flags": ["flagfile", "nowhere.flags"],
+    "quickstart": ["flags alone", "quickstart"],
+    "--benchmark_steps=3": ["--job=train", "--benchmark_steps"],
+    "--job=benchmark --epochs=3": ["--job=benchmark", "--epochs"],
+    "--job=benchmark --benchmark_attacks=evason": ["attack", "evasion"],
+    "--checkpoint_seconds=-1": ["checkpoint_seconds"],
+}
+
+
+@pytest.mark.parametrize("line", REFUSED)
+def test_refused_before_any_image_is_read(line, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("tfpoison.data.load", None)
+    output_dir = tmp_path / "out"
+    arguments = line.split()
+    if "--job=benchmark" not in line:
+        arguments.append(f"--output_dir={output_dir}")
+    assert launch.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("tfpoison.launch: ")
+    assert len(error.splitlines()) <= 2
+    assert [part for part in REFUSED[line] if part not in error] == []
+    assert not output_dir.exists()
+
+
+def test_an_output_directory_is_asked_for(capsys):
+    assert launch.main(["--epochs=1"]) == 2
+    assert "--output_dir" in capsys.readouterr().err
+
+
+def test_help_shows_every_flag_in_its_group(capsys):
+    assert launch.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    _, groups = launch.define_flags()
+    for group, names in groups.items():
+        part = text.split(f"\n{group}\n")[1].split("\n\n")[0]
+        assert all(f"--{name}" in part for name in names)
+    assert max(map(len, text.splitlines())) <= 100
+    assert "gradient_matching_fast" in text
+
+
+def test_the_configuration_of_a_run_is_a_flagfile_that_repeats_it(tmp_path):
+    line = f"--epochs=3 --schedule=steps --milestones=1,2 --nesterov --momentum=0.5 {DEFENDED}"
+    parsed = launch.parse([*line.split(), "--verbosity=-1"])
+    texts = launch.flags_of_the_run(*parsed)
+    assert texts["milestones"] == "1,2"
+    assert texts["nesterov"] == "True"
+    assert "verbosity" not in texts
+    flagfile = tmp_path / "config.flags"
+    flagfile.write_text("".join(f"--{name}={value}\n" for name, value in texts.items()))
+    again, groups = launch.parse([f"--flagfile={flagfile}", f"--output_dir={tmp_path / 'out'}"])
+    assert launch.flags_of_the_run(again, groups) == texts
+    assert launch.make_job(again, groups)
