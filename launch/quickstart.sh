@@ -3,4 +3,5 @@
 # Usage: bash launch/quickstart.sh [more flags]
 set -euo pipefail
 . "$(dirname "$0")/environment.sh"
+export TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-2}"  # Warnings and errors of TensorFlow alone.
 exec python -m tfpoison.launch --flagfile=flags/quickstart.flags "$@"

@@ -29,8 +29,5 @@ class Configurable:
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Returns the object that `get_config` described."""
         return cls(
-            **{
-                name: keras.saving.deserialize_keras_object(value)
-                for name, value in config.items()
-            }
+            **{name: keras.saving.deserialize_keras_object(value) for name, value in config.items()}
         )

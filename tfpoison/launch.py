@@ -75,6 +75,7 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     group = "Data"
     define(group, "string", "dataset", "digits", f"{embedded}, or any TFDS name, as cifar10.")
     define(group, "string", "data_dir", None, "TFDS's folder, or the folder of image_folder.")
+    define(group, "boolean", "download", False, "Let TFDS download what data_dir lacks.")
     define(group, "list", "image_size", None, "HEIGHT,WIDTH to resize images to.")
     whole(group, "train_size", None, "Size of a random subset to train on; unset for all.")
     whole(group, "validation_size", None, "Size of a random subset to validate on.")
@@ -213,6 +214,7 @@ def _data_settings(values: flags.FlagValues) -> DataSettings:
     return DataSettings(
         dataset=values.dataset,
         data_dir=values.data_dir,
+        download=values.download,
         image_size=size,
         train_size=values.train_size,
         validation_size=values.validation_size,

@@ -20,6 +20,7 @@ class DataSettings:
 
     dataset: str = "digits"
     data_dir: str | None = None
+    download: bool = False
     image_size: tuple[int, int] | None = None
     train_size: int | None = None
     validation_size: int | None = None
@@ -38,6 +39,7 @@ class DataSettings:
         return {
             "name": self.dataset,
             "data_dir": self.data_dir,
+            "download": self.download,
             "image_size": self.image_size,
             "train_size": self.train_size,
             "validation_size": self.validation_size,
