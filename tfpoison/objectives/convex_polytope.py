@@ -100,6 +100,7 @@ def project_to_simplex(vectors: tf.Tensor) -> tf.Tensor:
     rank = tf.range(1, tf.shape(vectors)[1] + 1)
     ratio = excess / tf.cast(rank, vectors.dtype)
     # The threshold is the ratio at the last rank whose entry stays positive.
-    positive = tf.reduce_sum(tf.cast(sorted_vectors > ratio, tf.int32), axis=1, keepdims=True)
-    threshold = tf.gather(ratio, tf.maximum(positive - 1, 0), axis=1, batch_dims=1)
+    stays = tf.cast(sorted_vectors > ratio, tf.int32)
+    last = tf.reduce_sum(stays, axis=1, keepdims=True)
+    threshold = tf.reduce_sum(tf.where(rank == last, ratio, 0), axis=1, keepdims=True)
     return tf.maximum(vectors - threshold, 0)

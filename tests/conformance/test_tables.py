@@ -1,0 +1,69 @@
+"""Every entry of every table is covered: a new one without its tests fails here."""
+
+import pathlib
+
+import pytest
+
+import tfpoison
+from tfpoison import attacks, data, distribution, launch, perturbations
+from tfpoison.batch import TARGET_SELECTIONS
+
+TESTS = pathlib.Path(__file__).parents[1]
+
+# Where each table is tested: files that name every entry, or one that runs over the whole table.
+NAMED = {
+    "attacks": (attacks.names, ["attacks/test_zoo.py"]),
+    "perturbations": (
+        perturbations.names,
+        ["perturbations/test_additive.py", "perturbations/test_patches.py", "attacks/test_zoo.py"],
+    ),
+    "initializers": (lambda: perturbations.INITIALIZERS, ["perturbations/test_additive.py"]),
+    "optimizers": (lambda: perturbations.OPTIMIZERS, ["perturbations/test_optimizers.py"]),
+    "target selections": (lambda: TARGET_SELECTIONS, ["test_batch.py"]),
+    "strategies": (distribution.names, ["test_distribution.py"]),
+    "matching": (lambda: distribution.MATCHING, ["test_distribution.py"]),
+    "data sets": (data.names, ["data/test_digits.py", "data/test_sources.py"]),
+}
+WHOLE = {
+    "objectives.names()": "objectives/test_objectives.py",
+    "augmentation.names()": "data/test_augmentation.py",
+    "networks.names()": "networks/test_networks.py",
+    "attacks.names()": "attacks/test_zoo.py",
+    '@pytest.mark.parametrize("name", OPTIMIZERS)': "jobs/test_optimization.py",
+}
+# The names that classes go by in the tests of perturbations.
+CLASSES = {
+    "additive": "Additive(",
+    "class_patch": "ClassPatch(",
+    "pair_patch": "patch_pairs",
+}
+
+
+@pytest.mark.parametrize("table", NAMED)
+def test_every_entry_is_named(table):
+    names, files = NAMED[table]
+    text = "".join((TESTS / file).read_text() for file in files)
+    assert [
+        name for name in names() if f'"{name}"' not in text and CLASSES.get(name, "\0") not in text
+    ] == []
+
+
+@pytest.mark.parametrize("table", WHOLE)
+def test_the_whole_table_is_run_over(table):
+    assert table in (TESTS / WHOLE[table]).read_text()
+
+
+def test_every_job_has_its_tests():
+    assert [name for name in launch.JOBS if not (TESTS / f"jobs/test_{name}.py").exists()] == []
+
+
+def test_tests_mirror_the_package():
+    """Every module has a test file of its name, or one for its folder's table."""
+    folders = {"attacks", "objectives", "perturbations", "networks", "data", "jobs", "training"}
+    package = pathlib.Path(tfpoison.__file__).parent
+    for path in package.glob("*.py"):
+        if path.stem not in ("__init__", "configurable"):
+            assert (TESTS / f"test_{path.stem}.py").exists(), path.stem
+    assert {path.name for path in package.iterdir() if (path / "__init__.py").exists()} == folders
+    for folder in folders:
+        assert list((TESTS / folder).glob("test_*.py"))

@@ -1,0 +1,196 @@
+"""Every objective: its gradient by differences, its value by hand or by a second implementation."""
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfpoison import objectives
+from tfpoison.objectives.convex_polytope import closest_in_simplex, project_to_simplex
+from tfpoison.objectives.hidden_trigger import closest_pairs
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+from networks import make_batch, smooth_classifier
+
+EXACT = [name for name in objectives.names() if name != "gradient_matching_fast"]
+
+
+def value_at(objective, classifier, batch, images, prepared):
+    return objective.value(classifier, batch.replace(poison_images=images), prepared).numpy()
+
+
+def difference_along(objective, classifier, batch, direction, step=1e-5):
+    prepared = objective.prepare(classifier, batch)
+    ahead, behind = (
+        value_at(objective, classifier, batch, batch.poison_images + sign * direction, prepared)
+        for sign in (step, -step)
+    )
+    return (ahead - behind) / (2 * step)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_gradient_by_central_differences(name):
+    objective, classifier, batch = objectives.get(name), smooth_classifier(), make_batch()
+    prepared = objective.prepare(classifier, batch)
+    gradient = objective.poison_gradient(classifier, batch, prepared).numpy()
+    assert np.abs(gradient).max() > 1e-6
+    draw = np.random.default_rng(5)
+    for _ in range(3):
+        direction = draw.normal(size=gradient.shape)
+        expected = difference_along(objective, classifier, batch, direction)
+        assert (gradient * direction).sum() == pytest.approx(expected, rel=1e-5, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", objectives.names())
+def test_gradients_by_both_sides(name):
+    """For perturbations that change the targets too; the poisons' part is as before."""
+    objective, classifier, batch = objectives.get(name), smooth_classifier(), make_batch()
+    poison, target = objective.image_gradients(classifier, batch)
+    assert poison.shape == batch.poison_images.shape
+    assert target.shape == batch.target_images.shape
+    assert (np.abs(target).max() > 0) == objective.needs_targets
+    # The pairs of hidden triggers and the normaliser of the squared error count as constant.
+    if name not in ("hidden_trigger", "gradient_matching_squared_error"):
+        direction = np.random.default_rng(6).normal(size=target.shape)
+        values = []
+        for sign in (1e-5, -1e-5):
+            moved = batch.replace(target_images=batch.target_images + sign * direction)
+            prepared = objective.prepare(classifier, moved)
+            values.append(objective.value(classifier, moved, prepared).numpy())
+        expected = (values[0] - values[1]) / 2e-5
+        assert (target * direction).numpy().sum() == pytest.approx(expected, rel=1e-4, abs=1e-9)
+
+
+def test_the_fast_gradient_converges_to_that_of_the_inner_product():
+    """-⟨g(δ), v⟩, differentiated exactly; halving the step halves the error of the difference."""
+    classifier, batch = smooth_classifier(), make_batch()
+    images = batch.poison_images
+    target = classifier.weight_gradients(batch.target_images, batch.fake_labels)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        ours = classifier.weight_gradients(images, batch.poison_labels)
+        product = -tf.add_n([tf.reduce_sum(a * b) for a, b in zip(ours, target, strict=True)])
+    exact = tape.gradient(product, images).numpy()
+    errors = []
+    for step in (0.02, 0.01, 0.005):
+        objective = objectives.get("gradient_matching_fast", relative_step=step)
+        prepared = objective.prepare(classifier, batch)
+        fast = objective.poison_gradient(classifier, batch, prepared).numpy()
+        errors.append(np.linalg.norm(fast - exact) / np.linalg.norm(exact))
+    assert errors[0] < 0.1
+    assert errors[0] / errors[1] == pytest.approx(2, rel=0.2)
+    assert errors[1] / errors[2] == pytest.approx(2, rel=0.2)
+
+
+def numpy_gradients(classifier, images, labels):
+    return np.concatenate([np.ravel(each) for each in classifier.weight_gradients(images, labels)])
+
+
+def test_values_of_gradient_matching():
+    classifier, batch = smooth_classifier(), make_batch()
+    poison = numpy_gradients(classifier, batch.poison_images, batch.poison_labels)
+    target = numpy_gradients(classifier, batch.target_images, batch.fake_labels)
+    cosine = poison @ target / np.linalg.norm(poison) / np.linalg.norm(target)
+    squared = ((target - poison) ** 2).sum() / 2 / np.linalg.norm(target)
+    for name, expected in {
+        "gradient_matching": 1 - cosine,
+        "gradient_matching_fast": 1 - cosine,
+        "gradient_matching_squared_error": squared,
+    }.items():
+        objective = objectives.get(name)
+        prepared = objective.prepare(classifier, batch)
+        assert objective.value(classifier, batch, prepared).numpy() == pytest.approx(expected)
+
+
+def test_metapoison_is_the_loss_after_steps_of_sgd():
+    classifier, batch = smooth_classifier(), make_batch()
+    value = objectives.get("metapoison", unrolled_steps=3, learning_rate=0.2).value(
+        classifier, batch, None
+    )
+    for _ in range(3):
+        gradients = classifier.weight_gradients(batch.poison_images, batch.poison_labels)
+        for variable, gradient in zip(
+            classifier.network.trainable_variables, gradients, strict=True
+        ):
+            variable.assign_sub(0.2 * gradient)
+    expected = classifier.loss(batch.target_images, batch.fake_labels)
+    np.testing.assert_allclose(value, expected, rtol=1e-10)
+
+
+def test_values_in_feature_space():
+    classifier, batch = smooth_classifier(), make_batch()
+    poisons = classifier.features(batch.poison_images).numpy()
+    targets = classifier.features(batch.target_images).numpy()
+    collision = objectives.get("feature_collision")
+    value = collision.value(classifier, batch, collision.prepare(classifier, batch))
+    expected = ((poisons.mean(0) - targets.mean(0)) ** 2).mean()
+    np.testing.assert_allclose(value, expected, rtol=1e-9)
+    trigger = objectives.get("hidden_trigger")
+    value = trigger.value(classifier, batch, trigger.prepare(classifier, batch))
+    distances = ((poisons[:, None] - targets[None]) ** 2).mean(-1)
+    np.testing.assert_allclose(value, np.sort(distances.ravel())[:5].sum(), rtol=1e-9)
+
+
+def test_closest_pairs_by_brute_force():
+    draw = np.random.default_rng(0)
+    poisons, targets = draw.normal(size=(6, 4)), draw.normal(size=(9, 4))
+    distances = ((poisons[:, None] - targets[None]) ** 2).sum(-1)
+    rows, columns = closest_pairs(tf.constant(poisons), tf.constant(targets))
+    expected = np.argsort(distances.ravel())[:9]
+    assert (rows.numpy() * 9 + columns.numpy()).tolist() == expected.tolist()
+    assert len(closest_pairs(tf.constant(poisons), tf.constant(targets[:0]))[0]) == 0
+
+
+def test_projection_to_the_simplex():
+    """By hand: (1, 0.4) is 0.2 too much in each; (3, 0) loses its second entry."""
+    vectors = tf.constant([[1.0, 0.4], [3.0, 0.0], [0.5, 0.5], [-1.0, -1.0]])
+    expected = [[0.8, 0.2], [1, 0], [0.5, 0.5], [0.5, 0.5]]
+    np.testing.assert_allclose(project_to_simplex(vectors), expected, atol=1e-6)
+
+
+def test_the_closest_point_of_the_simplex_is_optimal():
+    """Where a coefficient is positive no other one has a lower gradient (Karush-Kuhn-Tucker)."""
+    draw = np.random.default_rng(3)
+    points, goals = draw.normal(size=(7, 12)), 0.3 * draw.normal(size=(4, 12))
+    coefficients = closest_in_simplex(tf.constant(points), tf.constant(goals), 2000).numpy()
+    np.testing.assert_allclose(coefficients.sum(1), 1)
+    assert coefficients.min() >= 0
+    gradient = (coefficients @ points - goals) @ points.T
+    lowest = gradient.min(1)
+    assert ((gradient - lowest[:, None]) * coefficients).max() < 1e-6
+    inside = np.full((1, 7), 1 / 7) @ points
+    found = closest_in_simplex(tf.constant(points), tf.constant(inside), 2000)
+    np.testing.assert_allclose(found @ points, inside, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", objectives.names())
+@pytest.mark.parametrize("counts", [(0, 3), (3, 0)])
+def test_empty_sides_give_no_gradient_and_no_nan(name, counts):
+    """A replica of a distributed batch may be left with none."""
+    objective, classifier = objectives.get(name), smooth_classifier()
+    batch = make_batch(*counts)
+    prepared = objective.prepare(classifier, batch)
+    gradient = objective.poison_gradient(classifier, batch, prepared).numpy()
+    assert gradient.shape == batch.poison_images.shape
+    assert np.isfinite(gradient).all()
+    if objective.needs_targets and name not in ("feature_collision",):
+        np.testing.assert_array_equal(gradient, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error"),
+    [
+        ("gradient_machting", {}, ValueError),
+        ("metapoison", {"unrolled_steps": 0}, ValueError),
+        ("metapoison", {"unrolled_steps": 1.5}, TypeError),
+        ("metapoison", {"learning_rate": 0}, ValueError),
+        ("convex_polytope", {"iterations": 0}, ValueError),
+        ("gradient_matching_fast", {"relative_step": 0.0}, ValueError),
+        ("evasion", {"steps": 3}, TypeError),
+    ],
+)
+def test_refused(name, settings, error):
+    with pytest.raises(error):
+        objectives.get(name, **settings)

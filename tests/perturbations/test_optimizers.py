@@ -1,0 +1,55 @@
+"""Optimizers of perturbations against Keras's own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tfpoison.perturbations import OPTIMIZERS
+from tfpoison.perturbations.optimizers import get
+
+START = np.array([1.0, -2.0, 3.0], "float32")
+CURVATURE = np.array([1.0, 10.0, 0.1], "float32")
+
+
+def run(name, step_size, radius, steps=6):
+    optimizer = get(name, step_size, radius)
+    parameters = [tf.constant(START)]
+    moments = optimizer.start(parameters)
+    for iteration in range(steps):
+        gradients = [CURVATURE * parameters[0]]
+        parameters, moments = optimizer.step(tf.constant(iteration), parameters, gradients, moments)
+    return parameters[0].numpy()
+
+
+def run_keras(optimizer, *, sign=False, steps=6):
+    variable = keras.Variable(START)
+    for _ in range(steps):
+        gradient = CURVATURE * variable.numpy()
+        optimizer.apply([tf.constant(np.sign(gradient) if sign else gradient)], [variable])
+    return variable.numpy()
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs", "sign"),
+    [
+        ("adam", (0.1, 0.5), lambda: keras.optimizers.Adam(0.1, epsilon=1e-8), False),
+        ("sign_adam", (0.1, 0.5), lambda: keras.optimizers.Adam(0.1, epsilon=1e-8), True),
+        # The step sizes of these are shares of ε, here 0.5.
+        ("pgd", (0.1, 0.5), lambda: keras.optimizers.SGD(0.05), True),
+        ("momentum", (0.02, 0.5), lambda: keras.optimizers.SGD(0.01, momentum=0.9), False),
+    ],
+)
+def test_against_keras(name, ours, theirs, sign):
+    np.testing.assert_allclose(run(name, *ours), run_keras(theirs(), sign=sign), rtol=1e-4)
+
+
+def test_every_optimizer_is_compared():
+    assert set(OPTIMIZERS) == {"adam", "sign_adam", "pgd", "momentum"}
+
+
+def test_default_step_sizes():
+    assert get("sign_adam", None, 0.1).step_size == 0.025
+    assert get("pgd", None, 0.1).step_size == 0.5
+    with pytest.raises(ValueError, match="sign_adam"):
+        get("sign_adm", None, 0.1)

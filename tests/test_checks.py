@@ -1,0 +1,36 @@
+"""Checks at the door."""
+
+import pytest
+
+from tfpoison.checks import check_name, check_number
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, 1, 1.0])
+def test_numbers_that_pass(value):
+    check_number("share", value, minimum=0, maximum=1)
+
+
+@pytest.mark.parametrize(
+    ("value", "settings", "error", "message"),
+    [
+        (-0.1, {}, ValueError, "at least 0 and at most 1. Received: share=-0.1"),
+        (1.1, {}, ValueError, "at most 1"),
+        (float("nan"), {}, ValueError, "at most 1"),
+        (0, {"exclusive_minimum": True}, ValueError, "above 0"),
+        ("1", {}, TypeError, "a number. Received: share='1'"),
+        (True, {}, TypeError, "a number"),
+        (0.5, {"whole": True}, TypeError, "an integer"),
+        (None, {}, TypeError, "a number"),
+    ],
+)
+def test_numbers_that_do_not(value, settings, error, message):
+    with pytest.raises(error, match=message):
+        check_number("share", value, minimum=0, maximum=1, **settings)
+
+
+def test_names():
+    check_name("attack", "patch", ["patch", "evasion"])
+    with pytest.raises(ValueError, match=r"one of: evasion, patch\..*mean 'patch'"):
+        check_name("attack", "pacth", ["patch", "evasion"])
+    with pytest.raises(ValueError, match=r"Received: 3\.$"):
+        check_name("attack", 3, ["patch"])

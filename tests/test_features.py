@@ -1,0 +1,99 @@
+"""Where the penultimate features are found."""
+
+import keras
+import numpy as np
+import pytest
+
+from tfpoison.classifier import Classifier
+from tfpoison.features import FeatureExtractor, find_layer
+
+IMAGES = np.random.default_rng(0).uniform(size=(4, 6, 6, 3)).astype("float32")
+
+
+def body():
+    return keras.Sequential(
+        [keras.Input((6, 6, 3)), keras.layers.Conv2D(5, 3), keras.layers.GlobalAveragePooling2D()]
+    )
+
+
+def sequential():
+    return keras.Sequential([body(), keras.layers.Dense(7, "relu"), keras.layers.Dense(3)])
+
+
+def functional():
+    inputs = keras.Input((6, 6, 3))
+    hidden = keras.layers.Dense(7, "relu")(keras.layers.Dropout(0.5)(body()(inputs)))
+    outputs = keras.layers.Dense(3)(keras.layers.Dropout(0.5)(hidden))
+    return keras.Model(inputs, keras.layers.Softmax()(outputs))
+
+
+def nested():
+    inputs = keras.Input((6, 6, 3))
+    return keras.Model(inputs, functional()(keras.layers.Rescaling(2.0)(inputs)))
+
+
+@pytest.mark.parametrize("make", [sequential, functional, nested])
+def test_the_input_of_the_last_dense_layer(make):
+    network = make()
+    features = Classifier(network, "mse").features(IMAGES).numpy()
+    assert features.shape == (4, 7)
+    dense = [each for each in network._flatten_layers() if isinstance(each, keras.layers.Dense)]
+    head = max(dense, key=lambda layer: layer.units == 3)
+    logits = features @ head.kernel.numpy() + head.bias.numpy()
+    outputs = network.predict(IMAGES, verbose=0)
+    if make is not sequential:
+        logits = keras.ops.softmax(logits)
+    np.testing.assert_allclose(outputs, logits, rtol=1e-5, atol=1e-6)
+
+
+def test_a_named_layers_output():
+    network = sequential()
+    name = network.layers[1].name
+    for layer in (name, network.layers[1]):
+        features = Classifier(network, "mse", features=layer).features(IMAGES)
+        assert features.shape == (4, 7)
+        assert features.numpy().min() >= 0  # After the layer's own ReLU.
+    convolution = network.layers[0].layers[0]
+    features = Classifier(network, "mse", features=convolution).features(IMAGES)
+    assert features.shape == (4, 4 * 4 * 5)  # Maps are laid out flat.
+
+
+def test_nothing_of_the_layer_stays_changed():
+    network = sequential()
+    Classifier(network, "mse").features(IMAGES)
+    assert "call" not in vars(network.layers[-1])
+
+
+def convolutional_head():
+    return keras.Sequential(
+        [keras.Input((6, 6, 3)), keras.layers.Conv2D(3, 6), keras.layers.Flatten()]
+    )
+
+
+def two_ways():
+    inputs = keras.Input((6, 6, 3))
+    parts = [keras.layers.Dense(3)(body()(inputs)) for _ in range(2)]
+    return keras.Model(inputs, keras.layers.Add()(parts))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.head = keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.head(inputs)
+
+
+@pytest.mark.parametrize("make", [convolutional_head, two_ways, Subclassed])
+def test_networks_that_do_not_end_in_one_dense_layer_ask_for_a_name(make):
+    with pytest.raises(ValueError, match=r"RobustModel\(\.\.\., features=layer_or_name\)"):
+        FeatureExtractor(make())
+
+
+def test_names_that_are_refused():
+    network = sequential()
+    with pytest.raises(ValueError, match="has none"):
+        find_layer(network, "hed")
+    with pytest.raises(ValueError, match="has none"):
+        find_layer(network, keras.layers.Dense(2))
