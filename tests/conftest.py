@@ -1,5 +1,9 @@
+import json
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 
 # Keep TensorFlow's start-up chatter out of the test report.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -47,3 +51,34 @@ def two_cpus():
     the start, and takes those of a second strategy on the same devices for the first one's.
     """
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture
+def two_workers():
+    """Runs a program as two workers on the loopback interface, until both have ended well."""
+
+    def run(*arguments, timeout=200):
+        with socket.socket() as first, socket.socket() as second:
+            for each in (first, second):
+                each.bind(("127.0.0.1", 0))
+            workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in (first, second)]
+        root = pathlib.Path(__file__).parents[1]
+        processes = []
+        for index in range(2):
+            task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+            environment = {"TF_CONFIG": json.dumps(task), "PYTHONPATH": str(root)}
+            program = [str(each).replace("INDEX", str(index)) for each in arguments]
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, *program],
+                    env=os.environ | environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+        for process in processes:
+            output, _ = process.communicate(timeout=timeout)
+            assert process.returncode == 0, output[-3000:]
+
+    return run

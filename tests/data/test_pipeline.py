@@ -1,10 +1,6 @@
 """Batches: every example once an epoch, and streams that go on where they were cut."""
 
-import json
-import os
 import pathlib
-import socket
-import subprocess
 import sys
 
 import keras
@@ -241,40 +237,10 @@ np.savez(sys.argv[1], cardinality=int(distributed.cardinality),
 """
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.mark.timeout(180)
-def test_two_workers_divide_every_batch(tmp_path):
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    processes = []
-    for index in range(2):
-        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        here = pathlib.Path(__file__).parent
-        environment = os.environ | {
-            "TF_CONFIG": json.dumps(task),
-            "TESTS": str(here),
-            "PYTHONPATH": str(here.parents[1]),
-        }
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, "-c", WORKER, str(tmp_path / f"{index}.npz")],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    for process in processes:
-        output, _ = process.communicate(timeout=150)
-        assert process.returncode == 0, output[-3000:]
+def test_two_workers_divide_every_batch(tmp_path, two_workers, monkeypatch):
+    monkeypatch.setenv("TESTS", str(pathlib.Path(__file__).parent))
+    two_workers("-c", WORKER, tmp_path / "INDEX.npz", timeout=150)
     first, second = (np.load(tmp_path / f"{index}.npz") for index in range(2))
     assert first["cardinality"] == second["cardinality"] == 9
     for number, (images, labels) in enumerate(stream(EXAMPLES)):

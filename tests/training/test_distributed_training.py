@@ -1,14 +1,15 @@
 """Replicas and workers that craft together train the network that one device trains."""
 
-import json
-import os
 import pathlib
-import socket
-import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+
+import tfpoison
+from tfpoison.distribution import replica_id
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -40,39 +41,33 @@ def test_replica_matching_crafts_on_each_part_alone(two_cpus):
     assert largest_difference(apart, alone) > 1e-4
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 @pytest.mark.timeout(240)
-def test_two_workers_train_as_one_device(tmp_path):
-    workers = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    processes = []
-    for index in range(2):
-        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        root = pathlib.Path(__file__).parents[2]
-        environment = os.environ | {"TF_CONFIG": json.dumps(task), "PYTHONPATH": str(root)}
-        program = [distributed.__file__, "gradient_matching", str(tmp_path / f"{index}.npz")]
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, *program],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-            )
-        )
-    for process in processes:
-        output, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, output[-3000:]
+def test_two_workers_train_as_one_device(tmp_path, two_workers):
+    two_workers(distributed.__file__, "gradient_matching", tmp_path / "INDEX.npz")
     alone, logs = distributed.train("gradient_matching")
     for index in range(2):
         results = np.load(tmp_path / f"{index}.npz")
         assert_close([results[f"arr_{number}"] for number in range(len(alone))], alone)
         np.testing.assert_allclose(results["log_val_loss"], logs["val_loss"], atol=1e-5)
+
+
+def test_replicas_draw_for_themselves(two_cpus):
+    """The same images on both replicas, with the same seed: other noise."""
+    images = np.full((4, 8, 8, 3), 0.5, "float32")
+    with two_cpus.scope():
+        model = tfpoison.RobustModel(distributed.make_network(), attack="noise_uniform")
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss)
+
+    @tf.function
+    def craft():
+        crafted = model._craft(
+            model.attack, model.classifier(), tf.constant(images), tf.zeros(4), replica_id()
+        )
+        return crafted.poisoned.join()
+
+    first, second = (each.numpy() for each in two_cpus.run(craft).values)
+    assert (first != images).any()
+    assert (first != second).any()
+    again = two_cpus.run(craft).values[1].numpy()
+    np.testing.assert_array_equal(second, again)

@@ -365,6 +365,23 @@ def test_a_loaded_model_goes_on_training(make, tmp_path):
     assert_same_bits(loaded.network.get_weights(), network.get_weights())
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"attack": None},
+        {"attack": "patch"},
+        {"target_selection": "half", "pixel_range": ([0, 0, 0], [1, 1, 2]), "matching": "replica"},
+        {"attack": "feature_collision", "features": "convolution", "warmup_epochs": 3},
+    ],
+)
+def test_settings_survive_saving(settings):
+    model = tfpoison.RobustModel(make_network(), **settings)
+    again = tfpoison.RobustModel.from_config(model.get_config())
+    ours, theirs = model.get_config(), again.get_config()
+    assert ours | {"network": None} == theirs | {"network": None}
+    assert again.poison_fraction == model.poison_fraction
+
+
 def test_the_network_is_saved_by_itself(tmp_path):
     network = make_network()
     compile_and_fit(tfpoison.RobustModel(network))

@@ -111,6 +111,7 @@ class RobustModel(keras.Model):
         self.reduction = Reduction(matching)
         self.seed = seed
         _check_features(network, self.attack, features)
+        _check_features(network, self.attack, self.features)  # Saved models know it by its name.
         self.crafting = self.attack is not None
         self._steps = self.add_weight(
             name="steps",
@@ -301,10 +302,11 @@ class RobustModel(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the model as Keras serialises them."""
+        shares = self.attack is not None and self.target_selection == "share"
         return {
             "network": keras.saving.serialize_keras_object(self.network),
             "attack": keras.saving.serialize_keras_object(self.attack),
-            "poison_fraction": self.poison_fraction if self.target_selection == "share" else None,
+            "poison_fraction": self.poison_fraction if shares else None,
             "target_selection": self.target_selection,
             "pixel_range": self.pixels.get_config(),
             "warmup_epochs": self.warmup_epochs,

@@ -1,0 +1,27 @@
+"""What importing the package does."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+import tfpoison
+
+SHOW = "import tfpoison, os; print(os.environ.get('TF_ENABLE_ONEDNN_OPTS'))"
+
+
+@pytest.mark.parametrize("before", [None, "0"])
+def test_onednn_is_switched_on_unless_the_user_has_decided(before):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_ENABLE_ONEDNN_OPTS"}
+    if before is not None:
+        environment["TF_ENABLE_ONEDNN_OPTS"] = before
+    output = subprocess.check_output([sys.executable, "-c", SHOW], env=environment, text=True)
+    switched_on = "1" if platform.machine().lower() in ("x86_64", "amd64") else "None"
+    assert output.split()[-1] == (before or switched_on)
+
+
+def test_public_names():
+    assert [name for name in tfpoison.__all__ if not hasattr(tfpoison, name)] == []
+    assert tfpoison.__version__
