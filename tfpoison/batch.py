@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Self
 
+import keras
 import tensorflow as tf
 
 from tfpoison.checks import check_name, check_number
@@ -75,13 +76,13 @@ class LabelEncoding:
     one_hot: bool
 
     @classmethod
-    def infer(cls, labels: tf.Tensor, outputs: int) -> Self:
+    def infer(cls, labels: tf.Tensor | keras.KerasTensor, outputs: int) -> Self:
         """Returns the encoding of labels beside a network with that many outputs.
 
         Raises:
             ValueError: the labels are neither integers, (n,) or (n, 1), nor one-hot, (n, outputs).
         """
-        shape = labels.shape
+        shape = tf.TensorShape(labels.shape)
         if shape.rank == 2 and shape[-1] == outputs > 1:
             return cls(outputs, one_hot=True)
         if shape.rank == 1 or (shape.rank == 2 and shape[-1] == 1):

@@ -32,6 +32,7 @@ from tfpoison.perturbations import INITIALIZERS
 from tfpoison.perturbations import OPTIMIZERS as PERTURBATION_OPTIMIZERS
 
 USAGE_ERROR = 2
+INTERRUPTED = 130
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
@@ -243,6 +244,8 @@ def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
         set_flags = [
             name for name in values if name.startswith("defense_") and values[name].present
         ]
+        if values.matching != values["matching"].default:
+            set_flags.append("matching")
         if set_flags:
             raise ValueError(
                 f"Expected no flags of a defense with --defense=none. Received: "
@@ -250,6 +253,11 @@ def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
                 "--defense=adversarial_poisoning to use them."
             )
         return DefenseSettings()
+    if values.defense_warmup_epochs >= values.epochs:
+        raise ValueError(
+            "Expected fewer --defense_warmup_epochs than --epochs: nothing would be defended. "
+            f"Received: {values.defense_warmup_epochs} of {values.epochs}"
+        )
     return DefenseSettings(
         defense=values.defense,
         attack=values.defense_attack,
@@ -290,27 +298,36 @@ def flags_of_the_run(values: flags.FlagValues, groups: Groups) -> dict[str, str]
     return texts
 
 
-def expand_flagfiles(arguments: Sequence[str], folder: pathlib.Path | None = None) -> list[str]:
+def expand_flagfiles(arguments: Sequence[str], within: tuple[pathlib.Path, ...] = ()) -> list[str]:
     """Replaces every --flagfile=FILE by the lines of the file, files within files included.
 
     A file is looked for from the working directory, and, within a flagfile, first beside it.
 
+    Args:
+        arguments: the command line, or the lines of a flagfile.
+        within: the flagfiles that these lines stand in, the innermost last.
+
     Raises:
-        ValueError: a file cannot be read.
+        ValueError: a file cannot be read, or includes itself.
     """
     expanded: list[str] = []
-    for argument in arguments:
-        name, _, path = argument.partition("=")
+    left = iter(arguments)
+    for argument in left:
+        name, equals, path = argument.partition("=")
         if name not in ("--flagfile", "-flagfile"):
             expanded.append(argument)
             continue
-        beside = [folder / path] if folder else []
+        path = path if equals else next(left, "")
+        beside = [within[-1].parent / path] if within else []
         file = next((each for each in [*beside, pathlib.Path(path)] if each.is_file()), None)
         if file is None:
             raise ValueError(f"Expected --flagfile to name a file. Received: {path or '(nothing)'}")
+        file = file.resolve()
+        if file in within:
+            raise ValueError(f"Expected no flagfile to include itself. Received: {file}")
         lines = [line.strip() for line in file.read_text().splitlines()]
         lines = [line for line in lines if line and not line.startswith("#")]
-        expanded += expand_flagfiles(lines, file.parent)
+        expanded += expand_flagfiles(lines, (*within, file))
     return expanded
 
 
@@ -382,6 +399,12 @@ def make_job(values: flags.FlagValues, groups: Groups) -> Job:
     return JOBS[values.job](values, groups)
 
 
+def _refuse(error: Exception) -> int:
+    # Messages of other libraries may go over many lines.
+    print(f"tfpoison.launch: {' '.join(str(error).split())}", file=sys.stderr)
+    return USAGE_ERROR
+
+
 def main(arguments: Sequence[str]) -> int:
     """Runs the job that the command line asks for and returns the exit code."""
     try:
@@ -395,12 +418,14 @@ def main(arguments: Sequence[str]) -> int:
             # Several workers have to meet before anything else; their job checks itself then.
             job.check()
     except (ValueError, TypeError) as error:
-        print(f"tfpoison.launch: {error}", file=sys.stderr)
-        return USAGE_ERROR
+        return _refuse(error)
     try:
         report = job.run()
+    except KeyboardInterrupt:
+        print("tfpoison.launch: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, TypeError) as error:
-        print(f"tfpoison.launch: {error}", file=sys.stderr)
+        _refuse(error)
         if values.verbosity > 0:
             raise
         return USAGE_ERROR

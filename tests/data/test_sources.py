@@ -203,7 +203,7 @@ def test_data_sets_of_another_kind_are_refused(tmp_path):
 
     features = {"words": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=2)}
     make_tfds_data_set(tmp_path, features, ("words", "label"), {"words": "a", "label": 1})
-    with pytest.raises(ValueError, match=r"features: words \(Text\), label \(ClassLabel\)"):
+    with pytest.raises(ValueError, match=r"features: label \(ClassLabel\), words \(Text\)"):
         data.check("odd", data_dir=tmp_path)
 
 

@@ -208,7 +208,7 @@ def _check_is_classification(source: Source) -> None:
         or info.features[keys[0]].np_dtype != np.uint8
     ):
         features = ", ".join(
-            f"{name} ({type(each).__name__})" for name, each in info.features.items()
+            f"{name} ({type(each).__name__})" for name, each in sorted(info.features.items())
         )
         raise ValueError(
             f"Expected a data set for image classification: a supervised pair of an 8-bit Image "

@@ -2,6 +2,10 @@
 
 Keras's BackupAndRestore keeps neither the state of seed generators, nor the metrics within an
 epoch, nor the position in the data. This keeps all of it, in one file that is replaced whole.
+
+Under a strategy each replica has its own moving statistics of batch normalisation, and its own part
+of the metrics: these are kept replica by replica. The one file holds those of all workers, so that
+no two workers can go on from different moments.
 """
 
 import csv
@@ -12,7 +16,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from tfpoison.distribution import replica_id
 from tfpoison.jobs.run_directory import RunDirectory
 
 FILE = "checkpoint.npz"
@@ -44,6 +50,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._unread: list[np.ndarray] | None = None
         self._metrics: list[np.ndarray] = []
         self._first_batch = 0
+        self._strategy = tf.distribute.get_strategy()
         path = directory.path / FILE
         if path.exists():
             self._read(path)
@@ -61,33 +68,37 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Restores the variables, once."""
         self._saved_at = time.monotonic()
+        self._strategy = self.model.distribute_strategy
         if self._unread is None:
             return
-        variables = self._variables()
-        expected = [tuple(variable.shape) for variable in variables]
+        shared, own = self._shared_variables(), self._own_variables()
+        expected = [tuple(variable.shape) for variable in shared]
+        expected += [(self._replicas, *variable.shape) for variable in own]
         received = [array.shape for array in self._unread]
         if expected != received:
             raise ValueError(
-                "Expected a checkpoint of this network and optimizer. Received other variables in "
-                f"{self._directory.path / FILE}: written by another version? Remove it to start "
-                "again."
+                f"Expected a checkpoint of this network and optimizer on {self._replicas} "
+                f"replica(s). Received other variables in {self._directory.path / FILE}: written "
+                "with another number of devices, or by another version? Remove it to start again."
             )
-        for variable, value in zip(variables, self._unread, strict=True):
+        for variable, value in zip(shared, self._unread, strict=False):
             variable.assign(value)
+        self._assign_own(own, self._unread[len(shared) :])
         self._unread = None
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Restores the metrics of an epoch that was cut short."""
         self._first_batch = self.batch
         if self.batch:
-            for variable, value in zip(self.model.metrics_variables, self._metrics, strict=True):
-                variable.assign(value)
+            self._assign_own(self.model.metrics_variables, self._metrics)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Saves the training when it is time."""
         self.batch = self._first_batch + batch + 1
-        if self._seconds and time.monotonic() - self._saved_at >= self._seconds:
-            self._save([each.numpy() for each in self.model.metrics_variables])
+        # After the last batch there is nothing to go on with: the epoch's end saves.
+        last = batch + 1 >= self.params["steps"]
+        if self._seconds and not last and time.monotonic() - self._saved_at >= self._seconds:
+            self._save(self._read_own(self.model.metrics_variables))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Saves the training and writes the epoch's metrics."""
@@ -99,13 +110,46 @@ class Checkpoint(keras.callbacks.Callback):
         if self._writes:
             self._write_metrics()
 
-    def _variables(self) -> list[keras.Variable]:
-        return [*self.model.variables, *self.model.optimizer.variables]
+    @property
+    def _replicas(self) -> int:
+        return self._strategy.num_replicas_in_sync
+
+    def _shared_variables(self) -> list[keras.Variable]:
+        """Returns the variables that are the same on all replicas."""
+        own = {id(variable) for variable in self._own_variables()}
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        return [variable for variable in variables if id(variable) not in own]
+
+    def _own_variables(self) -> list[keras.Variable]:
+        """Returns the variables that each replica has for itself: moving statistics."""
+        weights = self.model.non_trainable_variables
+        return [variable for variable in weights if tf.as_dtype(variable.dtype).is_floating]
+
+    def _read_own(self, variables: list[keras.Variable]) -> list[np.ndarray]:
+        """Returns the values of all replicas, (replicas, ...) each; all workers have to ask."""
+        if not variables:
+            return []
+
+        def values() -> list[tf.Tensor]:
+            return [tf.identity(variable.value)[None] for variable in variables]
+
+        return [
+            self._strategy.gather(value, axis=0).numpy() for value in self._strategy.run(values)
+        ]
+
+    def _assign_own(self, variables: list[keras.Variable], arrays: list[np.ndarray]) -> None:
+        """Assigns to each replica of this worker its values among those of all replicas."""
+        local = self._strategy.experimental_local_results
+        numbers = [int(number) for number in local(self._strategy.run(replica_id))]
+        for variable, values in zip(variables, arrays, strict=True):
+            for number, part in zip(numbers, local(variable.value), strict=True):
+                part.assign(values[number])
 
     def _save(self, metrics: list[np.ndarray]) -> None:
+        own = self._read_own(self._own_variables())
         if not self._writes:
             return
-        variables = [variable.numpy() for variable in self._variables()]
+        variables = [*(variable.numpy() for variable in self._shared_variables()), *own]
         position = {
             "epoch": self.epoch,
             "batch": self.batch,

@@ -81,6 +81,11 @@ def make_schedule(settings: TrainingSettings, batches_per_epoch: int) -> Any:
             "Expected milestones with schedule='steps', and with it alone. Received: "
             f"schedule={settings.schedule!r}, milestones={list(milestones)}"
         )
+    if settings.schedule != "steps" and settings.decay != TrainingSettings.decay:
+        raise ValueError(
+            "Expected decay with schedule='steps' alone. Received: "
+            f"schedule={settings.schedule!r}, decay={settings.decay}"
+        )
     if settings.schedule == "cosine":
         return keras.optimizers.schedules.CosineDecay(rate, settings.epochs * batches_per_epoch)
     if settings.schedule == "constant":

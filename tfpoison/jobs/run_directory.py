@@ -26,12 +26,19 @@ class RunDirectory:
 
     def check(self) -> None:
         """Raises ValueError where the directory is not free for this configuration."""
-        if self.path.exists() and not self.path.is_dir():
-            raise ValueError(f"Expected output_dir to be a directory. Received a file: {self.path}")
+        path = self.path.absolute()
+        existing = next(each for each in (path, *path.parents) if each.exists())
+        if not existing.is_dir():
+            raise ValueError(f"Expected output_dir to be a directory. Received a file: {existing}")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise ValueError(
+                "Expected output_dir to be a directory that can be written to. Received: "
+                f"{self.path}, and {existing} cannot"
+            )
         configuration = self.path / CONFIGURATION
         if configuration.exists():
             self._compare(read_flags(configuration))
-        elif self.path.exists() and any(each.name != _LOCK for each in self.path.iterdir()):
+        elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
             raise ValueError(
                 "Expected output_dir to be new, empty or of an earlier run with the same flags. "
                 f"Received: {self.path}, which holds other files and no {CONFIGURATION}"
@@ -68,9 +75,16 @@ class RunDirectory:
                     f"Expected output_dir {self.path} for this run alone. Received: another "
                     "process is training in it."
                 ) from error
+            is_new = not (self.path / CONFIGURATION).exists()
             lines = [f"--{name}={value}" for name, value in sorted(self.flags.items())]
             self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
-            yield
+            try:
+                yield
+            except (ValueError, TypeError):
+                # Refused before anything was done: the directory is free for mended flags.
+                if is_new and {each.name for each in self.path.iterdir()} == {_LOCK, CONFIGURATION}:
+                    (self.path / CONFIGURATION).unlink()
+                raise
 
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
         """Writes a file whole or not at all, and returns its path."""
@@ -90,6 +104,11 @@ class RunDirectory:
     def write_json(self, name: str, value: Any) -> pathlib.Path:
         """Writes a JSON file whole or not at all, and returns its path."""
         return self.write_text(name, json.dumps(value, indent=2) + "\n")
+
+
+def _is_foreign(path: pathlib.Path) -> bool:
+    # A run that starts, or was killed as it started, has its lock and an unfinished file.
+    return path.name not in (_LOCK, f".{CONFIGURATION}.partial")
 
 
 def read_flags(path: pathlib.Path) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Trains a classifier, defended or not."""
 
 import dataclasses
+import json
 import pathlib
 import sys
 from typing import Any
@@ -68,6 +69,10 @@ class TrainJob:
         # Workers have to meet before TensorFlow does anything else.
         strategy = distribution.get(self.training.strategy)
         self.check()
+        finished = self.directory.path / REPORT
+        if finished.exists():
+            report = json.loads(finished.read_text())
+            return f"Finished earlier; nothing was trained.\n{describe(report, finished.parent)}"
         if not _is_chief(strategy):
             return describe(self._train(strategy, writes=False), self.directory.path)
         with self.directory.occupied():
@@ -182,6 +187,12 @@ class _Stream:
         self.batches = data.batches_per_epoch(
             images.train, settings.batch_size, self._drop_remainder
         )
+        if self.batches % training.steps_per_execution:
+            # Keras would take the batches that are missing from the next epoch.
+            raise ValueError(
+                f"Expected steps_per_execution to divide the {self.batches} batches of an epoch. "
+                f"Received: steps_per_execution={training.steps_per_execution}"
+            )
 
     def training(self, first_epoch: int, first_batch: int, epochs: int) -> tf.data.Dataset:
         return data.training_batches(

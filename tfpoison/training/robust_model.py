@@ -195,12 +195,13 @@ class RobustModel(keras.Model):
             return
         shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
         if all(shape.rank for shape in shapes):
-            self._symbolic_build(
-                data_batch=tuple(
-                    keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
-                    for shape, each in zip(shapes, batch, strict=False)
-                )
+            images, labels = (
+                keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
+                for shape, each in zip(shapes, batch, strict=False)
             )
+            if self.attack is not None:
+                LabelEncoding.infer(labels, self.compute_output_spec(images).shape[-1])
+            self._symbolic_build(data_batch=(images, labels))
 
     def classifier(self, reduction: Reduction | None = None) -> Classifier:
         """Returns the network as attacks see it, with the loss given to `compile`."""
