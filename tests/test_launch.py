@@ -5,6 +5,8 @@ import pytest
 from tfpoison import launch
 
 DEFENDED = "--defense=adversarial_poisoning"
+BREW = "--job=brew"
+TRANSFER = "--job=brew --scenarios=transfer"
 
 REFUSED = {
     "--job=trian": ["Unknown job", "'train'"],
@@ -49,6 +51,49 @@ REFUSED = {
     "--job=benchmark --epochs=3": ["--job=benchmark", "--epochs"],
     "--job=benchmark --benchmark_attacks=evason": ["attack", "evasion"],
     "--checkpoint_seconds=-1": ["checkpoint_seconds"],
+    "--decay=0.5": ["decay", "schedule='constant'"],
+    "--matching=replica": ["--defense=none", "--matching"],
+    f"{DEFENDED} --epochs=3 --defense_warmup_epochs=3": ["nothing would be defended"],
+    f"{BREW} --recipes=bullseyes": ["recipe", "'bullseye'"],
+    f"{BREW} --recipes=bullseye,metapoison": ["one of --recipes"],
+    f"{BREW} --adversaries=clever": ["adversary", "adaptive"],
+    f"{BREW} --scenarios=finetuning": ["scenario", "'fine_tuning'"],
+    f"{BREW} --scenarios=transfer": ["--pretraining_source", "'transfer'"],
+    f"{BREW} --pretraining_source=other_images": ["a scenario that needs one"],
+    f"{BREW} --defended_pretraining": ["--pretraining_source", "--defended_pretraining"],
+    f"{TRANSFER} --pretraining_source=web": ["pretraining source", "other_images"],
+    f"{TRANSFER} --pretraining_source=other_images": ["train_size"],
+    f"{TRANSFER} --pretraining_source=other_classes": ["classes"],
+    f"{TRANSFER} --pretraining_source=data_set": ["name of a data set"],
+    f"{TRANSFER} --pretraining_source=data_set --pretraining_dataset=nothing_": ["nothing_"],
+    f"{TRANSFER} --pretraining_source=other_classes --pretraining_classes=3,10": ["from 0 to 9"],
+    f"{BREW} --epsilon=16": ["epsilon", "at most 1"],
+    f"{BREW} --budget=0": ["budget", "above 0"],
+    f"{BREW} --budget=2.5": ["budget", "whole number"],
+    f"{BREW} --threat_model=anybody": ["threat model", "third_party"],
+    f"{BREW} --poison_selection=best": ["poison selection", "gradient_norm"],
+    f"{BREW} --target_class=2 --adversarial_class=2": ["another than the target's"],
+    f"{BREW} --target_ids=a": ["--target_ids", "whole numbers"],
+    f"{BREW} --brew_steps=0": ["steps", "at least 1"],
+    f"{BREW} --surrogates=0": ["surrogates", "at least 1"],
+    f"{BREW} --retrainings=250": ["fewer retrainings"],
+    f"{BREW} --target_loss=hinge": ["target loss", "carlini_wagner"],
+    f"{BREW} --label_smoothing=0.1": ["label_smoothing"],
+    f"{BREW} --recipes=badnets --brew_steps=3": ["badnets", "--brew_steps"],
+    f"{BREW} --recipes=badnets --trigger_size=9": ["trigger", "(8, 8, 1)"],
+    f"{BREW} --recipes=badnets --trigger_place=here": ["place", "bottom_right"],
+    f"{BREW} --recipes=badnets --trigger_image=nothing.png": ["image file", "nothing.png"],
+    f"{BREW} --setups=nothing.pickle": ["set-ups", "nothing.pickle"],
+    f"{BREW} --export=zip": ["export", "image_folder"],
+    f"{BREW} --trial=-1": ["trial", "at least 0"],
+    f"{BREW} --trials=3": ["--job=brew", "--trials"],
+    f"{BREW} --strategy=mirrored": ["--job=brew", "--strategy"],
+    "--job=experiment --trials=0": ["trials", "at least 1"],
+    "--job=experiment --victims=0": ["victims", "at least 1"],
+    "--job=experiment --defenses=none,gradient": ["defense", "gradient_matching"],
+    "--job=experiment --defenses=none --adversaries=adaptive": ["adaptive", "--defenses=none"],
+    "--job=report": ["output directory of an experiment"],
+    "--job=report --epochs=3": ["--job=report", "--epochs"],
 }
 
 

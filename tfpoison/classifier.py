@@ -31,6 +31,7 @@ class Classifier:
         features: the layer whose output is the features, or its name; None for the input of the
             last Dense layer. It is looked for when features are asked for.
         reduction: how means are taken over the replicas of a strategy.
+        target_loss: what the targets lose under their fake labels; None for `loss`.
 
     Raises:
         ValueError: the network has several outputs, or there is no or more than one loss.
@@ -43,10 +44,12 @@ class Classifier:
         *,
         features: keras.Layer | str | None = None,
         reduction: Reduction | None = None,
+        target_loss: Any = None,
     ):
         self.network = network
         self.reduction = reduction or Reduction("replica")
         self._loss = loss
+        self._target_loss = loss if target_loss is None else target_loss
         self._loss_of_each = per_example_loss(loss)
         self._features = features
         half = network.dtype_policy.compute_dtype == "float16"
@@ -54,7 +57,17 @@ class Classifier:
 
     def on_one_replica(self) -> "Classifier":
         """Returns the same classifier with means over this replica's examples alone."""
-        return Classifier(self.network, self._loss, features=self._features)
+        return Classifier(
+            self.network, self._loss, features=self._features, target_loss=self._target_loss
+        )
+
+    def with_target_loss(self) -> "Classifier":
+        """Returns the same classifier with the targets' loss in place of the poisons'."""
+        if self._target_loss is self._loss:
+            return self
+        return Classifier(
+            self.network, self._target_loss, features=self._features, reduction=self.reduction
+        )
 
     @property
     def weights(self) -> list[tf.Tensor]:

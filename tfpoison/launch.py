@@ -13,28 +13,41 @@ from typing import Any, Protocol
 
 from absl import flags, logging
 
-from tfpoison import attacks, data, distribution, networks
+from tfpoison import attacks, data, distribution, networks, recipes
 from tfpoison.batch import TARGET_SELECTIONS
 from tfpoison.checks import check_name
 from tfpoison.distribution import MATCHING
 from tfpoison.jobs.benchmark import BenchmarkJob
+from tfpoison.jobs.brew import BrewJob
+from tfpoison.jobs.clean_networks import TrainingSetup
+from tfpoison.jobs.experiment import ADVERSARIES, ExperimentJob
 from tfpoison.jobs.optimization import DECOUPLED_DECAY, OPTIMIZERS, SCHEDULES
+from tfpoison.jobs.report import ReportJob
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import (
     DEFENSES,
+    PRETRAINING_SOURCES,
+    AttackSettings,
     DataSettings,
     DefenseSettings,
     NetworkSettings,
+    PretrainingSettings,
     TrainingSettings,
 )
 from tfpoison.jobs.train import TrainJob
 from tfpoison.perturbations import INITIALIZERS
 from tfpoison.perturbations import OPTIMIZERS as PERTURBATION_OPTIMIZERS
+from tfpoison.recipes import benchmark_setups, exports, scenario
+from tfpoison.recipes.target_loss import TARGET_LOSSES
+from tfpoison.recipes.threat import SELECTIONS, THREAT_MODELS
+from tfpoison.recipes.trigger import PLACES as TRIGGER_PLACES
 
 USAGE_ERROR = 2
 INTERRUPTED = 130
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
+# A grid may be extended: what is recorded stays.
+_EXTENDABLE = ("trials", "victims", "recipes", "scenarios", "adversaries", "defenses", "export")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
 
 
@@ -145,6 +158,93 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     whole(group, "defense_patch_size", None, "Pixels, for patches of class.")
     whole(group, "defense_warmup_epochs", 0, "Epochs without crafting.")
 
+    group = "Attack"
+    known = ", ".join(recipes.names())
+    define(group, "list", "recipes", ["gradient_matching"], f"How poisons are made: {known}.")
+    known = ", ".join(scenario.names())
+    define(group, "list", "scenarios", ["from_scratch"], f"What victims start from: {known}.")
+    known = ", ".join(ADVERSARIES)
+    text = f"Whether surrogates are trained with the defense under test: {known}."
+    define(group, "list", "adversaries", ["standard"], text)
+    one_of(group, "threat_model", "single_class", "Whose images are poisoned.", THREAT_MODELS)
+    number(group, "budget", 0.01, "Poisons: a share of the training set below 1, or a number.")
+    one_of(group, "poison_selection", None, "Unset: the recipe's own.", SELECTIONS)
+    whole(group, "targets", 1, "Target images, all of one class.")
+    whole(group, "target_class", None, "Of targets, or of a trigger's sources; unset: drawn.")
+    whole(group, "adversarial_class", None, "What targets are to be called; unset: drawn.")
+    define(group, "list", "target_ids", None, "Ids in the validation split; unset: drawn.")
+    define(group, "list", "poison_ids", None, "Ids in the training split; unset: drawn.")
+    number(group, "epsilon", None, "ε, a share of the pixel range; unset: 16/255.")
+    whole(group, "brew_steps", None, "Steps of the optimizer; unset: 250.")
+    number(group, "brew_step_size", None, "As --defense_step_size.")
+    one_of(group, "brew_optimizer", None, "Unset: sign_adam.", list(PERTURBATION_OPTIMIZERS))
+    one_of(group, "brew_initializer", None, "Unset: the recipe's own.", list(INITIALIZERS))
+    one_of(
+        group,
+        "brew_augmentation",
+        None,
+        "Of poisons; unset: shift_flip.",
+        data.augmentation.names(),
+    )
+    whole(group, "brew_batch_size", None, "The most poisons crafted as one; unset: 512.")
+    whole(group, "restarts", None, "Brewings, of which the best is kept; unset: the recipe's own.")
+    one_of(group, "target_loss", None, "Unset: cross_entropy.", TARGET_LOSSES)
+    whole(group, "surrogates", None, "Networks crafted against; unset: the recipe's own.")
+    define(group, "boolean", "staggered", None, "Surrogates of different epochs.")
+    whole(group, "retrainings", None, "Of surrogates while brewing; unset: the recipe's own.")
+    whole(group, "trigger_size", None, "Side in pixels; unset: a quarter of the image's.")
+    define(
+        group, "string", "trigger_place", "random", f"{', '.join(TRIGGER_PLACES)} or ROW,COLUMN."
+    )
+    define(
+        group,
+        "string",
+        "setups",
+        None,
+        "Published set-ups of the poisoning benchmark; trial N has the Nth.",
+    )
+    define(
+        group,
+        "boolean",
+        "setups_in_original_order",
+        True,
+        "Whether the data lie in the order that the set-ups count; if not, images of their classes "
+        "are drawn.",
+    )
+    define(group, "string", "trigger_image", None, "An image file; unset: random pixels.")
+    whole(group, "trigger_sources", 128, "Source images that poisons are crafted with.")
+    whole(group, "clean_networks", 1, "Clean victims that must classify targets rightly.")
+
+    group = "Pretraining"
+    one_of(group, "pretraining_source", None, "Of fine-tuning and transfer.", PRETRAINING_SOURCES)
+    whole(group, "pretraining_size", None, "Images; unset for all.")
+    define(group, "list", "pretraining_classes", None, "Classes, for other_classes.")
+    define(group, "string", "pretraining_dataset", None, "A TFDS name, for data_set.")
+    define(group, "string", "pretraining_data_dir", None, "Where that lies.")
+    whole(group, "pretraining_epochs", None, "Unset: as --epochs.")
+    number(group, "pretraining_learning_rate", None, "Unset: as --learning_rate.")
+    define(group, "list", "pretraining_milestones", None, "Of the schedule steps.")
+    define(
+        group, "boolean", "defended_pretraining", False, "Defend it too where victims are defended."
+    )
+
+    group = "Experiment"
+    define(
+        group,
+        "list",
+        "defenses",
+        ["none", "gradient_matching"],
+        "Columns: none, or the attack that adversarial poisoning crafts.",
+    )
+    whole(group, "trials", 10, "Trials, each with a threat of its own.")
+    whole(group, "victims", 1, "Victims trained on each poisoning.")
+
+    group = "Brewing"
+    whole(group, "trial", 0, "The trial whose poisons are made.")
+    define(
+        group, "list", "export", [], f"Beside the file of poisons: {', '.join(exports.names())}."
+    )
+
     group = "Distribution"
     one_of(group, "strategy", "default", "tf.distribute strategy.", distribution.names())
     one_of(group, "matching", "global", "Whether replicas craft together.", MATCHING)
@@ -168,17 +268,21 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
 
 
 def _train(values: flags.FlagValues, groups: Groups) -> Job:
-    if values.output_dir is None:
-        raise ValueError("Expected --output_dir, the directory for the results. Received none.")
     return TrainJob(
         data=_data_settings(values),
         network=_network_settings(values),
         training=_training_settings(values),
         defense=_defense_settings(values),
-        directory=RunDirectory(values.output_dir, flags_of_the_run(values, groups)),
+        directory=_directory(values, groups),
         checkpoint_seconds=values.checkpoint_seconds,
         verbose=values.verbosity >= 0,
     )
+
+
+def _directory(values: flags.FlagValues, groups: Groups) -> RunDirectory:
+    if values.output_dir is None:
+        raise ValueError("Expected --output_dir, the directory for the results. Received none.")
+    return RunDirectory(values.output_dir, flags_of_the_run(values, groups), free=_EXTENDABLE)
 
 
 def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
@@ -198,11 +302,74 @@ def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
     )
 
 
-JOBS = {"train": _train, "benchmark": _benchmark}
+def _experiment(values: flags.FlagValues, groups: Groups) -> Job:
+    return ExperimentJob(
+        setup=_training_setup(values, values.defenses),
+        attacks=_attacks(values),
+        adversaries=tuple(values.adversaries),
+        trials=values.trials,
+        victims=values.victims,
+        seed=values.seed,
+        directory=_directory(values, groups),
+        checkpoint_seconds=values.checkpoint_seconds,
+        verbose=values.verbosity >= 0,
+    )
+
+
+def _brew(values: flags.FlagValues, groups: Groups) -> Job:
+    for name in ("recipes", "scenarios", "adversaries"):
+        given: list[str] = values[name].value or []
+        if len(given) != 1:
+            raise ValueError(f"Expected one of --{name} to brew. Received: {','.join(given)}")
+    adaptive = values.adversaries == ["adaptive"]
+    check_name("adversary", values.adversaries[0], ADVERSARIES)
+    return BrewJob(
+        setup=_training_setup(values, ["none", *([values.defense_attack] if adaptive else [])]),
+        attack=_attacks(values)[0],
+        defense=values.defense_attack if adaptive else "none",
+        trial=values.trial,
+        exports=tuple(values.export),
+        seed=values.seed,
+        directory=_directory(values, groups),
+        checkpoint_seconds=values.checkpoint_seconds,
+        verbose=values.verbosity >= 0,
+    )
+
+
+def _report(values: flags.FlagValues, groups: Groups) -> Job:
+    if values.output_dir is None:
+        raise ValueError("Expected --output_dir, the directory of an experiment. Received none.")
+    return ReportJob(pathlib.Path(values.output_dir))
+
+
+JOBS = {
+    "train": _train,
+    "brew": _brew,
+    "experiment": _experiment,
+    "report": _report,
+    "benchmark": _benchmark,
+}
+
+# The defense's flags that grids and adaptive adversaries take; --defenses names the defenses.
+_ADAPTIVE = (
+    "defense_poison_fraction",
+    "defense_target_selection",
+    "defense_warmup_epochs",
+    *(f"defense_{name}" for name in _ATTACK_SETTINGS),
+)
 
 # What each job makes of the flags: groups of them, or single ones.
 _USED = {
     "train": ("Job", "Data", "Network", "Training", "Defense", "Distribution", "Output"),
+    "brew": (
+        *("Job", "Data", "Network", "Training", "Attack", "Pretraining", "Brewing", "Output"),
+        *("defense_attack", *_ADAPTIVE),
+    ),
+    "experiment": (
+        *("Job", "Data", "Network", "Training", "Attack", "Pretraining", "Experiment", "Output"),
+        *_ADAPTIVE,
+    ),
+    "report": ("Job", "output_dir", "verbosity"),
     "benchmark": (
         *("Job", "Network", "Benchmark", "Output"),
         *("batch_size", "jit_compile", "defense_poison_fraction"),
@@ -240,6 +407,7 @@ def _training_settings(values: flags.FlagValues) -> TrainingSettings:
 def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
     given = {name: values[f"defense_{name}"].value for name in _ATTACK_SETTINGS}
     given = {name: value for name, value in given.items() if value is not None}
+    check_name("defense", values.defense, DEFENSES)
     if values.defense == "none":
         set_flags = [
             name for name in values if name.startswith("defense_") and values[name].present
@@ -258,14 +426,121 @@ def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
             "Expected fewer --defense_warmup_epochs than --epochs: nothing would be defended. "
             f"Received: {values.defense_warmup_epochs} of {values.epochs}"
         )
+    return _adversarial_poisoning(values, values.defense_attack, given)
+
+
+def _adversarial_poisoning(
+    values: flags.FlagValues, attack: str, given: dict[str, Any]
+) -> DefenseSettings:
     return DefenseSettings(
-        defense=values.defense,
-        attack=values.defense_attack,
+        defense="adversarial_poisoning",
+        attack=attack,
         poison_fraction=values.defense_poison_fraction,
         target_selection=values.defense_target_selection,
         warmup_epochs=values.defense_warmup_epochs,
         matching=values.matching,
         attack_settings=given,
+    )
+
+
+def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> TrainingSetup:
+    """Returns how networks are trained, for columns of defenses; undefended is always one."""
+    given = {name: values[f"defense_{name}"].value for name in _ATTACK_SETTINGS}
+    given = {name: value for name, value in given.items() if value is not None}
+    defenses: dict[str, DefenseSettings] = {}
+    for column in dict.fromkeys(columns):
+        if column == "none":
+            defenses[column] = DefenseSettings()
+            continue
+        check_name("defense", column, ["none", *attacks.names()])
+        known = attacks.settings(column)
+        own = {name: value for name, value in given.items() if name in known}
+        defenses[column] = _adversarial_poisoning(values, column, own)
+    return TrainingSetup(
+        data=_data_settings(values),
+        network=_network_settings(values),
+        training=_training_settings(values),
+        pretraining=_pretraining_settings(values),
+        defenses=defenses,
+    )
+
+
+def _pretraining_settings(values: flags.FlagValues) -> PretrainingSettings | None:
+    needed = any(scenario.get(name).pretrained for name in values.scenarios)
+    if values.pretraining_source is None or not needed:
+        names = [name for name in values if "pretraining" in name and values[name].present]
+        if names:
+            raise ValueError(
+                "Expected flags of a pretraining with --pretraining_source, and a scenario that "
+                f"needs one. Received: {', '.join(f'--{name}' for name in sorted(names))}"
+            )
+        return None
+    return PretrainingSettings(
+        source=values.pretraining_source,
+        size=values.pretraining_size,
+        classes=_whole_numbers(values, "pretraining_classes"),
+        dataset=values.pretraining_dataset,
+        data_dir=values.pretraining_data_dir,
+        epochs=values.pretraining_epochs,
+        learning_rate=values.pretraining_learning_rate,
+        milestones=_whole_numbers(values, "pretraining_milestones"),
+        defended=values.defended_pretraining,
+    )
+
+
+# Flags of the adversary, and the settings of recipes that they set.
+_RECIPE_SETTINGS = {
+    "epsilon": "epsilon",
+    "brew_steps": "steps",
+    "brew_step_size": "step_size",
+    "brew_optimizer": "optimizer",
+    "brew_initializer": "initializer",
+    "brew_augmentation": "augmentation",
+    "brew_batch_size": "batch_size",
+    "restarts": "restarts",
+    "target_loss": "target_loss",
+    "surrogates": "surrogates",
+    "staggered": "staggered",
+    "retrainings": "retrainings",
+    "poison_selection": "selection",
+}
+
+
+def _attacks(values: flags.FlagValues) -> tuple[AttackSettings, ...]:
+    """Returns the attacks, one for each recipe and scenario."""
+    given = {setting: values[flag].value for flag, setting in _RECIPE_SETTINGS.items()}
+    given = {setting: value for setting, value in given.items() if value is not None}
+    known = {name: recipes.known_settings(name) for name in dict.fromkeys(values.recipes)}
+    useless = set(given).difference(*known.values())
+    if useless:
+        names = [f"--{flag}" for flag, setting in _RECIPE_SETTINGS.items() if setting in useless]
+        raise ValueError(
+            f"Expected flags that the recipes {', '.join(known)} have. Received: {', '.join(names)}"
+        )
+    return tuple(
+        AttackSettings(
+            recipe=recipe,
+            recipe_settings={name: value for name, value in given.items() if name in settings},
+            scenario=each,
+            threat={
+                "threat_model": values.threat_model,
+                "budget": values.budget,
+                "targets": values.targets,
+                "target_class": values.target_class,
+                "adversarial_class": values.adversarial_class,
+                "target_ids": _whole_numbers(values, "target_ids"),
+                "poison_ids": _whole_numbers(values, "poison_ids"),
+            },
+            setups=() if values.setups is None else benchmark_setups.read(values.setups),
+            original_order=values.setups_in_original_order,
+            trigger_size=values.trigger_size,
+            trigger_place=values.trigger_place,
+            trigger_image=values.trigger_image,
+            sources=values.trigger_sources,
+            clean_networks=values.clean_networks,
+        )
+        for recipe, settings in known.items()
+        for each in dict.fromkeys(values.scenarios)
     )
 
 
@@ -292,7 +567,8 @@ def flags_of_the_run(values: flags.FlagValues, groups: Groups) -> dict[str, str]
     texts = {}
     for name in sorted(_used_flags(values, groups).difference(_NOT_OF_THE_RUN)):
         value = values[name].value
-        if value is None or (values.defense == "none" and name.startswith("defense_")):
+        unused = values.job == "train" and values.defense == "none"
+        if value is None or (unused and name.startswith("defense_")):
             continue
         texts[name] = ",".join(value) if isinstance(value, list) else str(value)
     return texts

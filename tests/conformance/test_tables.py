@@ -5,8 +5,14 @@ import pathlib
 import pytest
 
 import tfpoison
-from tfpoison import attacks, data, distribution, launch, perturbations
+from tfpoison import attacks, data, distribution, launch, perturbations, recipes
 from tfpoison.batch import TARGET_SELECTIONS
+from tfpoison.jobs.experiment import ADVERSARIES
+from tfpoison.jobs.settings import PRETRAINING_SOURCES
+from tfpoison.recipes import exports, scenario
+from tfpoison.recipes.target_loss import TARGET_LOSSES
+from tfpoison.recipes.threat import SELECTIONS, THREAT_MODELS
+from tfpoison.recipes.trigger import PLACES
 
 TESTS = pathlib.Path(__file__).parents[1]
 
@@ -22,6 +28,15 @@ NAMED = {
     "target selections": (lambda: TARGET_SELECTIONS, ["test_batch.py"]),
     "strategies": (distribution.names, ["test_distribution.py"]),
     "matching": (lambda: distribution.MATCHING, ["test_distribution.py"]),
+    "recipes": (recipes.names, ["recipes/test_recipe.py"]),
+    "scenarios": (scenario.names, ["recipes/test_scenario.py"]),
+    "exports": (exports.names, ["recipes/test_exports.py"]),
+    "threat models": (lambda: THREAT_MODELS, ["recipes/test_threat.py"]),
+    "poison selections": (lambda: SELECTIONS, ["recipes/test_threat.py"]),
+    "target losses": (lambda: TARGET_LOSSES, ["recipes/test_recipe.py"]),
+    "trigger places": (lambda: PLACES, ["recipes/test_trigger.py"]),
+    "adversaries": (lambda: ADVERSARIES, ["jobs/test_brew.py"]),
+    "pretraining sources": (lambda: PRETRAINING_SOURCES, ["jobs/test_experiment_data.py"]),
     "data sets": (data.names, ["data/test_digits.py", "data/test_sources.py"]),
 }
 WHOLE = {
@@ -29,6 +44,7 @@ WHOLE = {
     "augmentation.names()": "data/test_augmentation.py",
     "networks.names()": "networks/test_networks.py",
     "attacks.names()": "attacks/test_zoo.py",
+    "recipes.names()": "jobs/test_experiment.py",
     '@pytest.mark.parametrize("name", OPTIMIZERS)': "jobs/test_optimization.py",
 }
 # The names that classes go by in the tests of perturbations.
@@ -60,6 +76,7 @@ def test_every_job_has_its_tests():
 def test_tests_mirror_the_package():
     """Every module has a test file of its name, or one for its folder's table."""
     folders = {"attacks", "objectives", "perturbations", "networks", "data", "jobs", "training"}
+    folders |= {"recipes"}
     package = pathlib.Path(tfpoison.__file__).parent
     for path in package.glob("*.py"):
         if path.stem not in ("__init__", "configurable"):

@@ -57,6 +57,14 @@ class Examples(abc.ABC):
     def fetch(self, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns images, uint8 (n, H, W, C), and labels, int64 (n,), of a batch of references."""
 
+    @abc.abstractmethod
+    def positions(self, references: Any) -> tf.Tensor:
+        """Returns the positions (0 to size - 1) of a batch of references, int64 (n,)."""
+
+    @abc.abstractmethod
+    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> "Examples":
+        """Returns the examples at ascending positions, with other labels where these are given."""
+
 
 class InMemoryExamples(Examples):
     """Examples whose images are held as one array.
@@ -96,6 +104,15 @@ class InMemoryExamples(Examples):
         """Gathers the images at these positions."""
         images, labels = self._tensors
         return tf.gather(images, references), tf.gather(labels, references)
+
+    def positions(self, references: tf.Tensor) -> tf.Tensor:
+        """Returns the positions, which are the references."""
+        return references
+
+    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
+        """Returns the examples at ascending positions, with other labels where these are given."""
+        chosen = self.labels[positions] if labels is None else labels
+        return InMemoryExamples(self._images[positions], chosen, self.ids[positions])
 
     @functools.cached_property
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor]:
@@ -166,6 +183,24 @@ class StreamedExamples(Examples):
         images = tf.map_fn(self._decode, references["image"], fn_output_signature=spec)
         return images, references["label"]
 
+    def positions(self, references: dict[str, tf.Tensor]) -> tf.Tensor:
+        """Returns where the examples' ids stand among all."""
+        return tf.searchsorted(tf.constant(self.ids), references["id"], out_type=tf.int64)
+
+    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
+        """Returns the examples at ascending positions; other labels cannot be had from disk.
+
+        Raises:
+            ValueError: other labels were given.
+        """
+        if labels is not None:
+            raise ValueError(
+                "Expected a data set of up to 2 GiB where labels are to be changed: larger ones "
+                "are read from disk as they are."
+            )
+        chosen = self.ids[positions], self.labels[positions]
+        return StreamedExamples(self._encoded, self._decode, *chosen, self.image_shape)
+
     def _only(self, ids: np.ndarray) -> tf.data.Dataset:
         """Returns compressed images and labels of these ids, ascending."""
         is_wanted = np.zeros(int(ids.max(initial=-1)) + 2, bool)
@@ -174,4 +209,4 @@ class StreamedExamples(Examples):
         last = len(is_wanted) - 1
         examples = self._encoded().take(last)
         examples = examples.filter(lambda each, image, label: table[tf.minimum(each, last)])
-        return examples.map(lambda each, image, label: {"image": image, "label": label})
+        return examples.map(lambda each, image, label: {"id": each, "image": image, "label": label})

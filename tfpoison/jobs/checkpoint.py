@@ -32,6 +32,7 @@ class Checkpoint(keras.callbacks.Callback):
         directory: where the checkpoint and the metrics are written.
         seconds: the time between two checkpoints within an epoch; 0 for none.
         writes: whether this process writes; all processes read.
+        every_epoch: whether the end of every epoch is saved, or only when it is time.
 
     Attributes:
         epoch: the epoch to go on in.
@@ -39,13 +40,21 @@ class Checkpoint(keras.callbacks.Callback):
         rows: the metrics of the epochs that are done.
     """
 
-    def __init__(self, directory: RunDirectory, *, seconds: float, writes: bool = True):
+    def __init__(
+        self,
+        directory: RunDirectory,
+        *,
+        seconds: float,
+        writes: bool = True,
+        every_epoch: bool = True,
+    ):
         super().__init__()
         self.epoch, self.batch = 0, 0
         self.rows: list[dict[str, float]] = []
         self._directory = directory
         self._seconds = seconds
         self._writes = writes
+        self._every_epoch = every_epoch
         self._saved_at = time.monotonic()
         self._unread: list[np.ndarray] | None = None
         self._metrics: list[np.ndarray] = []
@@ -66,7 +75,11 @@ class Checkpoint(keras.callbacks.Callback):
             self._write_metrics()
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Restores the variables, once."""
+        """Restores the variables, once.
+
+        Raises:
+            ValueError: the checkpoint is of another network, optimizer or number of replicas.
+        """
         self._saved_at = time.monotonic()
         self._strategy = self.model.distribute_strategy
         if self._unread is None:
@@ -97,7 +110,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.batch = self._first_batch + batch + 1
         # After the last batch there is nothing to go on with: the epoch's end saves.
         last = batch + 1 >= self.params["steps"]
-        if self._seconds and not last and time.monotonic() - self._saved_at >= self._seconds:
+        if not last and self._is_time():
             self._save(self._read_own(self.model.metrics_variables))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -106,9 +119,14 @@ class Checkpoint(keras.callbacks.Callback):
         logs = {name: float(value) for name, value in (logs or {}).items()}
         self.rows.append({"epoch": epoch + 1, "learning_rate": rate} | logs)
         self.epoch, self.batch = epoch + 1, 0
+        if not self._every_epoch and not self._is_time():
+            return
         self._save([])
         if self._writes:
             self._write_metrics()
+
+    def _is_time(self) -> bool:
+        return bool(self._seconds) and time.monotonic() - self._saved_at >= self._seconds
 
     @property
     def _replicas(self) -> int:

@@ -5,11 +5,13 @@ import fcntl
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from typing import IO, Any, BinaryIO
 
 CONFIGURATION = "config.flags"
 _LOCK = ".lock"
+_LOCKS = ".locks"
 
 
 class RunDirectory:
@@ -18,11 +20,15 @@ class RunDirectory:
     Args:
         path: the directory; made if it is not there.
         flags: the flags that change the results, name by name, as they stand in a flagfile.
+        free: flags among them that may change from run to run.
     """
 
-    def __init__(self, path: str | os.PathLike, flags: dict[str, str]):
+    def __init__(
+        self, path: str | os.PathLike, flags: dict[str, str], *, free: Collection[str] = ()
+    ):
         self.path = pathlib.Path(path)
         self.flags = flags
+        self._free = free
 
     def check(self) -> None:
         """Raises ValueError where the directory is not free for this configuration."""
@@ -46,7 +52,11 @@ class RunDirectory:
 
     def _compare(self, theirs: dict[str, str]) -> None:
         names = sorted(self.flags.keys() | theirs.keys())
-        differing = [name for name in names if self.flags.get(name) != theirs.get(name)]
+        differing = [
+            name
+            for name in names
+            if name not in self._free and self.flags.get(name) != theirs.get(name)
+        ]
         if differing:
             unset = "(unset)"
             both = ", ".join(
@@ -76,8 +86,7 @@ class RunDirectory:
                     "process is training in it."
                 ) from error
             is_new = not (self.path / CONFIGURATION).exists()
-            lines = [f"--{name}={value}" for name, value in sorted(self.flags.items())]
-            self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
+            self._write_configuration()
             try:
                 yield
             except (ValueError, TypeError):
@@ -85,6 +94,74 @@ class RunDirectory:
                 if is_new and {each.name for each in self.path.iterdir()} == {_LOCK, CONFIGURATION}:
                     (self.path / CONFIGURATION).unlink()
                 raise
+
+    @contextlib.contextmanager
+    def shared(self) -> Iterator[None]:
+        """Writes the configuration, and holds the directory together with other processes.
+
+        Raises:
+            ValueError: it is not free for this configuration, or one process has it for itself.
+        """
+        self.check()
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / _LOCK, "a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError as error:
+                raise ValueError(
+                    f"Expected output_dir {self.path} to be shared. Received: a process has it for "
+                    "itself."
+                ) from error
+            with self.locked("configuration"):
+                self._write_configuration()
+            yield
+
+    @contextlib.contextmanager
+    def locked(self, name: str) -> Iterator[None]:
+        """Waits until no other process does what goes by this name, and does it alone.
+
+        The lock falls with the process, however it ends, and holds over machines where the file
+        system's locks do.
+        """
+        with self._open_lock(name) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextlib.contextmanager
+    def try_lock(self, name: str) -> Iterator[bool]:
+        """Yields whether this process may do what goes by this name: not while another does it."""
+        with self._open_lock(name) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+            else:
+                yield True
+
+    def _open_lock(self, name: str) -> IO[str]:
+        folder = self.path / _LOCKS
+        folder.mkdir(exist_ok=True)
+        return open(folder / f"{name}.lock", "a")
+
+    def folder(self, name: str) -> "RunDirectory":
+        """Returns a directory within, made if it is not there."""
+        inner = RunDirectory(self.path / name, self.flags)
+        inner.path.mkdir(parents=True, exist_ok=True)
+        return inner
+
+    @contextlib.contextmanager
+    def temporary(self, name: str) -> Iterator["RunDirectory"]:
+        """Yields a directory for work in progress, which is removed when the work is done.
+
+        Interrupted work finds there what it left.
+        """
+        folder = self.folder(name)
+        yield folder
+        shutil.rmtree(folder.path)
+
+    def _write_configuration(self) -> None:
+        lines = [f"--{name}={value}" for name, value in sorted(self.flags.items())]
+        self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
 
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
         """Writes a file whole or not at all, and returns its path."""
@@ -108,7 +185,7 @@ class RunDirectory:
 
 def _is_foreign(path: pathlib.Path) -> bool:
     # A run that starts, or was killed as it started, has its lock and an unfinished file.
-    return path.name not in (_LOCK, f".{CONFIGURATION}.partial")
+    return path.name not in (_LOCK, _LOCKS, f".{CONFIGURATION}.partial")
 
 
 def read_flags(path: pathlib.Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfpoison import RobustModel, data, distribution, networks
@@ -15,6 +14,7 @@ from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
 from tfpoison.jobs import optimization
 from tfpoison.jobs.checkpoint import METRICS, Checkpoint
+from tfpoison.jobs.fitting import Stream, fit_resumably
 from tfpoison.jobs.preview import FILE as PREVIEW
 from tfpoison.jobs.preview import Preview
 from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
@@ -92,34 +92,34 @@ class TrainJob:
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
         images = data.load(**self.data.source)
-        stream = _Stream(images, self.data, training, strategy)
+        stream = Stream(
+            images.train,
+            self.data,
+            training,
+            replicas=strategy.num_replicas_in_sync,
+            classes=images.classes,
+        )
         with strategy.scope():
             model = make_model(images, self.network, training, self.defense, stream.batches)
         # The metrics within an epoch can only be read by all workers at once.
         seconds = 0 if _is_multi_worker(strategy) else self.checkpoint_seconds
         checkpoint = Checkpoint(self.directory, seconds=seconds, writes=writes)
-        callbacks: list[keras.callbacks.Callback] = [checkpoint]
+        callbacks: list[keras.callbacks.Callback] = []
         if writes:
             folder = str(self.directory.path / TENSORBOARD)
             callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
         if writes and model.attack is not None:
             callbacks.append(Preview(self.directory, *stream.first_batch()))
-        validation = stream.validation()
-        while True:
-            # An epoch that was cut short is finished by itself: it has fewer batches.
-            epochs = checkpoint.epoch + 1 if checkpoint.batch else training.epochs
-            model.fit(
-                stream.training(checkpoint.epoch, checkpoint.batch, epochs),
-                validation_data=validation,
-                initial_epoch=checkpoint.epoch,
-                epochs=epochs,
-                steps_per_epoch=stream.batches - checkpoint.batch,
-                callbacks=callbacks,
-                shuffle=False,
-                verbose=self.keras_verbosity,
-            )
-            if checkpoint.epoch >= training.epochs:
-                break
+        validation = stream.evaluation(images.validation)
+        fit_resumably(
+            model,
+            stream,
+            checkpoint,
+            callbacks,
+            epochs=training.epochs,
+            validation=validation,
+            verbose=self.keras_verbosity,
+        )
         results = model.evaluate(validation, verbose=0, return_dict=True)
         report = {
             "clean_accuracy": float(results["accuracy"]),
@@ -164,56 +164,6 @@ def make_model(
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )
     return model
-
-
-class _Stream:
-    """The batches of a training, from any position."""
-
-    def __init__(
-        self,
-        images: ImageClassification,
-        settings: DataSettings,
-        training: TrainingSettings,
-        strategy: tf.distribute.Strategy,
-    ):
-        self._images = images
-        self._settings = settings
-        self._training = training
-        self._classes = images.classes if training.label_smoothing else None
-        replicas = strategy.num_replicas_in_sync
-        # A last batch that is too short for every replica to get an example breaks the mean.
-        rest = images.train.size % settings.batch_size
-        self._drop_remainder = 0 < rest < replicas
-        self.batches = data.batches_per_epoch(
-            images.train, settings.batch_size, self._drop_remainder
-        )
-        if self.batches % training.steps_per_execution:
-            # Keras would take the batches that are missing from the next epoch.
-            raise ValueError(
-                f"Expected steps_per_execution to divide the {self.batches} batches of an epoch. "
-                f"Received: steps_per_execution={training.steps_per_execution}"
-            )
-
-    def training(self, first_epoch: int, first_batch: int, epochs: int) -> tf.data.Dataset:
-        return data.training_batches(
-            self._images.train,
-            batch_size=self._settings.batch_size,
-            epochs=epochs,
-            seed=self._training.seed,
-            augmentation=self._settings.augmentation,
-            one_hot_classes=self._classes,
-            first_epoch=first_epoch,
-            first_batch=first_batch,
-            drop_remainder=self._drop_remainder,
-        )
-
-    def validation(self) -> tf.data.Dataset:
-        return data.evaluation_batches(
-            self._images.validation, self._settings.batch_size, one_hot_classes=self._classes
-        )
-
-    def first_batch(self) -> tuple[np.ndarray, np.ndarray]:
-        return next(self.training(0, 0, 1).as_numpy_iterator())
 
 
 def _save_network(network: keras.Model, directory: RunDirectory) -> None:

@@ -21,7 +21,8 @@ class GradientMatching(Objective):
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> list[tf.Tensor]:
         """Returns the gradient of the targets' loss by the weights."""
-        return classifier.weight_gradients(batch.target_images, batch.fake_labels)
+        targets = classifier.with_target_loss()
+        return targets.weight_gradients(batch.target_images, batch.fake_labels)
 
     def value(
         self, classifier: Classifier, batch: SplitBatch, prepared: list[tf.Tensor]

@@ -47,4 +47,5 @@ class MetaPoison(Objective):
                 weight - self.learning_rate * gradient
                 for weight, gradient in zip(weights, gradients, strict=True)
             ]
-        return classifier.mean_loss(batch.target_images, batch.fake_labels, weights)
+        targets = classifier.with_target_loss()
+        return targets.mean_loss(batch.target_images, batch.fake_labels, weights)

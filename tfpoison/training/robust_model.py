@@ -147,7 +147,7 @@ class RobustModel(keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the network on poisoned batches; takes what `keras.Model.fit` takes."""
         arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
-        self._create_state(*(arguments.arguments.get(each) for each in "xy"))
+        self.create_state(*(arguments.arguments.get(each) for each in "xy"))
         if self.attack is not None:
             callbacks = arguments.arguments.get("callbacks")
             ours: list[keras.callbacks.Callback] = [
@@ -182,7 +182,7 @@ class RobustModel(keras.Model):
         logs = super().train_step((crafted.poisoned.join(), labels, sample_weight))
         return logs | {metric.name: metric.result() for metric in self._crafting_metrics()}
 
-    def _create_state(self, x: Any, y: Any = None) -> None:
+    def create_state(self, x: Any, y: Any = None) -> None:
         """Creates the variables of optimizer and metrics before the training step is traced.
 
         TensorFlow traces a function twice that creates variables, and tracing takes seconds. Under
@@ -255,6 +255,14 @@ class RobustModel(keras.Model):
             key=next(keys),
             measure=measure,
         )
+
+    def set_first_step(self, step: int) -> None:
+        """Starts the random draws of crafting at another step's.
+
+        They depend on the seed and on the number of the training step; trainings that start at
+        steps far apart draw apart without tracing anything anew.
+        """
+        self._steps.assign(step)
 
     def set_crafting(self, crafting: bool) -> None:
         """Turns crafting on or off; the training function is made anew where that changes it."""

@@ -1,0 +1,129 @@
+"""Grids of trials: recorded once, extended, shared, and the same after SIGKILL."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tfpoison import launch, recipes
+
+ROOT = pathlib.Path(__file__).parents[2]
+GRID = [
+    *("--job=experiment", "--dataset=digits", "--train_size=200", "--validation_size=100"),
+    *("--network=mlp", "--width=16", "--epochs=3", "--batch_size=50", "--optimizer=adam"),
+    *("--learning_rate=0.01", "--epsilon=0.5", "--budget=8", "--brew_steps=5", "--restarts=2"),
+    *("--brew_augmentation=none", "--defenses=none,noise_uniform", "--clean_networks=1"),
+    "--verbosity=-1",
+]
+TRANSFER = ["--scenarios=transfer", "--pretraining_source=other_images", "--pretraining_size=200"]
+
+
+def run(directory, *more):
+    return launch.main([*GRID, f"--output_dir={directory}", *more])
+
+
+def read(directory):
+    """Returns the records by victim, without the times that differ from run to run."""
+    lines = (directory / "records.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    for record in records:
+        del record["seconds"]
+    names = ("recipe", "scenario", "adversary", "defense", "trial", "victim")
+    by_victim = {tuple(record[name] for name in names): record for record in records}
+    assert len(by_victim) == len(records)
+    return by_victim
+
+
+def test_a_grid(tmp_path):
+    directory = tmp_path / "grid"
+    assert run(directory, "--trials=1", "--adversaries=standard,adaptive") == 0
+    first = read(directory)
+    # Undefended, defended, and defended against the adversary who knows.
+    assert len(first) == 3
+    for record in first.values():
+        assert record["trial_key"] == "0-0"
+        assert record["poison_count"] == 8
+        assert 0 < record["epsilon"] <= 0.5
+        assert len(record["confidence_by_epoch"]) == 3
+        assert record["confidence_by_epoch"][-1] == pytest.approx(
+            record["target_confidence"], abs=1e-4
+        )
+        assert record["success_without_poisons"] == 0
+    # The same threat in all columns.
+    assert len({tuple(record["target_ids"]) for record in first.values()}) == 1
+    assert run(directory, "--trials=2", "--victims=2") == 0
+    more = read(directory)
+    assert len(more) == 9
+    assert {key: more[key] for key in first} == first
+    assert run(directory, "--trials=2", "--seed=1") == 2
+    assert (directory / "report/report.html").exists()
+    assert not list((directory / "work").iterdir())
+
+
+@pytest.mark.parametrize("recipe", recipes.names())
+def test_every_recipe(recipe, tmp_path):
+    optimised = recipes.get(recipe).objective is not None
+    flags = [each for each in GRID if optimised or not each.startswith(("--brew", "--restarts"))]
+    if not optimised and recipe != "watermark":
+        flags = [each for each in flags if not each.startswith("--epsilon")]
+    more = [*TRANSFER] if recipe in ("bullseye", "hidden_trigger") else []
+    if recipe == "metapoison":
+        more += ["--surrogates=2", "--staggered"]
+    if recipe == "sleeper_agent":
+        more += ["--retrainings=1"]
+    arguments = [f"--recipes={recipe}", "--trials=1", "--defenses=none", *more]
+    assert launch.main([*flags, f"--output_dir={tmp_path}", *arguments]) == 0
+    (record,) = read(tmp_path).values()
+    assert record["recipe"] == recipe
+    assert record["epsilon"] > 0
+    if recipes.get(recipe).triggered:
+        # All held-out images of the source class.
+        assert record["targets"] > 1
+
+
+def start(directory, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tfpoison.launch", *GRID, f"--output_dir={directory}", *more],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def kill_when(process, reached):
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def finish(*processes):
+    for process in processes:
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, output
+
+
+@pytest.mark.timeout(400)
+def test_killed_and_shared_grids_end_as_one_that_was_not(tmp_path):
+    flags = ["--trials=3", "--brew_steps=40", "--checkpoint_seconds=0.001"]
+    whole, killed, shared = (tmp_path / name for name in ("whole", "killed", "shared"))
+    assert run(whole, *flags) == 0
+    expected = read(whole)
+    assert len(expected) == 6
+    pair = [start(shared, *flags) for _ in range(2)]
+    work = killed / "work"
+    kill_when(start(killed, *flags), lambda: list(work.glob("brewing-*.npz")))
+    kill_when(start(killed, *flags), lambda: list(work.glob("gradient*/checkpoint.npz")))
+    kill_when(start(killed, *flags), lambda: (killed / "records.jsonl").exists())
+    finish(*pair, start(killed, *flags))
+    assert read(killed) == expected
+    assert read(shared) == expected

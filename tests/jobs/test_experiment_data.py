@@ -1,0 +1,65 @@
+"""The images of an experiment and of its pretraining: apart, and with the right labels."""
+
+import numpy as np
+import pytest
+
+from tfpoison.jobs import experiment_data
+from tfpoison.jobs.settings import DataSettings, PretrainingSettings
+
+SETTINGS = DataSettings("digits", train_size=300, validation_size=100, balanced=True)
+
+
+def test_without_pretraining():
+    images, others = experiment_data.load(SETTINGS, None)
+    assert others is None
+    assert (images.train.size, images.validation.size) == (300, 100)
+
+
+@pytest.mark.parametrize("size", [None, 500])
+def test_other_images(size):
+    pretraining = PretrainingSettings("other_images", size=size)
+    images, others = experiment_data.load(SETTINGS, pretraining)
+    assert (images.train.size, images.validation.size) == (300, 100)
+    assert np.bincount(images.train.labels).tolist() == [30] * 10
+    assert others.train.size == (size or 980)
+    assert not set(images.train.ids) & set(others.train.ids)
+    assert experiment_data.check(SETTINGS, pretraining).train_size >= 300
+
+
+def test_other_classes():
+    pretraining = PretrainingSettings("other_classes", classes=(1, 3, 5), size=200)
+    images, others = experiment_data.load(SETTINGS, pretraining)
+    assert images.class_names == ("0", "2", "4", "6", "7", "8", "9")
+    assert others.class_names == ("1", "3", "5")
+    assert experiment_data.check(SETTINGS, pretraining).class_names == images.class_names
+    assert (images.train.size, others.train.size) == (300, 200)
+    whole, _ = experiment_data.load(DataSettings("digits"), None)
+    for part in (images, others):
+        positions = np.searchsorted(whole.train.ids, part.train.ids)
+        names = [whole.class_names[label] for label in whole.train.labels[positions]]
+        assert [part.class_names[label] for label in part.train.labels] == names
+        np.testing.assert_array_equal(part.train.images, whole.train.images[positions])
+
+
+def test_another_data_set():
+    pretraining = PretrainingSettings("data_set", dataset="digits", size=400)
+    images, others = experiment_data.load(SETTINGS, pretraining)
+    assert (images.train.size, others.train.size) == (300, 400)
+
+
+@pytest.mark.parametrize(
+    ("settings", "pretraining", "message"),
+    [
+        ({"train_size": None}, {"source": "other_images"}, "leaves other images"),
+        ({"train_size": 1280, "balanced": False}, {"source": "other_images"}, "1281|leaves"),
+        ({}, {"source": "other_images", "size": 981}, "1281|at most 980"),
+        ({}, {"source": "other_classes", "classes": tuple(range(9))}, "two or more"),
+        ({}, {"source": "other_classes", "classes": (12,)}, "from 0 to 9"),
+    ],
+)
+def test_refusals(settings, pretraining, message):
+    settings = DataSettings(**({"dataset": "digits", "train_size": 300} | settings))
+    pretraining = PretrainingSettings(**pretraining)
+    for call in (experiment_data.check, experiment_data.load):
+        with pytest.raises(ValueError, match=message):
+            call(settings, pretraining)

@@ -1,0 +1,120 @@
+"""Figures: what is drawn where, and that all of them can be drawn."""
+
+import io
+
+import numpy as np
+import pytest
+
+from tfpoison.jobs import figures, summary
+
+
+def record(trial=0, **changes):
+    return {
+        "recipe": "gradient_matching",
+        "scenario": "from_scratch",
+        "adversary": "standard",
+        "defense": "none",
+        "trial": trial,
+        "victim": 0,
+        "success": 1.0,
+        "clean_accuracy": 0.6,
+        "target_confidence": 0.8,
+        "seconds": {"brewing": 20.0, "training": 10.0},
+        **changes,
+    }
+
+
+def trials(successes, **changes):
+    return [record(trial, success=success, **changes) for trial, success in enumerate(successes)]
+
+
+def render(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=40)
+    return buffer.getvalue()
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_success_stands_against_accuracy():
+    records = trials([1, 1, 1, 0]) + trials([0] * 4, defense="x", adversary="adaptive")
+    figure = figures.draw_success_against_accuracy(summary.summarise(records))
+    (axis,) = figure.axes
+    points = [container.lines[0].get_xydata().tolist()[0] for container in axis.containers]
+    np.testing.assert_allclose(points, [[60, 75], [60, 0]])
+    assert legend(figure) == [
+        "undefended",
+        "x",
+        "gradient_matching · from_scratch · standard",
+        "gradient_matching · from_scratch · adaptive",
+    ]
+    assert render(figure)
+
+
+def test_a_single_trial_can_be_drawn():
+    assert render(figures.draw_success_against_accuracy(summary.summarise([record()])))
+
+
+def test_confidence_is_averaged_over_trials():
+    histories = [[0.2, 0.4], [0.4, 0.8, 0.6]]
+    records = [
+        *(record(trial, confidence_by_epoch=history) for trial, history in enumerate(histories)),
+        record(0, defense="x", adversary="adaptive", confidence_by_epoch=[0.1, 0.1]),
+        record(0, scenario="transfer", confidence_by_epoch=[0.5]),
+        record(0, recipe="without_history", confidence_by_epoch=[]),
+    ]
+    figure = figures.draw_confidence_over_training(records)
+    first, second = figure.axes
+    undefended, defended = first.lines
+    # The second trial alone has a third epoch.
+    np.testing.assert_allclose(undefended.get_xydata(), [[1, 0.3], [2, 0.6], [3, 0.6]])
+    assert (undefended.get_linestyle(), defended.get_linestyle()) == ("-", "--")
+    # Errors: half of the differences 0.2 and 0.4; none for the trial that is alone.
+    band = first.collections[0].get_paths()[0].vertices
+    for corner in ([1, 0.2], [1, 0.4], [2, 0.4], [2, 0.8], [3, 0.6]):
+        assert np.isclose(band, corner).all(axis=1).any()
+    assert second.get_title() == "gradient_matching · transfer"
+    assert legend(figure) == ["undefended", "x", "standard adversary", "adaptive adversary"]
+    assert render(figure)
+
+
+def test_confidences_are_paired_by_trial():
+    undefended = [record(trial, target_confidence=0.9 - 0.1 * trial) for trial in range(3)]
+    defended = [record(trial, defense="x", target_confidence=0.1 * trial) for trial in (2, 1, 5)]
+    figure = figures.draw_confidence_pairs(undefended + defended)
+    (axis,) = figure.axes
+    np.testing.assert_allclose(axis.collections[0].get_offsets(), [[0.8, 0.1], [0.7, 0.2]])
+    assert axis.get_title() == "x"
+    assert render(figure)
+
+
+@pytest.mark.parametrize("draw", ["draw_confidence_over_training", "draw_confidence_pairs"])
+def test_nothing_to_draw_is_an_empty_figure(draw):
+    assert not getattr(figures, draw)([record()]).axes
+
+
+@pytest.mark.parametrize("channels, count, targets", [(3, 10, 3), (1, 1, 0)])
+def test_poisons_are_drawn_with_their_targets(channels, count, targets):
+    clean = np.random.default_rng(0).uniform(size=(count, 6, 6, channels))
+    poisoned = clean - 0.05
+    figure = figures.draw_poisons(clean, poisoned, clean[:targets], title="trial $0")
+    shown = [axis for axis in figure.axes if axis.images]
+    assert len(shown) == 3 * min(count, 8) + min(targets, 2)
+    labels = {axis.get_ylabel() for axis in shown} - {""}
+    # 0.05 is enlarged to the 0.5 that there is around grey.
+    assert labels == {"clean", "perturbation\n× 10", "poisoned"}
+    assert [axis.get_title() for axis in shown].count("target") == min(targets, 2)
+    assert render(figure)
+
+
+def test_images_without_a_perturbation_can_be_drawn():
+    images = np.full((2, 4, 4, 3), 0.5)
+    assert render(figures.draw_poisons(images, images, images, title=""))
+
+
+@pytest.mark.parametrize("clean, poisoned", [((2, 4, 4, 3), (1, 4, 4, 3)), ((0, 4, 4, 3),) * 2])
+def test_poisons_that_do_not_fit_are_refused(clean, poisoned):
+    with pytest.raises(ValueError, match=r"Expected `clean` and `poisoned`.*Received: \("):
+        figures.draw_poisons(np.zeros(clean), np.zeros(poisoned), np.zeros((0, 4, 4, 3)), title="")

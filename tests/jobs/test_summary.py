@@ -1,0 +1,172 @@
+"""Tables from records: means and errors worked out by hand, missing cells, torn lines."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from tfpoison.jobs import summary
+
+
+def record(trial=0, **changes):
+    return {
+        "recipe": "gradient_matching",
+        "scenario": "from_scratch",
+        "adversary": "standard",
+        "defense": "none",
+        "trial": trial,
+        "victim": 0,
+        "success": 1.0,
+        "clean_accuracy": 0.6,
+        "target_class_accuracy": 0.5,
+        "poison_class_accuracy": 0.7,
+        "target_confidence": 0.8,
+        "success_without_poisons": 0.0,
+        "seconds": {"surrogates": 80.0, "brewing": 20.0, "training": 10.0},
+        **changes,
+    }
+
+
+def trials(successes, **changes):
+    return [record(trial, success=success, **changes) for trial, success in enumerate(successes)]
+
+
+def test_a_torn_line_is_passed_over(tmp_path):
+    path = tmp_path / "records.jsonl"
+    whole = json.dumps(record())
+    # Cut within "é", and cut so that what is left is a number, or a record without its trial.
+    torn = b'{"recipe": "caf\xc3'
+    path.write_bytes(f'{whole}\n3\n{{"recipe": "a"}}\n'.encode() + torn)
+    assert summary.read_records(path) == [record()]
+
+
+def test_the_error_is_over_trials_and_not_over_victims():
+    victims = [record(0, success=1.0), record(0, victim=1, success=0.0), record(1, success=1.0)]
+    (row,) = summary.summarise(victims)
+    assert (row.trials, row.victims) == (2, 3)
+    # Trials: 50 % and 100 %. Deviation 50/√2, error 50/√2/√2 = 25.
+    assert row.success.mean == pytest.approx(75)
+    assert row.success.error == pytest.approx(25)
+
+
+def test_means_and_errors():
+    # 3 of 4: deviation √(4/3 · 0.75 · 0.25) = 0.5, error 0.5/√4.
+    records = trials([1, 1, 1, 0])
+    records[0]["clean_accuracy"] = 0.8
+    records[0]["seconds"] = {"brewing": 40.0, "training": 30.0}
+    (row,) = summary.summarise(records)
+    assert row.success == summary.Estimate(pytest.approx(75), pytest.approx(25))
+    # 80, 60, 60, 60: mean 65, deviation √(300/3) = 10, error 10/√4.
+    assert row.clean_accuracy == summary.Estimate(pytest.approx(65), pytest.approx(5))
+    assert row.target_confidence.text() == "80.00 ± 0.00"
+    assert row.target_class_accuracy.mean == pytest.approx(50)
+    assert row.poison_class_accuracy.mean == pytest.approx(70)
+    assert row.training_seconds == pytest.approx(15)
+    assert row.brewing_seconds == pytest.approx(25)
+
+
+@pytest.mark.parametrize("success, text", [(0, "0.00 ± 5.59"), (1, "100.00 ± 5.59")])
+def test_trials_that_agree_have_the_error_of_the_paper(success, text):
+    (row,) = summary.summarise(trials([success] * 20))
+    assert row.success.text() == text
+
+
+def test_a_single_trial_has_an_error_of_success_alone():
+    (row,) = summary.summarise([record()])
+    assert row.success.text() == "100.00 ± 25.00"
+    assert row.clean_accuracy.text() == "60.00"
+    assert math.isnan(row.clean_accuracy.error)
+
+
+def test_what_no_record_holds_is_missing():
+    bare = {name: record()[name] for name in ("recipe", "scenario", "adversary", "defense")}
+    (row,) = summary.summarise([{**bare, "trial": 0, "success": float("nan")}])
+    assert row.success.text() == summary.MISSING
+    assert math.isnan(row.training_seconds)
+    (line,) = csv.DictReader(io.StringIO(summary.csv_text([row])))
+    assert line["success"] == line["success_error"] == line["training_seconds"] == ""
+
+
+def test_rows_are_in_the_order_of_appearance():
+    cells = [("b", "none"), ("a", "x"), ("b", "x")]
+    rows = summary.summarise(record(recipe=recipe, defense=name) for recipe, name in cells * 2)
+    assert [(row.recipe, row.defense) for row in rows] == cells
+
+
+def test_pairs_of_the_same_trial_are_compared():
+    undefended = trials([1, 1, 0, 1], target_confidence=0.9)
+    defended = trials([0, 1, 1, 0], defense="x", target_confidence=0.5)
+    defended[0]["target_confidence"] = 0.1
+    # Trial 7 was run defended alone, and trial 3 undefended alone.
+    defended[3]["trial"] = 7
+    (result,) = summary.compare(undefended + defended)
+    assert (result.pairs, result.prevented, result.caused) == (3, 1, 1)
+    # -100, 0, 100: deviation 100, error 100/√3.
+    assert result.success == summary.Estimate(0, pytest.approx(100 / math.sqrt(3)))
+    # -80, -40, -40: mean -160/3, deviation √(1600/3), error √(1600/9) = 40/3.
+    assert result.target_confidence.mean == pytest.approx(-160 / 3)
+    assert result.target_confidence.error == pytest.approx(40 / 3)
+
+
+def test_differences_that_agree_are_not_certain():
+    (result,) = summary.compare(trials([1] * 4) + trials([0] * 4, defense="x"))
+    # They lie between -100 and 100: a quarter of 200, divided by √4.
+    assert result.success.text() == "-100.00 ± 25.00"
+    assert result.prevented == 4
+
+
+def test_an_adaptive_adversary_is_compared_with_the_standard_one_undefended():
+    adaptive = trials([0, 1], defense="x", adversary="adaptive")
+    (result,) = summary.compare(trials([1, 1]) + adaptive)
+    assert (result.adversary, result.pairs, result.prevented) == ("adaptive", 2, 1)
+
+
+def test_a_defense_without_an_undefended_side_has_no_pairs():
+    (result,) = summary.compare(trials([0, 1], defense="x"))
+    assert (result.pairs, result.prevented, result.caused) == (0, 0, 0)
+    assert result.success.text() == summary.MISSING
+
+
+def test_the_table_has_dashes_for_missing_cells():
+    records = [
+        *trials([1, 1, 1, 0], defense="x"),
+        *trials([1, 0, 0, 0]),
+        *trials([0, 0], defense="x", adversary="adaptive"),
+    ]
+    lines = summary.markdown_table(summary.summarise(records)).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    heading, rule, standard, adaptive = cells
+    # The undefended column is the first one, wherever it stands in the records.
+    assert heading[3:7] == [
+        *("success %, undefended", "success %, x"),
+        *("accuracy %, undefended", "accuracy %, x"),
+    ]
+    assert heading[7:] == ["trials", "training s, undefended", "training s, x"]
+    assert set("".join(rule)) == {"-"}
+    assert standard[2:5] == ["standard", "25.00 ± 25.00", "75.00 ± 25.00"]
+    assert standard[7:] == ["4", "10.0", "10.0"]
+    # Two trials that agree: 25/√2.
+    assert adaptive[2:5] == ["adaptive", "–", "0.00 ± 17.68"]
+    assert adaptive[7:] == ["2", "–", "10.0"]
+
+
+def test_an_unfinished_line_says_how_many_trials_its_cells_have():
+    records = trials([1] * 3) + trials([1] * 2, defense="x")
+    assert "| 2–3 " in summary.markdown_table(summary.summarise(records))
+
+
+def test_names_cannot_break_a_table():
+    text = summary.markdown_table(summary.summarise([record(recipe="<b>|&")]))
+    assert "| &lt;b>\\|&amp; |" in text
+    assert "<" not in text
+
+
+def test_the_csv_has_all_fields():
+    (line,) = csv.DictReader(io.StringIO(summary.csv_text(summary.summarise(trials([1, 0])))))
+    assert line["recipe"] == "gradient_matching"
+    assert (line["success"], line["success_error"]) == ("50.0000", "50.0000")
+    assert line["brewing_seconds"] == "20.0000"
+    assert len(line) == 20
+    assert summary.csv_text([]) == ""

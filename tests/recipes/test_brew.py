@@ -1,0 +1,213 @@
+"""Brewing: against a second implementation, ε to the bit, restarts, ensembles, resumption."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from data_sets import SHAPE, loss, make_network
+
+from tfpoison import objectives, recipes
+from tfpoison.data import ShiftAndFlip
+from tfpoison.recipes import Brewer, BrewSettings, target_loss
+
+rng = np.random.default_rng(0)
+IMAGES = rng.integers(0, 256, (7, *SHAPE), dtype=np.uint8)
+LABELS = np.array([1, 1, 2, 1, 0, 1, 1])
+TARGETS = rng.integers(0, 256, (2, *SHAPE), dtype=np.uint8)
+TARGET_LABELS = np.array([1, 1])
+SETTINGS = BrewSettings(
+    objectives.get("gradient_matching"), epsilon=20 / 255, steps=8, restarts=1, step_size=0.02
+)
+
+
+def brew(settings=SETTINGS, networks=None, *, seed=0, make=Brewer, **more):
+    networks = networks or [make_network()]
+    extra = {name: more.pop(name) for name in ("target_loss",) if name in more}
+    brewer = make(settings, networks, loss(), **extra)
+    return brewer.brew(IMAGES, LABELS, TARGETS, TARGET_LABELS, seed=seed, **more)
+
+
+def change(**changes):
+    return dataclasses.replace(SETTINGS, **changes)
+
+
+def matching_loss(networks, images):
+    """1 - cos of the training gradients, written out anew."""
+    values = []
+    for network in networks:
+        gradients = []
+        for batch, labels in (
+            (images, LABELS),
+            (tf.constant(TARGETS, tf.float32) / 255, TARGET_LABELS),
+        ):
+            with tf.GradientTape() as tape:
+                value = loss()(labels, network(batch, training=False))
+            parts = tape.gradient(value, network.trainable_variables)
+            gradients.append(tf.concat([tf.reshape(part, [-1]) for part in parts], 0))
+        cosine = tf.reduce_sum(gradients[0] * gradients[1])
+        values.append(1 - cosine / (tf.norm(gradients[0]) * tf.norm(gradients[1])))
+    return tf.add_n(values) / len(values)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_against_a_second_implementation(count):
+    """PGD from zero: the sign steps of ε/2, a tenth of it from steps 3, 5 and 7 on, written out."""
+    networks = [make_network(number) for number in range(count)]
+    settings = change(optimizer="pgd", step_size=0.5, initializer="zero")
+    poisoned, (value,) = brew(settings, networks)
+    epsilon, clean, delta = 20 / 255, IMAGES / 255, np.zeros(IMAGES.shape)
+    for step in range(8):
+        images = tf.constant(clean + delta, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            objective = matching_loss(networks, images)
+        rate = 0.5 * epsilon * 0.1 ** sum(step >= each for each in (3, 5, 7))
+        delta = delta - rate * np.sign(tape.gradient(objective, images).numpy())
+        delta = np.clip(np.clip(delta, -epsilon, epsilon), -clean, 1 - clean)
+    np.testing.assert_allclose(poisoned, 255 * (clean + delta), atol=0.51)
+    expected = matching_loss(networks, tf.constant(clean + delta, tf.float32))
+    np.testing.assert_allclose(value, expected, atol=1e-5)
+    assert value < 0.8 * matching_loss(networks, tf.constant(clean, tf.float32))
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1 / 255, 16 / 255, 0.1, 0.5])
+def test_epsilon_is_held_exactly(epsilon):
+    poisoned, _ = brew(change(epsilon=epsilon, step_size=0.5))
+    change_of_pixels = np.abs(poisoned.astype(int) - IMAGES)
+    assert change_of_pixels.max() <= epsilon * 255 + 1e-9
+    if epsilon:
+        assert change_of_pixels.max() == int(epsilon * 255 + 1e-9)
+
+
+def test_rates_and_retrainings():
+    settings = BrewSettings(objectives.get("gradient_matching"), steps=250, retrainings=4)
+    rates = [settings.rate(step) for step in range(250)]
+    expected = [1.0] * 93 + [0.1] * 63 + [0.01] * 62 + [0.001] * 32
+    np.testing.assert_allclose(rates, expected)
+    assert [step for step in range(250) if settings.retrains_at(step)] == [50, 100, 150, 200]
+
+
+def test_the_best_restart_is_kept():
+    settings = change(restarts=3, steps=2)
+    networks = [make_network()]
+    poisoned, history = brew(settings, networks)
+    assert len(set(history)) == 3
+    value = matching_loss(networks, tf.constant(poisoned / 255, tf.float32))
+    # Rounding to grey levels moves the value a little.
+    np.testing.assert_allclose(value, min(history), atol=0.02)
+
+
+def test_the_same_seed_gives_the_same_bits():
+    settings = change(augmentation=ShiftAndFlip(shift=1))
+    first, again, other = brew(settings)[0], brew(settings)[0], brew(settings, seed=1)[0]
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_large_sets_are_crafted_in_parts():
+    parts, _ = brew(change(batch_size=4, initializer="zero"))
+    brewer = Brewer(change(initializer="zero"), [make_network()], loss())
+    first, _ = brewer.brew(IMAGES[:4], LABELS[:4], TARGETS, TARGET_LABELS, seed=0)
+    np.testing.assert_array_equal(parts[:4], first)
+    assert len(parts) == 7
+
+
+def test_augmentation_changes_what_is_crafted():
+    plain, _ = brew(change(initializer="zero"))
+    augmented, _ = brew(change(initializer="zero", augmentation=ShiftAndFlip(shift=2)))
+    assert (plain != augmented).any()
+
+
+def test_the_target_loss_matters():
+    plain, _ = brew()
+    other, _ = brew(target_loss=target_loss.CarliniWagner())
+    assert (plain != other).any()
+
+
+class InterruptionError(Exception):
+    pass
+
+
+class DyingBrewer(Brewer):
+    """Dies after so many steps, with the state saved at every step."""
+
+    left = 0
+
+    def _step_all(self, *arguments):
+        if DyingBrewer.left == 0:
+            raise InterruptionError
+        DyingBrewer.left -= 1
+        super()._step_all(*arguments)
+
+
+def retrain(number, poisoned):
+    return [make_network(100 + number + int(poisoned.sum()) % 50)]
+
+
+@pytest.mark.parametrize("steps", [1, 8, 13])
+@pytest.mark.parametrize("retrainings", [0, 2])
+def test_an_interrupted_brewing_ends_as_one_that_was_not(steps, retrainings, tmp_path):
+    settings = change(restarts=2, augmentation=ShiftAndFlip(shift=1), retrainings=retrainings)
+    more = {"retrain": retrain}
+    whole, history = brew(settings, **more)
+    DyingBrewer.left = steps
+    saved = {"state_file": tmp_path / "state.npz", "seconds": 0}
+    with pytest.raises(InterruptionError):
+        brew(settings, make=DyingBrewer, **more, **saved)
+    assert saved["state_file"].exists()
+    resumed, resumed_history = brew(settings, **more, **saved)
+    np.testing.assert_array_equal(resumed, whole)
+    assert resumed_history == history
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_state_costs_time_alone(tmp_path):
+    state = tmp_path / "state.npz"
+    state.write_bytes(b"PK\x03\x04 damaged")
+    np.testing.assert_array_equal(brew(state_file=state)[0], brew()[0])
+
+
+def test_surrogates_are_left_as_they_were():
+    network = make_network()
+    before = network.get_weights()
+    brew(change(retrainings=3), [network], retrain=retrain)
+    for ours, expected in zip(network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, expected)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_that_optimises_lowers_its_objective(name):
+    kind = recipes.get(name).objective
+    if kind is None:
+        pytest.skip("nothing is optimised")
+    settings = change(objective=kind(), steps=1, epsilon=0.2)
+    _, (start,) = brew(settings)
+    _, (end,) = brew(dataclasses.replace(settings, steps=30))
+    assert end < start
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "at least 1"),
+        ({"restarts": 0}, "at least 1"),
+        ({"epsilon": 1.1}, "at most 1"),
+        ({"epsilon": -0.1}, "at least 0"),
+        ({"optimizer": "adamw"}, "sign_adam"),
+        ({"initializer": "ones"}, "zero"),
+        ({"step_size": 0.0}, "above 0"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"retrainings": 8}, "fewer retrainings than steps"),
+    ],
+)
+def test_refusals(changes, message):
+    with pytest.raises(ValueError, match=message):
+        change(**changes)
+
+
+def test_more_refusals():
+    with pytest.raises(ValueError, match="at least one surrogate"):
+        Brewer(SETTINGS, [], loss())
+    with pytest.raises(ValueError, match="train surrogates anew"):
+        brew(change(retrainings=1))

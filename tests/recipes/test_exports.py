@@ -1,0 +1,83 @@
+"""Exports: other readers find exactly the poisoned images."""
+
+import pickle
+
+import numpy as np
+import pytest
+from data_sets import make_data_set, make_examples
+from test_poisons import make_poisons
+
+from tfpoison import data
+from tfpoison.recipes import exports
+
+DATA = make_data_set()
+
+
+def export(name, folder, **more):
+    poisons, _ = make_poisons(**more)
+    return poisons, exports.export(name, poisons, DATA, folder)
+
+
+def check_reads_back(poisons, read):
+    expected = poisons.poison(DATA.train)
+    assert read.class_names == DATA.class_names
+    order = np.argsort([image.tobytes() for image in read.train.images])
+    theirs = np.argsort([image.tobytes() for image in expected.images])
+    np.testing.assert_array_equal(read.train.images[order], expected.images[theirs])
+    np.testing.assert_array_equal(read.train.labels[order], expected.labels[theirs])
+    assert read.validation.size == DATA.validation.size
+
+
+def test_image_folder(tmp_path):
+    poisons, path = export("image_folder", tmp_path, trigger={"size": 2})
+    assert path == tmp_path / "image_folder"
+    check_reads_back(poisons, data.load("image_folder", data_dir=path))
+
+
+def test_tfds(tmp_path):
+    poisons, path = export("tfds", tmp_path)
+    read = data.load("poisoned", data_dir=path)
+    check_reads_back(poisons, read)
+    np.testing.assert_array_equal(read.train.images, poisons.poison(DATA.train).images)
+
+
+@pytest.mark.parametrize("more", [{}, {"trigger": {"size": 2, "place": "3,1"}}])
+def test_poisoning_benchmark(tmp_path, more):
+    poisons, path = export("poisoning_benchmark", tmp_path, **more)
+    read = {
+        name: pickle.loads((path / f"{name}.pickle").read_bytes())
+        for name in ("poisons", "base_indices", "target")
+    }
+    assert read["base_indices"] == poisons.ids.tolist()
+    images = np.stack([np.asarray(picture) for picture, _ in read["poisons"]])
+    np.testing.assert_array_equal(images, poisons.poisoned_images(DATA.train))
+    assert [label for _, label in read["poisons"]] == poisons.labels.tolist()
+    picture, label, *trigger = read["target"]
+    position = np.searchsorted(DATA.validation.ids, poisons.threat.target_ids[0])
+    np.testing.assert_array_equal(np.asarray(picture), DATA.validation.images[position])
+    assert label == poisons.threat.target_class
+    if more:
+        pattern, place = trigger
+        assert pattern.shape == (3, 2, 2)
+        assert place == [3, 1]
+
+
+def test_an_earlier_export_is_replaced(tmp_path):
+    export("poisoning_benchmark", tmp_path)
+    (tmp_path / "poisoning_benchmark/old").write_text("old")
+    export("poisoning_benchmark", tmp_path)
+    assert not (tmp_path / "poisoning_benchmark/old").exists()
+
+
+def test_refusals(tmp_path):
+    poisons, _ = make_poisons()
+    with pytest.raises(ValueError, match="image_folder"):
+        exports.export("folder", poisons, DATA, tmp_path)
+    other = type(DATA)(DATA.name, DATA.class_names, make_examples(80, 9), DATA.validation)
+    with pytest.raises(ValueError, match="made for"):
+        exports.export("tfds", poisons, other, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_form_is_tested_here():
+    assert exports.names() == ["image_folder", "tfds", "poisoning_benchmark"]

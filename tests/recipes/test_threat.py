@@ -1,0 +1,163 @@
+"""Threats: who is drawn under each threat model, budgets, keys, refusals."""
+
+import numpy as np
+import pytest
+from data_sets import CLASSES, make_data_set
+
+from tfpoison.data import InMemoryExamples
+from tfpoison.recipes.threat import (
+    SELECTIONS,
+    THREAT_MODELS,
+    ThreatSettings,
+    TrialKey,
+    draw,
+    positions_of,
+)
+
+DATA = make_data_set()
+
+
+def draw_threat(trial=0, *, data=DATA, more=None, **settings):
+    return draw(
+        ThreatSettings(**({"budget": 8} | settings)),
+        TrialKey(0, trial),
+        data.train,
+        data.validation,
+        CLASSES,
+        **(more or {}),
+    )
+
+
+def classes_of(examples, ids):
+    return set(examples.labels[positions_of(examples, ids)].tolist())
+
+
+@pytest.mark.parametrize("model", THREAT_MODELS)
+@pytest.mark.parametrize("trial", range(6))
+def test_threat_models(model, trial):
+    threat = draw_threat(trial, threat_model=model)
+    assert classes_of(DATA.validation, threat.target_ids) == {threat.target_class}
+    assert threat.adversarial_class != threat.target_class
+    classes = classes_of(DATA.train, threat.poison_ids)
+    if model == "single_class":
+        assert classes == {threat.adversarial_class}
+    elif model == "third_party":
+        assert len(classes) == 1
+        assert not classes & {threat.adversarial_class, threat.target_class}
+    else:
+        assert len(classes) > 1
+    assert len(set(threat.poison_ids)) == 8
+    assert (np.diff(threat.poison_ids) > 0).all()
+    assert threat.key == f"0-{trial}"
+
+
+def test_the_same_key_draws_the_same():
+    first, again, other = draw_threat(3), draw_threat(3), draw_threat(4)
+    for name in ("target_ids", "poison_ids", "adversarial_class"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert set(first.poison_ids) != set(other.poison_ids)
+
+
+def test_trials_differ():
+    pairs = {(t.target_class, t.adversarial_class) for t in map(draw_threat, range(60))}
+    # All 12 ordered pairs of 4 classes come up.
+    assert len(pairs) == 12
+
+
+@pytest.mark.parametrize(
+    ("budget", "count"), [(0.1, 8), (0.01, 1), (0.001, 1), (20, 20), (1, 1), (0.1375, 11)]
+)
+def test_budgets(budget, count):
+    assert len(draw_threat(budget=budget).poison_ids) == count
+
+
+def test_a_budget_larger_than_its_class():
+    with pytest.raises(ValueError, match=r"at most 20 poisons.*Received: 21"):
+        draw_threat(budget=21)
+    assert len(draw_threat(budget=80, threat_model="random_images").poison_ids) == 80
+    with pytest.raises(ValueError, match="at most 80"):
+        draw_threat(budget=81, threat_model="random_images")
+
+
+def test_selection_by_gradient_norm():
+    norms = np.random.default_rng(0).random(DATA.train.size)
+    threat = draw_threat(selection="gradient_norm", more={"gradient_norms": norms})
+    ours = np.flatnonzero(DATA.train.labels == threat.adversarial_class)
+    best = ours[np.argsort(norms[ours])[-8:]]
+    np.testing.assert_array_equal(threat.poison_ids, np.sort(DATA.train.ids[best]))
+    assert SELECTIONS == ("random", "gradient_norm")
+
+
+def test_targets_are_eligible():
+    eligible = np.zeros(DATA.validation.size, bool)
+    eligible[[5, 9, 13]] = True
+    for trial in range(5):
+        threat = draw_threat(trial, targets=2, more={"eligible": eligible})
+        assert set(threat.target_ids) <= set(DATA.validation.ids[[5, 9, 13]])
+        assert len(threat.target_ids) == 2
+    with pytest.raises(ValueError, match="4 held-out images"):
+        draw_threat(targets=4, more={"eligible": eligible})
+
+
+def test_targets_of_the_training_set():
+    images = DATA.validation.images.copy()
+    images[4] = DATA.train.images[12]
+    validation = InMemoryExamples(images, DATA.validation.labels, DATA.validation.ids)
+    data = type(DATA)(DATA.name, DATA.class_names, DATA.train, validation)
+    with pytest.raises(ValueError, match="outside the training set"):
+        draw_threat(data=data, target_ids=(int(validation.ids[4]),))
+    given = draw_threat(data=data, target_ids=(int(validation.ids[5]),))
+    assert given.target_ids.tolist() == [validation.ids[5]]
+
+
+def test_what_is_given_is_taken():
+    threat = draw_threat(target_class=2, adversarial_class=1, poison_ids=(9, 3))
+    assert (threat.target_class, threat.adversarial_class) == (2, 1)
+    assert threat.poison_ids.tolist() == [3, 9]
+
+
+@pytest.mark.parametrize("sources", [0, 7])
+def test_triggers_have_all_held_out_sources_for_targets(sources):
+    more = {"trigger": {"size": 2}, "sources": sources}
+    threat = draw_threat(more=more)
+    expected = DATA.validation.ids[DATA.validation.labels == threat.target_class]
+    np.testing.assert_array_equal(threat.target_ids, expected)
+    assert len(threat.source_ids) == sources
+    if sources:
+        assert classes_of(DATA.train, threat.source_ids) == {threat.target_class}
+    images = threat.target_images(DATA.validation)
+    assert (
+        (images != DATA.validation.read(positions_of(DATA.validation, expected)))
+        .any((1, 2, 3))
+        .all()
+    )
+
+
+def test_poisons_may_be_sources():
+    threat = draw_threat(more={"trigger": {"size": 2}, "sources": 10, "poisons_are_sources": True})
+    assert classes_of(DATA.train, threat.poison_ids) == {threat.target_class}
+    assert not set(threat.source_ids) & set(threat.poison_ids)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"budget": 0}, "above 0"),
+        ({"budget": 1.5}, "whole number"),
+        ({"targets": 0}, "at least 1"),
+        ({"threat_model": "single"}, "single_class"),
+        ({"selection": "best"}, "gradient_norm"),
+        ({"target_class": 4}, "from 0 to 3"),
+        ({"adversarial_class": -1}, "from 0 to 3"),
+        ({"target_class": 1, "adversarial_class": 1}, "another than the target's"),
+        ({"target_ids": (1,)}, "unknown ones: 1"),
+        ({"poison_ids": (3, 4)}, "unknown ones: 4"),
+        ({"target_ids": (0, 3)}, "of one class"),
+        ({"target_ids": (0,), "target_class": 1}, "of one class"),
+        ({"target_ids": (3,), "adversarial_class": 1}, "another than the target's"),
+        ({"selection": "gradient_norm"}, "gradient norms"),
+    ],
+)
+def test_refusals(settings, message):
+    with pytest.raises(ValueError, match=message):
+        draw_threat(**settings)

@@ -1,0 +1,83 @@
+"""Triggers: geometry to the pixel, places that follow from ids, refusals."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tfpoison.recipes.trigger import PLACES, Trigger, check_fits, parse_place, read_pattern
+
+SHAPE = (10, 8, 3)
+
+
+def draw(seed=0, **settings):
+    return Trigger.draw(np.random.default_rng(seed), SHAPE, **({"size": 3} | settings))
+
+
+def test_pixels_under_the_trigger_alone_change():
+    images = np.random.default_rng(1).integers(1, 255, (5, *SHAPE), dtype=np.uint8)
+    trigger = draw(place="2,4")
+    pasted = trigger.paste(images, np.arange(5))
+    np.testing.assert_array_equal(
+        pasted[:, 2:5, 4:7], np.broadcast_to(trigger.pattern, (5, 3, 3, 3))
+    )
+    pasted[:, 2:5, 4:7] = images[:, 2:5, 4:7]
+    np.testing.assert_array_equal(pasted, images)
+    assert set(np.unique(trigger.pattern)) == {0, 255}
+
+
+def test_random_places_depend_on_the_id_alone():
+    images = np.full((200, *SHAPE), 100, np.uint8)
+    ids = np.arange(200)
+    trigger = draw()
+    pasted = trigger.paste(images, ids)
+    np.testing.assert_array_equal(trigger.paste(images[:7], ids[50:57]), pasted[50:57])
+    tops = {np.argwhere(image != 100)[:, 0].min() for image in pasted}
+    lefts = {np.argwhere(image != 100)[:, 1].min() for image in pasted}
+    # 8 rows and 6 columns where a side of 3 fits into 10 × 8.
+    assert tops == set(range(8))
+    assert lefts == set(range(6))
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ("random", None),
+        ("top_left", (0, 0)),
+        ("top_right", (0, 5)),
+        ("bottom_left", (7, 0)),
+        ("bottom_right", (7, 5)),
+        ("7, 5", (7, 5)),
+    ],
+)
+def test_places(place, expected):
+    assert parse_place(place, (3, 3, 3), SHAPE) == expected
+
+
+def test_every_place_is_tested_here():
+    assert set(PLACES) == {"random", "top_left", "top_right", "bottom_left", "bottom_right"}
+
+
+@pytest.mark.parametrize("place", ["8,0", "0,6", "-1,0", "middle", "1", "1,2,3"])
+def test_places_that_are_refused(place):
+    with pytest.raises(ValueError, match="up to 7,5"):
+        draw(place=place)
+
+
+def test_triggers_larger_than_the_image_are_refused():
+    with pytest.raises(ValueError, match="fits into the images"):
+        draw(size=9)
+    with pytest.raises(ValueError, match="as many channels"):
+        check_fits((2, 2, 1), SHAPE)
+    draw(size=8)
+
+
+def test_a_given_pattern(tmp_path):
+    pattern = np.random.default_rng(2).integers(0, 256, (2, 4, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pattern).save(tmp_path / "trigger.png")
+    read = read_pattern(tmp_path / "trigger.png")
+    np.testing.assert_array_equal(read, pattern)
+    np.testing.assert_array_equal(draw(pattern=read).pattern, pattern)
+    (tmp_path / "words.png").write_text("no image")
+    for name in ("words.png", "nothing.png"):
+        with pytest.raises(ValueError, match="image file"):
+            read_pattern(tmp_path / name)

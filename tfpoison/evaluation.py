@@ -1,0 +1,119 @@
+"""What a trained network answers: probabilities, accuracies, the adversary's success."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpoison.classifier import Classifier
+
+_BATCH = 512
+
+
+class Predictor:
+    """A network's answers to 8-bit images; traced once, whatever weights it gets later.
+
+    Args:
+        network: a network from images in [0, 1], (n, H, W, C), to logits, (n, classes).
+    """
+
+    def __init__(self, network: keras.Model):
+        self.network = network
+        self._classifier = Classifier(network, _LOSS)
+        images = tf.TensorSpec(network.input_shape, tf.uint8)
+        labels = tf.TensorSpec([None], tf.int64)
+        self._probabilities = tf.function(self._predict, [images])
+        self._norms = tf.function(self._gradient_norms, [images, labels])
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Returns the probability of each class, float32 (n, classes).
+
+        Args:
+            images: uint8 in 0–255, (n, H, W, C).
+        """
+        return _batchwise(self._probabilities, images)
+
+    def gradient_norms(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the norm of each example's loss gradient by the last layer's weights, (n,).
+
+        Images of large norm move the network most, and make the strongest poisons (arXiv
+        2106.08970, section 3.4). The last layer's gradient is known in closed form: it is the
+        outer product of the features, with a 1 for the bias, and p - y.
+
+        Args:
+            images: uint8 in 0–255, (n, H, W, C).
+            labels: their classes, (n,).
+        """
+        return _batchwise(self._norms, images, labels)
+
+    def _predict(self, images: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(self._classifier.predictions(_to_unit_range(images)))
+
+    def _gradient_norms(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        images = _to_unit_range(images)
+        probabilities = tf.nn.softmax(self._classifier.predictions(images))
+        errors = probabilities - tf.one_hot(labels, probabilities.shape[-1])
+        features = self._classifier.features(images)
+        return tf.norm(errors, axis=1) * tf.sqrt(tf.reduce_sum(features**2, axis=1) + 1)
+
+
+_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def _to_unit_range(images: tf.Tensor) -> tf.Tensor:
+    return tf.cast(images, tf.float32) / 255
+
+
+def _batchwise(function: Any, *arrays: np.ndarray) -> np.ndarray:
+    parts = [
+        function(*(tf.constant(array[first : first + _BATCH]) for array in arrays)).numpy()
+        for first in range(0, len(arrays[0]), _BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the share of examples whose most probable class is their label; NaN for none."""
+    if not len(labels):
+        return float("nan")
+    return float((probabilities.argmax(axis=1) == labels).mean())
+
+
+def poison_success(target_probabilities: np.ndarray, adversarial_class: int) -> float:
+    """Returns the share of targets that are called what the adversary wants."""
+    return float((target_probabilities.argmax(axis=1) == adversarial_class).mean())
+
+
+def measure(
+    clean: np.ndarray,
+    labels: np.ndarray,
+    targets: np.ndarray,
+    *,
+    target_class: int,
+    adversarial_class: int,
+    poison_classes: np.ndarray,
+) -> dict[str, float]:
+    """Returns the measures of one victim.
+
+    Args:
+        clean: probabilities of clean held-out images, (n, classes).
+        labels: their classes, (n,).
+        targets: probabilities of the target images, (targets, classes).
+        target_class: the targets' true class.
+        adversarial_class: what the adversary wants them to be called.
+        poison_classes: the classes that poisons were taken from.
+    """
+
+    def of_classes(classes: Any) -> float:
+        chosen = np.isin(labels, classes)
+        return accuracy(clean[chosen], labels[chosen])
+
+    return {
+        "success": poison_success(targets, adversarial_class),
+        "clean_accuracy": accuracy(clean, labels),
+        "target_class_accuracy": of_classes([target_class]),
+        "poison_class_accuracy": of_classes(np.unique(poison_classes)),
+        "target_confidence": float(targets[:, adversarial_class].mean()),
+        "true_confidence": float(targets[:, target_class].mean()),
+    }

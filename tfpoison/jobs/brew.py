@@ -1,0 +1,104 @@
+"""Makes the poisons of one trial, in one file and in the forms that other tools read."""
+
+import dataclasses
+
+import keras
+
+from tfpoison.checks import check_name, check_number
+from tfpoison.data import ImageClassification
+from tfpoison.jobs import experiment_data
+from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
+from tfpoison.jobs.experiment import check_setup
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import AttackSettings
+from tfpoison.jobs.trial import Adversary
+from tfpoison.recipes import Poisons, exports
+
+POISONS = "poisons.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class BrewJob:
+    """Brews poisons for one threat.
+
+    Attributes:
+        setup: how surrogates are trained.
+        attack: the attack.
+        defense: the column of the defense that the surrogates are trained with.
+        trial: the number of the trial.
+        exports: the forms that the poisoned data set is written in.
+        seed: of all trials.
+        directory: the output directory.
+        checkpoint_seconds: the time between two saves.
+        verbose: whether there is a progress bar.
+    """
+
+    setup: TrainingSetup
+    attack: AttackSettings
+    defense: str
+    trial: int
+    exports: tuple[str, ...]
+    seed: int
+    directory: RunDirectory
+    checkpoint_seconds: float = 300
+    verbose: bool = True
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError where the poisons cannot be brewed."""
+        check_number("trial", self.trial, minimum=0, whole=True)
+        for name in self.exports:
+            check_name("export", name, exports.names())
+        check_setup(self.setup, (self.attack,))
+        self.directory.check()
+
+    def run(self) -> str:
+        """Brews, and returns what to tell.
+
+        Raises:
+            ValueError: the threat cannot be, or the directory belongs to another run.
+        """
+        self.check()
+        with self.directory.occupied():
+            keras.config.set_dtype_policy(self.setup.training.precision)
+            images, others = experiment_data.load(self.setup.data, self.setup.pretraining)
+            clean = CleanNetworks(
+                self.directory,
+                self.setup,
+                images,
+                others,
+                checkpoint_seconds=self.checkpoint_seconds,
+                verbose=self.verbose,
+            )
+            adversary = Adversary(
+                self.attack,
+                clean,
+                defense=self.defense,
+                directory=self.directory,
+                seed=self.seed,
+                checkpoint_seconds=self.checkpoint_seconds,
+                verbose=self.verbose,
+            )
+            poisons = adversary.poisons(self.trial)
+            poisons.save(self.directory.path / POISONS)
+            folders = [
+                exports.export(name, poisons, images, self.directory.path) for name in self.exports
+            ]
+            return _describe(poisons, images, [self.directory.path / POISONS, *folders])
+
+
+def _describe(poisons: Poisons, images: ImageClassification, paths: list) -> str:
+    threat, names = poisons.threat, images.class_names
+    several = len(threat.target_ids) > 5
+    targets = f"{len(threat.target_ids)} images" if several else threat.target_ids.tolist()
+    objective = poisons.settings["objective_of_each_restart"]
+    lines = [
+        "",
+        f"{poisons.settings['recipe']}, trial key {threat.key}: targets {targets} of the class "
+        f"{names[threat.target_class]} are to be called {names[threat.adversarial_class]}",
+        f"{poisons.size} of {images.train.size} training images are poisons, changed by up to "
+        f"{poisons.epsilon:.3f} of the pixel range",
+    ]
+    if objective:
+        lines.append(f"objective {min(objective):.4f}, the best of {len(objective)} restart(s)")
+    lines += ["", "Written:", *(f"  {path}" for path in paths)]
+    return "\n".join(lines)

@@ -1,0 +1,236 @@
+"""Networks trained on clean data: surrogates, pretrained features, and clean victims.
+
+Each is trained once, by one of the processes that share the directory, and kept.
+"""
+
+import dataclasses
+import time
+import zlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from tfpoison import data
+from tfpoison.data import Examples, ImageClassification
+from tfpoison.evaluation import Predictor
+from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import (
+    DataSettings,
+    DefenseSettings,
+    NetworkSettings,
+    PretrainingSettings,
+    TrainingSettings,
+)
+from tfpoison.jobs.victims import Plan, Trainer, load_weights, save_weights
+from tfpoison.recipes import scenario
+
+NO_DEFENSE = "none"
+_FOLDER = "networks"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSetup:
+    """How every network of an experiment is trained.
+
+    Attributes:
+        data: batch size and augmentation.
+        network: the network.
+        training: of victims and surrogates.
+        pretraining: of features; None where no scenario needs any.
+        defenses: the defenses by the names of their columns; `"none"` is among them.
+    """
+
+    data: DataSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    pretraining: PretrainingSettings | None
+    defenses: dict[str, DefenseSettings]
+
+
+class CleanNetworks:
+    """The clean networks of an experiment.
+
+    Args:
+        directory: where they are kept; other processes may share it.
+        setup: how networks are trained.
+        images: the data set of the experiment.
+        others: the data set of the pretraining, where there is one.
+        checkpoint_seconds: the time between two checkpoints of a training.
+        verbose: whether it is told what is trained.
+    """
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        setup: TrainingSetup,
+        images: ImageClassification,
+        others: ImageClassification | None,
+        *,
+        checkpoint_seconds: float,
+        verbose: bool,
+    ):
+        self.setup = setup
+        self.images = images
+        self._others = others
+        self._directory = directory
+        self._seconds = checkpoint_seconds
+        self._verbose = verbose
+        self._statistics = data.channel_statistics(images.train)
+        self._trainers: dict[tuple[str, str, int], Trainer] = {}
+        self._pretrained: dict[str, keras.Model | None] = {}
+
+    def surrogates(
+        self, scenario_name: str, defense: str, count: int, *, staggered: bool = False
+    ) -> list[keras.Model]:
+        """Returns networks to craft against.
+
+        Args:
+            scenario_name: what they start from.
+            defense: the column of the defense that they are trained with.
+            count: how many.
+            staggered: whether they stop at different epochs, the last one at the end.
+        """
+        epochs = self.setup.training.epochs
+        networks = []
+        for number in range(count):
+            stop = max(epochs * (number + 1) // count, 1) if staggered else epochs
+            networks.append(self._network("surrogate", number, scenario_name, defense, stop))
+        return networks
+
+    def clean_victims(self, scenario_name: str, count: int) -> list[keras.Model]:
+        """Returns undefended networks beside the surrogates."""
+        epochs = self.setup.training.epochs
+        return [
+            self._network("clean", number, scenario_name, NO_DEFENSE, epochs)
+            for number in range(count)
+        ]
+
+    def pretrained(self, scenario_name: str, defense: str) -> keras.Model | None:
+        """Returns the network whose features a scenario starts from; None for from scratch."""
+        pretraining = self.setup.pretraining
+        if not scenario.get(scenario_name).pretrained:
+            return None
+        assert pretraining is not None and self._others is not None
+        column = defense if pretraining.defended else NO_DEFENSE
+        if column not in self._pretrained:
+            trainer = self._trainer("pretraining", column, self._others.classes)
+            name = f"pretrained-{column}"
+            weights = self._train_once(
+                name, trainer, self._others.train, self.seed_of("pretraining"), None, None
+            )
+            network = trainer.plan.make_network(0)
+            network.set_weights(weights)
+            self._pretrained[column] = network
+        return self._pretrained[column]
+
+    def trainer(self, scenario_name: str, defense: str) -> Trainer:
+        """Returns the trainer of victims."""
+        return self._trainer(scenario_name, defense, self.images.classes)
+
+    def seed_of(self, *parts: object) -> int:
+        """Returns the seed of a training that goes by these names and numbers."""
+        name = "/".join(map(str, parts))
+        entropy = [self.setup.training.seed, zlib.crc32(name.encode())]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % 2**31
+
+    def retrained(
+        self, scenario_name: str, defense: str, examples: Examples, seeds: Sequence[int]
+    ) -> list[keras.Model]:
+        """Trains surrogates on a poisoned set; nothing of them is kept."""
+        trainer = self.trainer(scenario_name, defense)
+        pretrained = self.pretrained(scenario_name, defense)
+        networks = []
+        for seed in seeds:
+            with self._directory.folder("work").temporary(f"retrained-{seed}") as folder:
+                checkpoint = Checkpoint(folder, seconds=0, every_epoch=False)
+                predictor = trainer.train(
+                    examples, seed, pretrained=pretrained, checkpoint=checkpoint
+                )
+            network = trainer.plan.make_network(0, pretrained)
+            network.set_weights(predictor.network.get_weights())
+            networks.append(network)
+        return networks
+
+    def _network(
+        self, role: str, number: int, scenario_name: str, defense: str, stop: int
+    ) -> keras.Model:
+        trainer = self.trainer(scenario_name, defense)
+        pretrained = self.pretrained(scenario_name, defense)
+        name = f"{role}-{scenario_name}-{defense}-{number}"
+        if stop != self.setup.training.epochs:
+            name += f"-epoch{stop}"
+        seed = self.seed_of(role, number)
+        weights = self._train_once(name, trainer, self.images.train, seed, pretrained, stop)
+        network = trainer.plan.make_network(0, pretrained)
+        network.set_weights(weights)
+        return network
+
+    def _train_once(
+        self,
+        name: str,
+        trainer: Trainer,
+        examples: Examples,
+        seed: int,
+        pretrained: keras.Model | None,
+        until_epoch: int | None,
+    ) -> list[np.ndarray]:
+        folder = self._directory.folder(_FOLDER)
+        file = f"{name}.npz"
+        with self._directory.locked(name):
+            weights = load_weights(folder, file)
+            if weights is not None:
+                return weights
+            started = time.monotonic()
+            with self._directory.folder("work").temporary(name) as work:
+                checkpoint = Checkpoint(work, seconds=self._seconds, every_epoch=False)
+                predictor = trainer.train(
+                    examples,
+                    seed,
+                    pretrained=pretrained,
+                    until_epoch=until_epoch,
+                    checkpoint=checkpoint,
+                )
+                weights = predictor.network.get_weights()
+                save_weights(folder, file, weights)
+            if self._verbose:
+                accuracy = checkpoint.rows[-1]["accuracy"]
+                seconds = time.monotonic() - started
+                print(f"trained {name}: training accuracy {accuracy:.3f}, {seconds:.0f} s")
+            return weights
+
+    def _trainer(self, scenario_name: str, defense: str, classes: int) -> Trainer:
+        key = scenario_name, defense, classes
+        if key not in self._trainers:
+            training = self.setup.training
+            start = scenario.get("from_scratch")
+            if scenario_name == "pretraining":
+                assert self.setup.pretraining is not None
+                training = self.setup.pretraining.training(training)
+            else:
+                start = scenario.get(scenario_name)
+            mean, std = self._statistics
+            plan = Plan(
+                network=self.setup.network,
+                image_shape=self.images.image_shape,
+                classes=classes,
+                mean=mean,
+                std=std,
+                data=self.setup.data,
+                training=training,
+                defense=self.setup.defenses[defense],
+                scenario=start,
+            )
+            self._trainers[key] = Trainer(plan)
+        return self._trainers[key]
+
+
+def eligible_targets(networks: Sequence[keras.Model], validation: Examples) -> np.ndarray:
+    """Returns which held-out images all networks classify rightly, bool (validation,)."""
+    eligible = np.ones(validation.size, bool)
+    images = validation.images
+    for network in networks:
+        answers = Predictor(network).probabilities(images).argmax(axis=1)
+        eligible &= answers == validation.labels
+    return eligible

@@ -1,0 +1,216 @@
+"""Measures defenses against attacks: a grid of recipes, scenarios, defenses and trials."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tfpoison.checks import check_name, check_number
+from tfpoison.jobs import experiment_data, optimization
+from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetup
+from tfpoison.jobs.records import Records
+from tfpoison.jobs.report import ReportJob
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import AttackSettings
+from tfpoison.jobs.trial import Adversary, Victim, measure_victim
+
+ADVERSARIES = ("standard", "adaptive")
+_WAIT_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentJob:
+    """Runs every trial of a grid that is not recorded yet, and reports.
+
+    Several processes may run the same grid on one directory: they share the work. A grid that was
+    stopped goes on where it was.
+
+    Attributes:
+        setup: how networks are trained.
+        attacks: the attacks, one for each recipe and scenario.
+        adversaries: `"standard"`: surrogates without a defense; `"adaptive"`: surrogates with the
+            defense under test.
+        trials: the number of trials.
+        victims: the number of victims that are trained on each poisoning.
+        seed: of all trials.
+        directory: the output directory.
+        checkpoint_seconds: the time between two checkpoints.
+        verbose: whether it is told what is done.
+    """
+
+    setup: TrainingSetup
+    attacks: tuple[AttackSettings, ...]
+    adversaries: tuple[str, ...]
+    trials: int
+    victims: int
+    seed: int
+    directory: RunDirectory
+    checkpoint_seconds: float = 300
+    verbose: bool = True
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError where the grid cannot be run."""
+        check_number("trials", self.trials, minimum=1, whole=True)
+        check_number("victims", self.victims, minimum=1, whole=True)
+        for adversary in self.adversaries:
+            check_name("adversary", adversary, ADVERSARIES)
+        check_setup(self.setup, self.attacks)
+        if "adaptive" in self.adversaries and set(self.setup.defenses) == {NO_DEFENSE}:
+            raise ValueError(
+                "Expected a defense for the adaptive adversary to know. Received: "
+                "--defenses=none with --adversaries=adaptive"
+            )
+        self.directory.check()
+
+    def run(self) -> str:
+        """Runs the grid and returns the report's table.
+
+        Raises:
+            ValueError: the directory belongs to another grid, or the data do not allow it.
+        """
+        self.check()
+        with self.directory.shared():
+            records = Records(self.directory)
+            if self._left(records):
+                self._run_left(records)
+            return ReportJob(self.directory.path).run()
+
+    def victims_of_the_grid(self) -> Iterator[Victim]:
+        """Yields every victim, trial by trial."""
+        for trial in range(self.trials):
+            for attack, adversary, defense, victim in itertools.product(
+                self.attacks, self.adversaries, self.setup.defenses, range(self.victims)
+            ):
+                if adversary == "adaptive" and defense == NO_DEFENSE:
+                    continue
+                yield Victim(attack.recipe, attack.scenario, adversary, defense, trial, victim)
+
+    def _left(self, records: Records) -> list[Victim]:
+        names = [field.name for field in dataclasses.fields(Victim)]
+        done = {tuple(record[name] for name in names) for record in records.read()}
+        return [
+            each for each in self.victims_of_the_grid() if dataclasses.astuple(each) not in done
+        ]
+
+    def _run_left(self, records: Records) -> None:
+        grid = _Grid(self)
+        while left := self._left(records):
+            idle = True
+            for victim in left:
+                with self.directory.try_lock(f"victim-{victim.name}") as ours:
+                    if not ours or victim not in self._left(records):
+                        continue
+                    record = grid.measure(victim)
+                    records.append(record)
+                    idle = False
+                    if self.verbose:
+                        print(_describe(record, len(self._left(records))), flush=True)
+            if idle:
+                # Other processes are at work on all that is left.
+                time.sleep(_WAIT_SECONDS)
+
+
+class _Grid:
+    """What the trials of a grid have in common."""
+
+    def __init__(self, job: ExperimentJob):
+        training = job.setup.training
+        keras.config.set_dtype_policy(training.precision)
+        if training.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        self._job = job
+        images, others = experiment_data.load(job.setup.data, job.setup.pretraining)
+        self.clean = CleanNetworks(
+            job.directory,
+            job.setup,
+            images,
+            others,
+            checkpoint_seconds=job.checkpoint_seconds,
+            verbose=job.verbose,
+        )
+        for attack in job.attacks:
+            attack.threat_settings().check(images.train, images.validation, images.classes)
+            attack.trigger(images.image_shape)
+        self._adversaries: dict[tuple[str, str, str], Adversary] = {}
+
+    def measure(self, victim: Victim) -> dict[str, Any]:
+        adversary = self._adversary(victim)
+        poisons = adversary.poisons(victim.trial)
+        # The same seed in all columns: victims differ by the defense alone.
+        seed = self.clean.seed_of("victim", victim.trial, victim.victim)
+        measures = measure_victim(
+            self.clean,
+            poisons,
+            self._job.directory,
+            scenario=victim.scenario,
+            defense=victim.defense,
+            seed=seed,
+            name=victim.name,
+            checkpoint_seconds=self._job.checkpoint_seconds,
+        )
+        names = self.clean.images.class_names
+        return dataclasses.asdict(victim) | {
+            "trial_key": poisons.threat.key,
+            "target_ids": poisons.threat.target_ids[:10].tolist(),
+            "targets": len(poisons.threat.target_ids),
+            "target_class": names[poisons.threat.target_class],
+            "adversarial_class": names[poisons.threat.adversarial_class],
+            "poison_count": poisons.size,
+            "epsilon": round(poisons.epsilon, 6),
+            "success_without_poisons": adversary.success_without_poisons(poisons),
+            **measures,
+        }
+
+    def _adversary(self, victim: Victim) -> Adversary:
+        defense = victim.defense if victim.adversary == "adaptive" else NO_DEFENSE
+        key = victim.recipe, victim.scenario, defense
+        if key not in self._adversaries:
+            attack = next(
+                each
+                for each in self._job.attacks
+                if (each.recipe, each.scenario) == (victim.recipe, victim.scenario)
+            )
+            self._adversaries[key] = Adversary(
+                attack,
+                self.clean,
+                defense=defense,
+                directory=self._job.directory,
+                seed=self._job.seed,
+                checkpoint_seconds=self._job.checkpoint_seconds,
+            )
+        return self._adversaries[key]
+
+
+def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> None:
+    """Raises ValueError or TypeError where networks cannot be trained, or attacks made, so."""
+    optimization.check(setup.training)
+    if setup.pretraining is not None:
+        optimization.check(setup.pretraining.training(setup.training))
+    if setup.training.label_smoothing and any(each.objective() for each in attacks):
+        raise ValueError(
+            "Expected no label_smoothing where poisons are crafted: surrogates are crafted against "
+            f"with the plain loss. Received: {setup.training.label_smoothing}"
+        )
+    description = experiment_data.check(setup.data, setup.pretraining)
+    setup.network.check(description.image_shape, description.classes)
+    for attack in attacks:
+        if attack.needs_pretraining and setup.pretraining is None:
+            raise ValueError(
+                f"Expected a pretraining for the scenario {attack.scenario!r}: set "
+                "--pretraining_source. Received none."
+            )
+        if description.image_shape is not None:
+            attack.trigger(description.image_shape)
+
+
+def _describe(record: dict[str, Any], left: int) -> str:
+    return (
+        f"trial {record['trial']}  {record['recipe']}  {record['scenario']}  "
+        f"{record['adversary']}  {record['defense']}: success {record['success']:.2f}, "
+        f"confidence {record['target_confidence']:.2f}, accuracy {record['clean_accuracy']:.3f}, "
+        f"{sum(record['seconds'].values()):.0f} s; {left} left"
+    )

@@ -1,0 +1,160 @@
+"""The images of an experiment: those that are poisoned, and those that features come from."""
+
+import dataclasses
+
+import numpy as np
+
+from tfpoison import data
+from tfpoison.data import Description, Examples, ImageClassification, subsets
+from tfpoison.jobs.settings import DataSettings, PretrainingSettings
+
+
+def load(
+    settings: DataSettings, pretraining: PretrainingSettings | None
+) -> tuple[ImageClassification, ImageClassification | None]:
+    """Loads the images of an experiment.
+
+    Args:
+        settings: which images are trained on.
+        pretraining: what features are trained on; None where none are.
+
+    Returns:
+        The data set of the experiment, and that of the pretraining.
+
+    Raises:
+        ValueError: the data are not there, or too few.
+    """
+    if pretraining is None:
+        return data.load(**settings.source), None
+    if pretraining.source == "data_set":
+        images = data.load(**settings.source)
+        others = data.load(
+            str(pretraining.dataset),
+            data_dir=pretraining.data_dir,
+            download=settings.download,
+            image_size=images.image_shape[:2],
+            train_size=pretraining.size,
+            seed=settings.subset_seed,
+        )
+        _check_channels(images, others)
+        return images, others
+    whole = {"train_size": None, "validation_size": None, "balanced": False}
+    everything = data.load(**(settings.source | whole))
+    if pretraining.source == "other_classes":
+        _check_classes(pretraining, everything.classes)
+        kept = [each for each in range(everything.classes) if each not in pretraining.classes]
+        images = _of_classes(everything, kept, settings, settings.train_size)
+        return images, _of_classes(everything, pretraining.classes, settings, pretraining.size)
+    return _of_other_images(everything, settings, pretraining.size)
+
+
+def _of_other_images(
+    everything: ImageClassification, settings: DataSettings, size: int | None
+) -> tuple[ImageClassification, ImageClassification]:
+    train = everything.train
+    if settings.train_size is None or settings.train_size >= train.size:
+        raise ValueError(
+            "Expected a train_size that leaves other images of the split for the pretraining, "
+            f"which has {train.size}. Received: train_size={settings.train_size}"
+        )
+    ours = _choose(train, settings, settings.train_size)
+    left = np.setdiff1d(np.arange(train.size), ours)
+    others = left
+    if size is not None:
+        if size > len(left):
+            raise ValueError(
+                f"Expected a pretraining_size of at most {len(left)}, the images that are left. "
+                f"Received: {size}"
+            )
+        order = np.random.default_rng(settings.subset_seed).permutation(left)
+        others = np.sort(order[:size])
+    validation = everything.validation
+    validation = validation.select(_choose(validation, settings, settings.validation_size))
+    name, classes = everything.name, everything.class_names
+    return (
+        ImageClassification(name, classes, train.select(ours), validation),
+        ImageClassification(name, classes, train.select(others), validation),
+    )
+
+
+def _of_classes(
+    everything: ImageClassification,
+    classes: tuple[int, ...] | list[int],
+    settings: DataSettings,
+    train_size: int | None,
+) -> ImageClassification:
+    new_label = np.full(everything.classes, -1)
+    new_label[list(classes)] = np.arange(len(classes))
+
+    def restrict(examples: Examples, size: int | None) -> Examples:
+        positions = np.flatnonzero(np.isin(examples.labels, classes))
+        some = examples.select(positions, new_label[examples.labels[positions]])
+        return some.select(_choose(some, settings, size))
+
+    return ImageClassification(
+        everything.name,
+        tuple(everything.class_names[each] for each in classes),
+        restrict(everything.train, train_size),
+        restrict(everything.validation, settings.validation_size),
+    )
+
+
+def _choose(examples: Examples, settings: DataSettings, size: int | None) -> np.ndarray:
+    return subsets.choose(
+        examples.labels,
+        size,
+        balanced=settings.balanced,
+        seed=settings.subset_seed,
+        split="chosen",
+    )
+
+
+def _check_classes(pretraining: PretrainingSettings, count: int) -> None:
+    classes = set(pretraining.classes)
+    if not classes <= set(range(count)) or len(classes) > count - 2:
+        raise ValueError(
+            f"Expected classes from 0 to {count - 1} for the pretraining that leave "
+            f"two or more for the experiment. Received: {sorted(classes)}"
+        )
+
+
+def _check_channels(images: ImageClassification, others: ImageClassification) -> None:
+    if images.image_shape != others.image_shape:
+        raise ValueError(
+            f"Expected images of the shape {images.image_shape} for the pretraining. Received: "
+            f"{others.image_shape} in {others.name!r}"
+        )
+
+
+def check(settings: DataSettings, pretraining: PretrainingSettings | None) -> Description:
+    """Raises what `load` would raise, as far as can be told without reading.
+
+    Returns:
+        What is known of the experiment's data set.
+
+    Raises:
+        ValueError: the data are not there, or too few.
+    """
+    source = dict(settings.source)
+    if pretraining is not None and pretraining.source == "other_images":
+        if settings.train_size is None:
+            raise ValueError(
+                "Expected a train_size that leaves other images of the split for the pretraining. "
+                "Received: train_size=None"
+            )
+        source["train_size"] = settings.train_size + (pretraining.size or 1)
+    description = data.check(**source)
+    if pretraining is not None and pretraining.source == "other_classes":
+        _check_classes(pretraining, description.classes)
+        names = description.class_names
+        kept = [names[n] for n in range(len(names)) if n not in pretraining.classes]
+        return dataclasses.replace(description, class_names=tuple(kept))
+    if pretraining is not None and pretraining.source == "data_set":
+        data.check(
+            str(pretraining.dataset),
+            data_dir=pretraining.data_dir,
+            download=settings.download,
+            image_size=settings.image_size,
+            train_size=pretraining.size,
+        )
+    return description

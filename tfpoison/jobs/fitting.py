@@ -1,0 +1,114 @@
+"""The training loop that jobs share: Keras's `fit`, from wherever a checkpoint stands."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpoison import RobustModel, data
+from tfpoison.data import Examples
+from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.settings import DataSettings, TrainingSettings
+
+
+class Stream:
+    """The batches of a training, from any position.
+
+    Args:
+        train: the training set.
+        settings: batch size and augmentation.
+        training: seed and label smoothing.
+        classes: the number of classes.
+        replicas: how many replicas share each batch.
+
+    Raises:
+        ValueError: steps_per_execution does not divide the batches of an epoch.
+    """
+
+    def __init__(
+        self,
+        train: Examples,
+        settings: DataSettings,
+        training: TrainingSettings,
+        *,
+        classes: int,
+        replicas: int = 1,
+    ):
+        self._train = train
+        self._settings = settings
+        self._training = training
+        self._classes = classes if training.label_smoothing else None
+        # A last batch that is too short for every replica to get an example breaks the mean.
+        rest = train.size % settings.batch_size
+        self._drop_remainder = 0 < rest < replicas
+        self.batches = data.batches_per_epoch(train, settings.batch_size, self._drop_remainder)
+        if self.batches % training.steps_per_execution:
+            # Keras would take the batches that are missing from the next epoch.
+            raise ValueError(
+                f"Expected steps_per_execution to divide the {self.batches} batches of an epoch. "
+                f"Received: steps_per_execution={training.steps_per_execution}"
+            )
+
+    def training(self, first_epoch: int, first_batch: int, epochs: int) -> tf.data.Dataset:
+        """Returns the batches from a position to the end of the epochs."""
+        return data.training_batches(
+            self._train,
+            batch_size=self._settings.batch_size,
+            epochs=epochs,
+            seed=self._training.seed,
+            augmentation=self._settings.augmentation,
+            one_hot_classes=self._classes,
+            first_epoch=first_epoch,
+            first_batch=first_batch,
+            drop_remainder=self._drop_remainder,
+        )
+
+    def evaluation(self, examples: Examples) -> tf.data.Dataset:
+        """Returns the batches of other examples, once and in order."""
+        return data.evaluation_batches(
+            examples, self._settings.batch_size, one_hot_classes=self._classes
+        )
+
+    def first_batch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the first batch of the training."""
+        return next(self.training(0, 0, 1).as_numpy_iterator())
+
+
+def fit_resumably(
+    model: RobustModel,
+    stream: Stream,
+    checkpoint: Checkpoint,
+    callbacks: Sequence[keras.callbacks.Callback],
+    *,
+    epochs: int,
+    validation: tf.data.Dataset | None = None,
+    verbose: int = 0,
+) -> None:
+    """Trains a model from where its checkpoint stands to the end.
+
+    Args:
+        model: the compiled model.
+        stream: its batches.
+        checkpoint: where it goes on from, and is saved; what other callbacks add to an epoch's logs
+            is saved with it.
+        callbacks: other callbacks.
+        epochs: the number of epochs, counted from the start of the training.
+        validation: what `fit` evaluates after every epoch.
+        verbose: Keras's verbosity.
+    """
+    while True:
+        # An epoch that was cut short is finished by itself: it has fewer batches.
+        last = checkpoint.epoch + 1 if checkpoint.batch else epochs
+        model.fit(
+            stream.training(checkpoint.epoch, checkpoint.batch, last),
+            validation_data=validation,
+            initial_epoch=checkpoint.epoch,
+            epochs=last,
+            steps_per_epoch=stream.batches - checkpoint.batch,
+            callbacks=[*callbacks, checkpoint],
+            shuffle=False,
+            verbose=verbose,
+        )
+        if checkpoint.epoch >= epochs:
+            break

@@ -1,0 +1,386 @@
+"""Numbers from the records of poisoning experiments: means, standard errors, pairs, tables."""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+Record = dict[str, Any]
+
+UNDEFENDED = "none"
+STANDARD = "standard"
+MISSING = "–"
+# The range rule: a standard deviation is about a quarter of the range of the outcomes.
+_RANGE_RULE = 0.25
+# From this share of its targets on, a trial counts as a success of the adversary.
+_SUCCESS = 0.5
+_CELL = ("recipe", "scenario", "adversary", "defense")
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean and its standard error, in the same unit; NaN where there are too few values.
+
+    Attributes:
+        mean: the mean over trials.
+        error: the standard error of the mean.
+    """
+
+    mean: float = math.nan
+    error: float = math.nan
+
+    def text(self, digits: int = 2) -> str:
+        """Returns "mean ± error", the mean alone where there is no error, or a dash."""
+        if math.isnan(self.mean):
+            return MISSING
+        mean = f"{self.mean:.{digits}f}"
+        return mean if math.isnan(self.error) else f"{mean} ± {self.error:.{digits}f}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the trials of one cell of the experiment's grid came to.
+
+    All estimates are in percent, with NaN for what no record holds.
+
+    Attributes:
+        recipe: the adversary's recipe.
+        scenario: how the victims are trained.
+        adversary: "standard", or "adaptive" where it knows the defense.
+        defense: the attack that defends, or "none".
+        trials: the number of distinct trials.
+        victims: the number of victims, which is the number of records.
+        success: the targets that get the adversarial class.
+        clean_accuracy: the clean validation images that are classified as they should be.
+        target_confidence: the probability of the adversarial class on the targets.
+        target_class_accuracy: the accuracy on clean images of the targets' class.
+        poison_class_accuracy: the accuracy on clean images of the poisons' class.
+        success_without_poisons: the targets that get the adversarial class of a clean network.
+        training_seconds: the mean time of a victim's training.
+        brewing_seconds: the mean time of a brewing.
+    """
+
+    recipe: str
+    scenario: str
+    adversary: str
+    defense: str
+    trials: int
+    victims: int
+    success: Estimate
+    clean_accuracy: Estimate
+    target_confidence: Estimate
+    target_class_accuracy: Estimate
+    poison_class_accuracy: Estimate
+    success_without_poisons: Estimate
+    training_seconds: float
+    brewing_seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Defended trials against the same trials undefended, with the standard adversary.
+
+    Attributes:
+        recipe: the adversary's recipe.
+        scenario: how the victims are trained.
+        adversary: the adversary of the defended trials.
+        defense: the attack that defends.
+        pairs: the number of trials that were run both ways.
+        success: defended less undefended, in percentage points.
+        target_confidence: defended less undefended, in percentage points.
+        prevented: trials that succeed undefended and fail defended.
+        caused: trials that fail undefended and succeed defended.
+    """
+
+    recipe: str
+    scenario: str
+    adversary: str
+    defense: str
+    pairs: int
+    success: Estimate
+    target_confidence: Estimate
+    prevented: int
+    caused: int
+
+
+def read_records(path: str | os.PathLike) -> list[Record]:
+    """Returns the records of a JSON-lines file; a line that was cut off is passed over.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    records = []
+    # A crash can cut a line within a character.
+    for line in pathlib.Path(path).read_text(errors="replace").split("\n"):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and all(name in record for name in (*_CELL, "trial")):
+            records.append(record)
+    return records
+
+
+def estimate(values: Sequence[float], *, span: float | None = None) -> Estimate:
+    """Returns the mean of independent values and its standard error.
+
+    The standard error is the sample standard deviation (ddof = 1) divided by √n. Where all n values
+    agree, as 0 successes of 20 do, that is 0 and says that there is no doubt left. With `span`,
+    the range that the values could have had, the range rule (a standard deviation is about a
+    quarter of the range) stands in for it: span / (4·√n). For shares, whose span is 1, that is
+    0.25/√n, or 5.59 % for 20 trials: the ± 5.59 of the paper's Table 1 at 0 % and at 100 %.
+
+    Args:
+        values: one for each trial; NaNs are left out.
+        span: the range the values could have had; None to leave a standard error of 0, and NaN
+            for a single value.
+    """
+    known = np.asarray([value for value in values if not math.isnan(value)], float)
+    if not len(known):
+        return Estimate()
+    if span is not None and np.ptp(known) == 0:
+        deviation = span * _RANGE_RULE
+    else:
+        deviation = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+    return Estimate(float(known.mean()), deviation / math.sqrt(len(known)))
+
+
+def summarise(records: Iterable[Record]) -> list[Row]:
+    """Returns a row for each recipe, scenario, adversary and defense, in order of appearance.
+
+    The victims of a trial share its poisons and are averaged first, so that the standard errors
+    are over trials; `estimate` says how they are computed.
+    """
+    return [_summarise_cell(cell, inside) for cell, inside in group(records, *_CELL).items()]
+
+
+def _summarise_cell(cell: tuple[str, ...], records: list[Record]) -> Row:
+    def over_trials(name: str, span: float | None = None) -> Estimate:
+        return estimate([100 * value for value in by_trial(records, name).values()], span=span)
+
+    recipe, scenario, adversary, defense = cell
+    return Row(
+        recipe=recipe,
+        scenario=scenario,
+        adversary=adversary,
+        defense=defense,
+        trials=len({record["trial"] for record in records}),
+        victims=len(records),
+        success=over_trials("success", span=100),
+        clean_accuracy=over_trials("clean_accuracy"),
+        target_confidence=over_trials("target_confidence"),
+        target_class_accuracy=over_trials("target_class_accuracy"),
+        poison_class_accuracy=over_trials("poison_class_accuracy"),
+        success_without_poisons=over_trials("success_without_poisons"),
+        training_seconds=_mean(seconds(record, "training") for record in records),
+        brewing_seconds=_mean(seconds(record, "brewing") for record in records),
+    )
+
+
+def compare(records: Iterable[Record]) -> list[Comparison]:
+    """Returns what each defense changes in the trials that were run with it and without any.
+
+    Pairs of the same trial share target and poisons, so much of what differs from trial to trial
+    falls out of their difference. The undefended side is that of the standard adversary.
+    """
+    cells = group(records, *_CELL)
+    comparisons = []
+    for (recipe, scenario, adversary, defense), defended in cells.items():
+        undefended = cells.get((recipe, scenario, STANDARD, UNDEFENDED), [])
+        if defense != UNDEFENDED:
+            success = np.array(pairs(undefended, defended, "success")).reshape(-1, 2)
+            confidence = pairs(undefended, defended, "target_confidence")
+            before, after = (success >= _SUCCESS).T
+            comparisons.append(
+                Comparison(
+                    recipe=recipe,
+                    scenario=scenario,
+                    adversary=adversary,
+                    defense=defense,
+                    pairs=len(success),
+                    success=_difference(success, span=200),
+                    target_confidence=_difference(confidence),
+                    prevented=int((before & ~after).sum()),
+                    caused=int((~before & after).sum()),
+                )
+            )
+    return comparisons
+
+
+def _difference(both: Iterable[Sequence[float]], span: float | None = None) -> Estimate:
+    return estimate([100 * (after - before) for before, after in both], span=span)
+
+
+def group(records: Iterable[Record], *names: str) -> dict[tuple[str, ...], list[Record]]:
+    """Returns the records by the values of these fields, in order of first appearance."""
+    groups: dict[tuple[str, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(tuple(str(record[name]) for name in names), []).append(record)
+    return groups
+
+
+def by_trial(records: Iterable[Record], name: str) -> dict[Any, float]:
+    """Returns each trial's mean of a field over its victims; NaN where no victim has it."""
+    trials: dict[Any, list[float]] = {}
+    for record in records:
+        trials.setdefault(record["trial"], []).append(_number(record.get(name)))
+    return {trial: _mean(values) for trial, values in trials.items()}
+
+
+def pairs(
+    undefended: Iterable[Record], defended: Iterable[Record], name: str
+) -> list[tuple[float, float]]:
+    """Returns (undefended, defended) of a field for each trial that both sides have."""
+    before, after = by_trial(undefended, name), by_trial(defended, name)
+    both = [(before[trial], after[trial]) for trial in before if trial in after]
+    return [pair for pair in both if not any(map(math.isnan, pair))]
+
+
+def seconds(record: Record, phase: str) -> float:
+    """Returns the time of a phase, NaN where the record has none."""
+    return _number((record.get("seconds") or {}).get(phase))
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _mean(values: Iterable[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def defenses(rows: Iterable[Any]) -> list[str]:
+    """Returns the defenses of rows or comparisons, the undefended column first."""
+    names = dict.fromkeys(row.defense for row in rows)
+    return sorted(names, key=lambda name: name != UNDEFENDED)
+
+
+def title(defense: str) -> str:
+    """Returns what a defense is called in tables and figures."""
+    return "undefended" if defense == UNDEFENDED else defense
+
+
+def table(rows: Sequence[Row]) -> list[list[str]]:
+    """Returns the cells of a table like the paper's Table 1, the heading first.
+
+    A line for each recipe, scenario and adversary; columns for the success undefended and under
+    each defense, the clean accuracy of each, the trials, and the seconds of a training of each.
+    A dash stands for what was not run.
+    """
+    names = defenses(rows)
+    heading = ["recipe", "scenario", "adversary"]
+    heading += [f"success %, {title(name)}" for name in names]
+    heading += [f"accuracy %, {title(name)}" for name in names]
+    heading += ["trials", *(f"training s, {title(name)}" for name in names)]
+    lines: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in rows:
+        lines.setdefault((row.recipe, row.scenario, row.adversary), {})[row.defense] = row
+    return [heading, *([*line, *_line(cells, names)] for line, cells in lines.items())]
+
+
+def _line(cells: dict[str, Row], names: Sequence[str]) -> list[str]:
+    def across(text: Callable[[Row], str]) -> list[str]:
+        return [text(cells[name]) if name in cells else MISSING for name in names]
+
+    trials = sorted({row.trials for row in cells.values()})
+    return [
+        *across(lambda row: row.success.text()),
+        *across(lambda row: row.clean_accuracy.text()),
+        # Cells of an unfinished experiment may differ.
+        "–".join(str(number) for number in dict.fromkeys((trials[0], trials[-1]))),
+        *across(lambda row: _decimal(row.training_seconds)),
+    ]
+
+
+def narrow_table(rows: Iterable[Row]) -> list[list[str]]:
+    """Returns the cells of a table for a terminal, a line for each row, the heading first."""
+    heading = ["recipe", "scenario", "adversary", "defense", "success %", "accuracy %"]
+    heading += ["trials", "training s"]
+    return [
+        heading,
+        *(
+            [
+                *(row.recipe, row.scenario, row.adversary, title(row.defense)),
+                *(row.success.text(), row.clean_accuracy.text()),
+                *(str(row.trials), _decimal(row.training_seconds)),
+            ]
+            for row in rows
+        ),
+    ]
+
+
+def comparison_table(comparisons: Iterable[Comparison]) -> list[list[str]]:
+    """Returns the cells of a table of comparisons, the heading first."""
+    heading = ["recipe", "scenario", "adversary", "defense", "pairs"]
+    heading += ["Δ success, points", "Δ target confidence, points"]
+    heading += ["success → failure", "failure → success"]
+    return [
+        heading,
+        *(
+            [
+                *(each.recipe, each.scenario, each.adversary, each.defense, str(each.pairs)),
+                *(each.success.text(), each.target_confidence.text()),
+                *(str(each.prevented), str(each.caused)),
+            ]
+            for each in comparisons
+        ),
+    ]
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Returns the table like the paper's Table 1 in Markdown; `table` says what is in it."""
+    return markdown(table(rows))
+
+
+def markdown(cells: Sequence[Sequence[str]]) -> str:
+    """Returns a table in Markdown, padded to be read as it is; the first line is the heading."""
+    escaped = [[_escape(cell) for cell in line] for line in cells]
+    widths = [max(3, *map(len, column)) for column in zip(*escaped, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in escaped]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+
+def _escape(cell: str) -> str:
+    # Markdown lets HTML through.
+    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
+        cell = cell.replace(character, escaped)
+    return cell
+
+
+def csv_text(rows: Iterable[Row] | Iterable[Comparison]) -> str:
+    """Returns a line for each row or comparison, with all its fields; empty where unknown.
+
+    An estimate takes two columns, NAME and NAME_error.
+    """
+    lines = [_flatten(row) for row in rows]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if lines:
+        writer.writerow(lines[0])
+        writer.writerows(line.values() for line in lines)
+    return text.getvalue()
+
+
+def _flatten(row: Row | Comparison) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(row):
+        value = getattr(row, field.name)
+        if isinstance(value, Estimate):
+            flat[field.name] = _decimal(value.mean, 4, "")
+            flat[f"{field.name}_error"] = _decimal(value.error, 4, "")
+        else:
+            flat[field.name] = _decimal(value, 4, "") if isinstance(value, float) else value
+    return flat
+
+
+def _decimal(value: float, digits: int = 1, missing: str = MISSING) -> str:
+    return missing if math.isnan(value) else f"{value:.{digits}f}"

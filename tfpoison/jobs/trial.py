@@ -1,0 +1,320 @@
+"""One trial: a threat, its poisons, and what they do to fresh victims."""
+
+import dataclasses
+import time
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpoison import evaluation, recipes
+from tfpoison.batch import LabelEncoding, SplitBatch
+from tfpoison.evaluation import Predictor
+from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
+from tfpoison.jobs.figures import draw_poisons
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import AttackSettings
+from tfpoison.perturbations import Blend
+from tfpoison.pixel_range import PixelRange
+from tfpoison.randomness import make_key
+from tfpoison.recipes import Brewer, Poisons, Threat, TrialKey, threat
+from tfpoison.recipes.threat import positions_of
+
+_POISONS, _PREVIEWS, _WORK = "poisons", "previews", "work"
+_SHOWN = 8
+
+
+class Adversary:
+    """Makes the poisons of every trial of one attack.
+
+    Args:
+        settings: the attack.
+        clean: the clean networks, and the data.
+        defense: the column of the defense that the surrogates are trained with: the one under test
+            for an adaptive adversary, `"none"` otherwise.
+        directory: where poisons are kept; other processes may share it.
+        seed: of all trials.
+        checkpoint_seconds: the time between two saves of a brewing.
+        verbose: whether a progress bar is shown.
+    """
+
+    def __init__(
+        self,
+        settings: AttackSettings,
+        clean: CleanNetworks,
+        *,
+        defense: str,
+        directory: RunDirectory,
+        seed: int,
+        checkpoint_seconds: float,
+        verbose: bool = False,
+    ):
+        self.settings = settings
+        self.name = f"{settings.recipe}-{settings.scenario}-{defense}"
+        self._clean = clean
+        self._defense = defense
+        self._directory = directory
+        self._seed = seed
+        self._seconds = checkpoint_seconds
+        self._verbose = verbose
+        self._recipe = recipes.get(settings.recipe)
+        self._surrogates: list[keras.Model] = []
+        self._brewer: Brewer | None = None
+        self._eligible: np.ndarray | None = None
+        self._norms: np.ndarray | None = None
+
+    def poisons(self, trial: int) -> Poisons:
+        """Returns the poisons of a trial; they are made once and kept."""
+        folder = self._directory.folder(_POISONS)
+        name = f"{self.name}-{trial}"
+        path = folder.path / f"{name}.npz"
+        with self._directory.locked(f"poisons-{name}"):
+            if path.exists():
+                return Poisons.load(path)
+            poisons = self._brew(trial, name)
+            self._draw(poisons, name)
+            poisons.save(path)
+            return poisons
+
+    def threat(self, trial: int) -> Threat:
+        """Draws the threat of a trial; it depends on the trial key, not on the defense."""
+        images, settings = self._clean.images, self.settings.threat_settings(trial)
+        if self._eligible is None:
+            self._eligible = self._find_eligible()
+        if settings.selection == "gradient_norm" and self._norms is None:
+            predictor = Predictor(self._undefended(1)[0])
+            self._norms = predictor.gradient_norms(images.train.images, images.train.labels)
+        return threat.draw(
+            settings,
+            TrialKey(self._seed, trial),
+            images.train,
+            images.validation,
+            images.classes,
+            eligible=self._eligible,
+            gradient_norms=self._norms,
+            trigger=self.settings.trigger(images.image_shape),
+            poisons_are_sources=self._recipe.changes_labels,
+            sources=self.settings.sources if self._recipe.crafts_on_sources else 0,
+        )
+
+    def success_without_poisons(self, poisons: Poisons) -> float:
+        """Returns how often a clean network calls the targets what the adversary wants."""
+        count = self.settings.clean_networks
+        networks = self._clean.clean_victims(self.settings.scenario, 1) if count else []
+        predictor = Predictor((networks or self._undefended(1))[0])
+        targets = poisons.threat.target_images(self._clean.images.validation)
+        return evaluation.poison_success(
+            predictor.probabilities(targets), poisons.threat.adversarial_class
+        )
+
+    def _undefended(self, count: int) -> list[keras.Model]:
+        return self._clean.surrogates(self.settings.scenario, NO_DEFENSE, count)
+
+    def _find_eligible(self) -> np.ndarray:
+        validation = self._clean.images.validation
+        if not self.settings.clean_networks:
+            return np.ones(validation.size, bool)
+        victims = self._clean.clean_victims(self.settings.scenario, self.settings.clean_networks)
+        return eligible_targets([*self._undefended(1), *victims], validation)
+
+    def _brew(self, trial: int, name: str) -> Poisons:
+        images = self._clean.images
+        started = time.monotonic()
+        if self._recipe.objective is not None and self._brewer is None:
+            self._brewer = self._make_brewer()
+        drawn = self.threat(trial)
+        surrogates_ready = time.monotonic()
+        positions = positions_of(images.train, drawn.poison_ids)
+        clean, labels = images.train.read(positions), images.train.labels[positions]
+        history: list[float] = []
+        if self._recipe.perturbation == "trigger":
+            assert drawn.trigger is not None
+            poisoned = drawn.trigger.paste(clean, drawn.poison_ids)
+        elif self._recipe.perturbation == "blend":
+            targets = drawn.target_images(images.validation)
+            poisoned = blend(clean, targets, self.settings.settings["epsilon"])
+        else:
+            poisoned, history = self._optimise(drawn, clean, labels, name)
+        ended = time.monotonic()
+        changed = np.full_like(labels, drawn.adversarial_class)
+        return Poisons.make(
+            images.train,
+            poisoned,
+            drawn,
+            data_set=images.name,
+            labels=changed if self._recipe.changes_labels else None,
+            settings={
+                "recipe": self.settings.recipe,
+                "scenario": self.settings.scenario,
+                "surrogates_defense": self._defense,
+                **self.settings.settings,
+                "objective_of_each_restart": history,
+                "seconds": {
+                    "surrogates": round(surrogates_ready - started, 2),
+                    "brewing": round(ended - surrogates_ready, 2),
+                },
+            },
+        )
+
+    def _optimise(
+        self, drawn: Threat, clean: np.ndarray, labels: np.ndarray, name: str
+    ) -> tuple[np.ndarray, list[float]]:
+        images = self._clean.images
+        assert self._brewer is not None
+        if self._recipe.triggered:
+            targets = drawn.source_images(images.train)
+        else:
+            targets = drawn.target_images(images.validation)
+
+        def retrain(number: int, poisoned: np.ndarray) -> list[keras.Model]:
+            poisons = Poisons.make(images.train, poisoned, drawn, data_set=images.name)
+            count = len(self._surrogates)
+            seeds = [self._clean.seed_of("retrained", name, number, n) for n in range(count)]
+            return self._clean.retrained(
+                self.settings.scenario, self._defense, poisons.poison(images.train), seeds
+            )
+
+        return self._brewer.brew(
+            clean,
+            labels,
+            targets,
+            np.full(len(targets), drawn.adversarial_class),
+            seed=self._clean.seed_of("brewing", name),
+            retrain=retrain if self._brewer.settings.retrainings else None,
+            state_file=self._directory.folder(_WORK).path / f"brewing-{name}.npz",
+            seconds=self._seconds,
+            verbose=self._verbose,
+        )
+
+    def _make_brewer(self) -> Brewer:
+        settings = self.settings.settings
+        self._surrogates = self._clean.surrogates(
+            self.settings.scenario,
+            self._defense,
+            settings["surrogates"],
+            staggered=settings["staggered"],
+        )
+        return Brewer(
+            self.settings.brew_settings(),
+            self._surrogates,
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            target_loss=self.settings.target_loss(),
+        )
+
+    def _draw(self, poisons: Poisons, name: str) -> None:
+        images = self._clean.images
+        some = poisons.select(np.arange(min(poisons.size, _SHOWN)))
+        clean = images.train.read(positions_of(images.train, some.ids))
+        victims = poisons.threat.target_images(images.validation)
+        names = images.class_names
+        figure = draw_poisons(
+            clean / 255,
+            some.poisoned_images(images.train) / 255,
+            victims[:2] / 255,
+            title=f"{name}: {names[poisons.threat.target_class]} to be called "
+            f"{names[poisons.threat.adversarial_class]}",
+        )
+        self._directory.folder(_PREVIEWS).write(
+            f"{name}.png", lambda file: figure.savefig(file, format="png", dpi=100)
+        )
+
+
+def blend(images: np.ndarray, targets: np.ndarray, epsilon: float) -> np.ndarray:
+    """Returns images with a watermark of the targets, uint8 (n, H, W, C)."""
+    labels = tf.zeros(len(images), tf.int64)
+    fake = tf.zeros(len(targets), tf.int64)
+    batch = SplitBatch(
+        tf.constant(images, tf.float32) / 255,
+        labels,
+        tf.constant(targets, tf.float32) / 255,
+        fake,
+        fake,
+    )
+    encoding = LabelEncoding(2, one_hot=False)
+    bound = Blend(epsilon).bind(batch, pixels=PixelRange(), encoding=encoding, key=make_key(0))
+    poisoned = bound.finish(bound.initial).poison_images
+    return np.rint(255 * poisoned.numpy()).astype(np.uint8)
+
+
+def measure_victim(
+    clean: CleanNetworks,
+    poisons: Poisons,
+    directory: RunDirectory,
+    *,
+    scenario: str,
+    defense: str,
+    seed: int,
+    name: str,
+    checkpoint_seconds: float,
+) -> dict[str, Any]:
+    """Trains a fresh victim on the poisoned set and returns its measures.
+
+    Args:
+        clean: the data and the trainers.
+        poisons: the poisons.
+        directory: where the training is saved while it runs.
+        scenario: what the victim starts from.
+        defense: the column of its defense.
+        seed: of the victim.
+        name: what its training goes by.
+        checkpoint_seconds: the time between two checkpoints.
+    """
+    images, drawn = clean.images, poisons.threat
+    targets = drawn.target_images(images.validation)
+    started = time.monotonic()
+
+    def confidence(predictor: Predictor) -> float:
+        return float(predictor.probabilities(targets)[:, drawn.adversarial_class].mean())
+
+    pretrained = clean.pretrained(scenario, defense)
+    with directory.folder(_WORK).temporary(name) as work:
+        checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
+        predictor = clean.trainer(scenario, defense).train(
+            poisons.poison(images.train),
+            seed,
+            pretrained=pretrained,
+            checkpoint=checkpoint,
+            watch=confidence,
+        )
+    measures = evaluation.measure(
+        predictor.probabilities(images.validation.images),
+        images.validation.labels,
+        predictor.probabilities(targets),
+        target_class=drawn.target_class,
+        adversarial_class=drawn.adversarial_class,
+        poison_classes=np.unique(poisons.clean_labels),
+    )
+    seconds = dict(poisons.settings["seconds"], training=round(time.monotonic() - started, 2))
+    return {
+        **{key: round(value, 6) for key, value in measures.items()},
+        "confidence_by_epoch": [round(row["watched"], 6) for row in checkpoint.rows],
+        "seconds": seconds,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Victim:
+    """Which victim a record is about.
+
+    Attributes:
+        recipe: the attack's recipe.
+        scenario: what the victim starts from.
+        adversary: `"standard"` or `"adaptive"`.
+        defense: the column of the defense.
+        trial: the number of the trial.
+        victim: the number of the victim among those of the trial.
+    """
+
+    recipe: str
+    scenario: str
+    adversary: str
+    defense: str
+    trial: int
+    victim: int
+
+    @property
+    def name(self) -> str:
+        """The victim's name, for files."""
+        return "-".join(str(getattr(self, field.name)) for field in dataclasses.fields(self))

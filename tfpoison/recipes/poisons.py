@@ -1,0 +1,386 @@
+"""Poisons: what a recipe makes of a data set, in one file."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+import zlib
+from typing import Any, Self
+
+import numpy as np
+import tensorflow as tf
+
+from tfpoison.data import Examples
+from tfpoison.pixel_range import PixelRange
+from tfpoison.recipes.threat import Threat, positions_of
+from tfpoison.recipes.trigger import Trigger
+
+FORMAT = "tfpoison poisons 1"
+_FINGERPRINT_IMAGES = 10_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Poisons:
+    """Training images that an adversary changes, and how.
+
+    Images are 8-bit, and so are poisons: perturbations are whole grey levels.
+
+    Attributes:
+        ids: which images of the training split, int64 ascending, (n,).
+        perturbations: what is added to their pixels, int16 in grey levels, (n, H, W, C). A pasted
+            trigger is the difference that it makes.
+        labels: the labels that the poisons are given, int64 (n,).
+        clean_labels: the labels of the images, int64 (n,).
+        digests: SHA-256 of each clean image, uint8 (n, 32).
+        threat: who the poisons are for.
+        data_set: the name of the data set.
+        fingerprint: of the training set that they were made for.
+        settings: how they were made, as JSON can hold it.
+    """
+
+    ids: np.ndarray
+    perturbations: np.ndarray
+    labels: np.ndarray
+    clean_labels: np.ndarray
+    digests: np.ndarray
+    threat: Threat
+    data_set: str
+    fingerprint: str
+    settings: dict[str, Any]
+
+    @classmethod
+    def make(
+        cls,
+        train: Examples,
+        poisoned: np.ndarray,
+        threat: Threat,
+        *,
+        data_set: str,
+        labels: np.ndarray | None = None,
+        settings: dict[str, Any] | None = None,
+    ) -> Self:
+        """Returns the poisons that turn images of a training set into others.
+
+        Args:
+            train: the training set.
+            poisoned: the images of `threat.poison_ids` as they should be, uint8 (n, H, W, C).
+            threat: who the poisons are for.
+            data_set: the name of the data set.
+            labels: the labels that the poisons are given; None for their true ones.
+            settings: how they were made.
+        """
+        positions = positions_of(train, threat.poison_ids)
+        clean, clean_labels = train.read(positions), train.labels[positions]
+        return cls(
+            ids=threat.poison_ids,
+            perturbations=poisoned.astype(np.int16) - clean.astype(np.int16),
+            labels=clean_labels if labels is None else np.asarray(labels, np.int64),
+            clean_labels=clean_labels,
+            digests=_digests(clean),
+            threat=threat,
+            data_set=data_set,
+            fingerprint=fingerprint(train),
+            settings=settings or {},
+        )
+
+    @property
+    def size(self) -> int:
+        """The number of poisons."""
+        return len(self.ids)
+
+    @property
+    def epsilon(self) -> float:
+        """The largest change of a pixel, as a share of the pixel range."""
+        return float(np.abs(self.perturbations).max(initial=0)) / 255
+
+    def select(self, rows: np.ndarray) -> Self:
+        """Returns some of the poisons, those in these rows."""
+        parts = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        threat = dataclasses.replace(self.threat, poison_ids=self.ids[rows])
+        return dataclasses.replace(self, **parts, threat=threat)
+
+    # Applying.
+
+    def check(self, train: Examples) -> None:
+        """Raises ValueError where the poisons were made for another training set."""
+        theirs = fingerprint(train)
+        if theirs != self.fingerprint:
+            raise ValueError(
+                f"Expected the training set that the poisons were made for, {self.data_set!r} with "
+                f"the fingerprint {self.fingerprint[:12]}. Received one of {train.size} images of "
+                f"{train.image_shape} with {theirs[:12]}. Give the flags of data that made them."
+            )
+
+    def poisoned_images(self, train: Examples) -> np.ndarray:
+        """Returns the poisons as they are trained on, uint8 (n, H, W, C)."""
+        clean = train.read(positions_of(train, self.ids)).astype(np.int16)
+        return np.clip(clean + self.perturbations, 0, 255).astype(np.uint8)
+
+    def poison(self, train: Examples) -> "PoisonedExamples":
+        """Returns the training set with the poisons in it.
+
+        Raises:
+            ValueError: it is not the training set that they were made for.
+        """
+        self.check(train)
+        return PoisonedExamples(train, self)
+
+    def apply(self, dataset: tf.data.Dataset, *, pixel_range: Any = (0.0, 1.0)) -> tf.data.Dataset:
+        """Returns a `tf.data` pipeline with the poisons in it.
+
+        Args:
+            dataset: single (image, label) in the order of the split that the ids count, before any
+                shuffling, batching or augmentation: as `tfds.load` reads it with
+                `shuffle_files=False`. Images are integers in 0–255, or floats in `pixel_range`;
+                labels integers.
+            pixel_range: the range of floating-point pixels; see `RobustModel`.
+
+        Raises:
+            ValueError: the elements are something else, or not the images that the poisons were
+                made for (the whole data set is read once to see).
+        """
+        spec = dataset.element_spec
+        single = isinstance(spec, tuple) and len(spec) == 2 and spec[0].shape.rank == 3
+        if not single or spec[1].shape.rank != 0 or not spec[1].dtype.is_integer:
+            raise ValueError(
+                "Expected a data set of single (image, integer label), before batching. "
+                f"Received elements of {spec}"
+            )
+        pixels = PixelRange(pixel_range)
+        self._check_elements(dataset, pixels)
+        rows = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(self.ids, np.arange(self.size)), default_value=-1
+        )
+        with tf.device("CPU:0"):
+            perturbations, labels = tf.constant(self.perturbations), tf.constant(self.labels)
+
+        def poison(number, element):
+            image, label = element
+            row = rows.lookup(number)
+            change = tf.where(row >= 0, perturbations[tf.maximum(row, 0)], tf.zeros([], tf.int16))
+            if image.dtype.is_integer:
+                poisoned = tf.clip_by_value(tf.cast(image, tf.int16) + change, 0, 255)
+                poisoned = tf.cast(poisoned, image.dtype)
+            else:
+                poisoned = image + pixels.span(image.dtype) * tf.cast(change, image.dtype) / 255
+            given = tf.cast(labels[tf.maximum(row, 0)], label.dtype)
+            return poisoned, tf.where(row >= 0, given, label)
+
+        return dataset.enumerate().map(poison, tf.data.AUTOTUNE)
+
+    def _check_elements(self, dataset: tf.data.Dataset, pixels: PixelRange) -> None:
+        row = 0
+        for number, (image, label) in enumerate(dataset):
+            if row == self.size:
+                return
+            if number != self.ids[row]:
+                continue
+            if not image.dtype.is_integer:
+                image = tf.round(255 * pixels.to_shares(image))
+            matches = image.shape == self.perturbations.shape[1:] and np.array_equal(
+                _digests(image.numpy().astype(np.uint8)[np.newaxis])[0], self.digests[row]
+            )
+            if not matches or int(label) != self.clean_labels[row]:
+                raise ValueError(
+                    f"Expected the images of {self.data_set!r} that the poisons were made for, in "
+                    f"their order. Received another image or label at position {number}."
+                )
+            row += 1
+        if row < self.size:
+            raise ValueError(
+                f"Expected the whole split of {self.data_set!r} that the poisons were made for. "
+                f"Received a data set that ends before position {int(self.ids[row])}."
+            )
+
+    # Files.
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Writes the poisons to a file, whole or not at all.
+
+        The file is a NumPy archive of plain arrays; reading it runs no code.
+        """
+        path = pathlib.Path(path)
+        arrays, description = self._parts()
+        arrays["description"] = np.array(json.dumps(description, sort_keys=True))
+        arrays["checksum"] = np.array(_checksum(arrays))
+        partial = path.with_name(f".{path.name}.partial")
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Reads poisons from a file that `save` wrote, without running anything in it.
+
+        Raises:
+            ValueError: the file is missing, damaged, or something else.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+        except FileNotFoundError as error:
+            raise ValueError(f"Expected a file of poisons. There is none: {path}") from error
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(
+                f"Expected a file of poisons. Received one that is damaged or something else: "
+                f"{path} ({error})"
+            ) from error
+        if not {"description", "checksum"} <= arrays.keys():
+            raise ValueError(f"Expected a file of poisons. Received something else: {path}")
+        expected = str(arrays.pop("checksum"))
+        if _checksum(arrays) != expected:
+            raise ValueError(f"Expected a file of poisons as it was written. {path} was changed.")
+        description = json.loads(str(arrays.pop("description")))
+        if description.get("format") != FORMAT:
+            raise ValueError(
+                f"Expected a file of the format {FORMAT!r}. Received {description.get('format')!r}"
+                f" in {path}"
+            )
+        return cls._from_parts(arrays, description)
+
+    def _parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        threat, trigger = self.threat, self.threat.trigger
+        arrays = {
+            "ids": self.ids,
+            "perturbations": self.perturbations,
+            "labels": self.labels,
+            "clean_labels": self.clean_labels,
+            "digests": self.digests,
+            "target_ids": threat.target_ids,
+            "source_ids": threat.source_ids,
+        }
+        description = {
+            "format": FORMAT,
+            "data_set": self.data_set,
+            "fingerprint": self.fingerprint,
+            "settings": self.settings,
+            "key": threat.key,
+            "target_class": threat.target_class,
+            "adversarial_class": threat.adversarial_class,
+            "trigger": None,
+        }
+        if trigger is not None:
+            arrays["trigger"] = trigger.pattern
+            description["trigger"] = {"place": trigger.place, "seed": trigger.seed}
+        return arrays, description
+
+    @classmethod
+    def _from_parts(cls, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> Self:
+        trigger = None
+        if description["trigger"] is not None:
+            place = description["trigger"]["place"]
+            trigger = Trigger(
+                arrays["trigger"],
+                None if place is None else (place[0], place[1]),
+                description["trigger"]["seed"],
+            )
+        threat = Threat(
+            key=description["key"],
+            target_ids=arrays["target_ids"],
+            target_class=description["target_class"],
+            adversarial_class=description["adversarial_class"],
+            poison_ids=arrays["ids"],
+            trigger=trigger,
+            source_ids=arrays["source_ids"],
+        )
+        return cls(
+            **{name: arrays[name] for name in _ARRAYS},
+            threat=threat,
+            data_set=description["data_set"],
+            fingerprint=description["fingerprint"],
+            settings=description["settings"],
+        )
+
+
+_ARRAYS = ("ids", "perturbations", "labels", "clean_labels", "digests")
+
+
+class PoisonedExamples(Examples):
+    """A training set with poisons in it."""
+
+    def __init__(self, clean: Examples, poisons: Poisons):
+        super().__init__(clean.ids, clean.labels.copy(), clean.image_shape)
+        positions = positions_of(clean, poisons.ids)
+        self.labels[positions] = poisons.labels
+        self._clean = clean
+        self._poisons = poisons
+        self._rows = np.full(clean.size, -1, np.int64)
+        self._rows[positions] = np.arange(poisons.size)
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, uint8 in 0–255, (size, H, W, C)."""
+        return self.read(np.arange(self.size))
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the images at these positions, poisoned."""
+        images, rows = self._clean.read(positions), self._rows[positions]
+        poisons = rows >= 0
+        changed = images[poisons].astype(np.int16) + self._poisons.perturbations[rows[poisons]]
+        images = images.copy()
+        images[poisons] = np.clip(changed, 0, 255)
+        return images
+
+    def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
+        """Returns the references of the clean examples."""
+        return self._clean.references(key)
+
+    def positions(self, references: Any) -> tf.Tensor:
+        """Returns the positions of a batch of references."""
+        return self._clean.positions(references)
+
+    def fetch(self, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Fetches the clean images and adds the poisons' perturbations."""
+        images, _ = self._clean.fetch(references)
+        positions = self._clean.positions(references)
+        row_of_each, perturbations, labels = self._tensors
+        rows = tf.gather(row_of_each, positions)
+        changes = tf.gather(perturbations, tf.maximum(rows, 0))
+        changes = tf.where((rows >= 0)[:, None, None, None], changes, tf.zeros_like(changes))
+        poisoned = tf.clip_by_value(tf.cast(images, tf.int16) + changes, 0, 255)
+        return tf.cast(poisoned, tf.uint8), tf.gather(labels, positions)
+
+    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
+        """Returns the examples at ascending positions with the poisons that are among them."""
+        clean = self._clean.select(positions, labels)
+        rows = self._rows[positions]
+        return PoisonedExamples(clean, self._poisons.select(rows[rows >= 0]))
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        with tf.init_scope(), tf.device("CPU:0"):
+            return (
+                tf.constant(self._rows),
+                tf.constant(self._poisons.perturbations),
+                tf.constant(self.labels),
+            )
+
+
+def fingerprint(examples: Examples) -> str:
+    """Returns a digest of examples: ids, labels, and of up to 10,000 images at equal distances."""
+    digest = hashlib.sha256(repr((examples.size, tuple(examples.image_shape))).encode())
+    digest.update(np.ascontiguousarray(examples.ids, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(examples.labels, "<i8").tobytes())
+    count = min(examples.size, _FINGERPRINT_IMAGES)
+    digest.update(examples.read(np.arange(count) * examples.size // count).tobytes())
+    return digest.hexdigest()
+
+
+def _digests(images: np.ndarray) -> np.ndarray:
+    digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

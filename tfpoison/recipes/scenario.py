@@ -1,0 +1,79 @@
+"""Scenarios: what the victim starts from, and which of its weights train."""
+
+import dataclasses
+
+import keras
+
+from tfpoison.checks import check_name
+from tfpoison.features import last_dense
+
+
+@dataclasses.dataclass(frozen=True)
+class Scenario:
+    """How the victim trains on the data that hold the poisons.
+
+    Attributes:
+        pretrained: whether it starts from features that were trained on other data.
+        frozen: whether the features stay as they are and a new last layer alone trains.
+        rate_factor: what the learning rate is multiplied by.
+    """
+
+    pretrained: bool = False
+    frozen: bool = False
+    rate_factor: float = 1.0
+
+    def start(self, network: keras.Model, pretrained: keras.Model | None) -> None:
+        """Gives a new network what the scenario starts from.
+
+        Args:
+            network: a network with fresh weights.
+            pretrained: the same network trained on other data; its last layer may have another
+                number of classes. The last layer is taken over for fine-tuning on the same classes
+                and stays fresh otherwise.
+
+        Raises:
+            ValueError: the scenario needs a pretrained network, and there is none.
+        """
+        if not self.pretrained:
+            return
+        if pretrained is None:
+            raise ValueError("Expected a pretrained network for this scenario. Received none.")
+        head = last_dense(network)
+        theirs = {id(each) for each in last_dense(pretrained).variables}
+        ours = {id(each) for each in head.variables}
+        same_head = not self.frozen and [v.shape for v in head.variables] == [
+            v.shape for v in last_dense(pretrained).variables
+        ]
+        pairs = zip(
+            [each for each in network.weights if same_head or id(each) not in ours],
+            [each for each in pretrained.weights if same_head or id(each) not in theirs],
+            strict=True,
+        )
+        for variable, value in pairs:
+            variable.assign(value)
+        if self.frozen:
+            for layer in network.layers:
+                layer.trainable = layer is head
+
+
+SCENARIOS = {
+    "from_scratch": Scenario(),
+    # The rate of arXiv 2102.13624's fine-tuning; all weights train.
+    "fine_tuning": Scenario(pretrained=True, rate_factor=0.001),
+    "transfer": Scenario(pretrained=True, frozen=True),
+}
+
+
+def names() -> list[str]:
+    """Returns the names of the scenarios."""
+    return list(SCENARIOS)
+
+
+def get(name: str) -> Scenario:
+    """Returns the scenario of that name.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    check_name("scenario", name, names())
+    return SCENARIOS[name]

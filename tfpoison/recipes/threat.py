@@ -1,0 +1,314 @@
+"""The threat: who is the target, what the adversary wants, and which images it may change."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from tfpoison.checks import check_name, check_number
+from tfpoison.data import Examples, InMemoryExamples
+from tfpoison.recipes.trigger import Trigger
+
+THREAT_MODELS = ("single_class", "third_party", "random_images")
+SELECTIONS = ("random", "gradient_norm")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialKey:
+    """What a trial's draws depend on.
+
+    Attributes:
+        seed: the seed of all trials.
+        trial: the number of the trial.
+    """
+
+    seed: int
+    trial: int
+
+    def __str__(self) -> str:
+        return f"{self.seed}-{self.trial}"
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        """Returns the source of the draws for one purpose."""
+        return np.random.default_rng([self.seed, self.trial, purpose])
+
+
+@dataclasses.dataclass(frozen=True)
+class ThreatSettings:
+    """What is known of a threat before it is drawn; what is given is not drawn.
+
+    Attributes:
+        threat_model: whose images are poisoned: `"single_class"`: those of the adversarial class;
+            `"third_party"`: those of a third class, neither the target's nor the adversarial one;
+            `"random_images"`: any.
+        budget: how many images are poisoned: a share of the training set below 1, or a number.
+        selection: which of them: `"random"`, or those of the largest `"gradient_norm"`.
+        targets: the number of target images, all of one class.
+        target_class: None to draw it.
+        adversarial_class: None to draw it.
+        target_ids: ids in the validation split; None to draw them.
+        poison_ids: ids in the training split; None to draw them.
+    """
+
+    threat_model: str = "single_class"
+    budget: float = 0.01
+    selection: str = "random"
+    targets: int = 1
+    target_class: int | None = None
+    adversarial_class: int | None = None
+    target_ids: tuple[int, ...] = ()
+    poison_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name("threat model", self.threat_model, THREAT_MODELS)
+        check_name("poison selection", self.selection, SELECTIONS)
+        check_number("budget", self.budget, minimum=0, exclusive_minimum=True)
+        check_number("targets", self.targets, minimum=1, whole=True)
+        if self.budget >= 1 and self.budget != int(self.budget):
+            raise ValueError(
+                "Expected `budget` to be a share of the training set below 1 or a whole number of "
+                f"images. Received: budget={self.budget}"
+            )
+        if self.adversarial_class is not None and self.adversarial_class == self.target_class:
+            raise ValueError(
+                "Expected the adversarial class to be another than the target's. Received: "
+                f"{self.adversarial_class} for both"
+            )
+
+    def count_poisons(self, train_size: int) -> int:
+        """Returns the number of poisons for a training set of that size."""
+        if self.poison_ids:
+            return len(self.poison_ids)
+        count = self.budget if self.budget >= 1 else math.floor(self.budget * train_size + 1e-6)
+        return max(int(count), 1)
+
+    def check(self, train: Examples, validation: Examples, classes: int) -> None:
+        """Raises ValueError where no threat of this kind can be drawn from these data."""
+        for name in ("target_class", "adversarial_class"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < classes:
+                raise ValueError(
+                    f"Expected `{name}` to be a class, from 0 to {classes - 1}. Received: {value}"
+                )
+        if self.threat_model == "third_party" and classes < 3:
+            raise ValueError("Expected three classes or more for a third party. Received: two")
+        count = self.count_poisons(train.size)
+        largest = int(np.bincount(train.labels, minlength=classes).max())
+        room = train.size if self.threat_model == "random_images" else largest
+        if count > room:
+            _refuse_budget(count, room, self.threat_model)
+        for name, split in (("target_ids", validation), ("poison_ids", train)):
+            unknown = np.setdiff1d(np.array(getattr(self, name), np.int64), split.ids)
+            if unknown.size:
+                raise ValueError(
+                    f"Expected `{name}` to be ids of the data. Received unknown ones: "
+                    f"{', '.join(map(str, unknown[:5]))}"
+                )
+
+
+def _refuse_budget(count: int, room: int, threat_model: str) -> None:
+    raise ValueError(
+        f"Expected a budget of at most {room} poisons, as many images as there are to poison under "
+        f"the threat model {threat_model!r}. Received: {count}. Lower `budget`."
+    )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Threat:
+    """A threat, drawn or given.
+
+    Attributes:
+        key: the trial key, as printed.
+        target_ids: the target images' ids in the validation split, (targets,). For triggers: all
+            held-out source images.
+        target_class: the targets' true class; for triggers the source class.
+        adversarial_class: what the adversary wants the targets to be called.
+        poison_ids: the poisons' ids in the training split, ascending.
+        trigger: the trigger; None for targeted poisoning.
+        source_ids: training images of the source class that triggered poisons are crafted with.
+    """
+
+    key: str
+    target_ids: np.ndarray
+    target_class: int
+    adversarial_class: int
+    poison_ids: np.ndarray
+    trigger: Trigger | None = None
+    source_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def target_images(self, validation: Examples) -> np.ndarray:
+        """Returns the targets as the victim will see them, uint8 (targets, H, W, C)."""
+        images = validation.read(positions_of(validation, self.target_ids))
+        return images if self.trigger is None else self.trigger.paste(images, self.target_ids)
+
+    def source_images(self, train: Examples) -> np.ndarray:
+        """Returns the sources with the trigger, uint8 (sources, H, W, C)."""
+        assert self.trigger is not None
+        images = train.read(positions_of(train, self.source_ids))
+        return self.trigger.paste(images, self.source_ids)
+
+
+def draw(
+    settings: ThreatSettings,
+    key: TrialKey,
+    train: Examples,
+    validation: Examples,
+    classes: int,
+    *,
+    eligible: np.ndarray | None = None,
+    gradient_norms: np.ndarray | None = None,
+    trigger: dict[str, Any] | None = None,
+    poisons_are_sources: bool = False,
+    sources: int = 0,
+) -> Threat:
+    """Draws a threat; the same key and settings give the same threat.
+
+    Args:
+        settings: what is known of it.
+        key: the trial key.
+        train: the training set.
+        validation: the held-out images.
+        classes: the number of classes.
+        eligible: which held-out images may be targets, bool (validation,): those that clean
+            networks classify rightly. None: all.
+        gradient_norms: of every training image, (train,), for the selection by them.
+        trigger: arguments of `Trigger.draw` for a threat with a trigger; None for one without.
+        poisons_are_sources: whether the poisons are images of the source class whose labels change.
+        sources: how many training images of the source class are drawn beside, to craft with.
+
+    Raises:
+        ValueError: no such threat can be drawn from these data.
+    """
+    settings.check(train, validation, classes)
+    eligible = np.ones(validation.size, bool) if eligible is None else eligible
+    eligible = eligible & ~_in_training_set(train, validation)
+    rng = key.rng(0)
+    target_class, target_ids = _draw_targets(
+        settings, rng, validation, classes, eligible, with_trigger=trigger is not None
+    )
+    others = [each for each in range(classes) if each != target_class]
+    adversarial_class = settings.adversarial_class
+    if adversarial_class is None:
+        adversarial_class = int(rng.choice(others))
+    elif adversarial_class == target_class:
+        raise ValueError(
+            "Expected the adversarial class to be another than the target's. Received: "
+            f"{target_class} for both"
+        )
+    thirds = [each for each in others if each != adversarial_class]
+    poison_class: int | None = adversarial_class
+    if poisons_are_sources:
+        poison_class = target_class
+    elif settings.threat_model == "third_party":
+        poison_class = int(rng.choice(thirds))
+    elif settings.threat_model == "random_images":
+        poison_class = None
+    poison_ids = _draw_poisons(settings, key.rng(1), train, poison_class, gradient_norms)
+    drawn = None
+    if trigger is not None:
+        drawn = Trigger.draw(key.rng(2), train.image_shape, **trigger)
+    candidates = train.ids[train.labels == target_class]
+    candidates = np.setdiff1d(candidates, poison_ids)
+    source_ids = key.rng(3).permutation(candidates)[: sources if trigger is not None else 0]
+    return Threat(
+        key=str(key),
+        target_ids=target_ids,
+        target_class=target_class,
+        adversarial_class=adversarial_class,
+        poison_ids=poison_ids,
+        trigger=drawn,
+        source_ids=np.sort(source_ids),
+    )
+
+
+def _draw_targets(
+    settings: ThreatSettings,
+    rng: np.random.Generator,
+    validation: Examples,
+    classes: int,
+    eligible: np.ndarray,
+    *,
+    with_trigger: bool,
+) -> tuple[int, np.ndarray]:
+    if settings.target_ids:
+        ids = np.array(settings.target_ids, np.int64)
+        positions = positions_of(validation, ids)
+        found = np.unique(validation.labels[positions])
+        if len(found) > 1 or settings.target_class not in (None, int(found[0])):
+            raise ValueError(
+                "Expected targets of one class. Received images of the classes "
+                f"{', '.join(map(str, found))}, target_class={settings.target_class}"
+            )
+        if not eligible[positions].all():
+            raise ValueError(
+                "Expected targets outside the training set that clean networks classify rightly. "
+                f"Received: {', '.join(map(str, ids[~eligible[positions]]))}"
+            )
+        return int(found[0]), ids
+    wanted = 1 if with_trigger else settings.targets
+    counts = np.bincount(validation.labels[eligible], minlength=classes)
+    possible = np.flatnonzero(counts >= wanted)
+    if settings.target_class is not None:
+        possible = np.intersect1d(possible, [settings.target_class])
+    elif settings.adversarial_class is not None:
+        possible = np.setdiff1d(possible, [settings.adversarial_class])
+    if not possible.size:
+        raise ValueError(
+            f"Expected a class with {wanted} held-out images that can be targets. There is none: "
+            f"the classes have {counts.tolist()}"
+        )
+    target_class = int(rng.choice(possible))
+    if with_trigger:
+        # Success is measured over all held-out images of the source class.
+        return target_class, validation.ids[validation.labels == target_class]
+    candidates = np.flatnonzero(eligible & (validation.labels == target_class))
+    return target_class, validation.ids[np.sort(rng.permutation(candidates)[: settings.targets])]
+
+
+def _draw_poisons(
+    settings: ThreatSettings,
+    rng: np.random.Generator,
+    train: Examples,
+    poison_class: int | None,
+    gradient_norms: np.ndarray | None,
+) -> np.ndarray:
+    if settings.poison_ids:
+        return np.sort(np.array(settings.poison_ids, np.int64))
+    candidates = np.arange(train.size)
+    if poison_class is not None:
+        candidates = np.flatnonzero(train.labels == poison_class)
+    count = settings.count_poisons(train.size)
+    if count > len(candidates):
+        _refuse_budget(count, len(candidates), settings.threat_model)
+    if settings.selection == "gradient_norm":
+        if gradient_norms is None:
+            raise ValueError("Expected gradient norms for the selection by them. Received none.")
+        order = np.argsort(-gradient_norms[candidates], kind="stable")
+    else:
+        order = rng.permutation(len(candidates))
+    return np.sort(train.ids[candidates[order[:count]]])
+
+
+def positions_of(examples: Examples, ids: np.ndarray) -> np.ndarray:
+    """Returns the positions of ids among examples.
+
+    Raises:
+        ValueError: there are no such examples.
+    """
+    positions = np.searchsorted(examples.ids, ids)
+    found = examples.ids[np.minimum(positions, examples.size - 1)] == ids
+    if not found.all():
+        raise ValueError(
+            "Expected ids of these examples. Received unknown ones: "
+            f"{', '.join(map(str, np.asarray(ids)[~found][:5]))}"
+        )
+    return positions
+
+
+def _in_training_set(train: Examples, validation: Examples) -> np.ndarray:
+    """Returns which held-out images are in the training set too, bool (validation,)."""
+    if not (isinstance(train, InMemoryExamples) and isinstance(validation, InMemoryExamples)):
+        return np.zeros(validation.size, bool)
+    known = {image.tobytes() for image in train.images}
+    return np.array([image.tobytes() in known for image in validation.images])

@@ -1,0 +1,139 @@
+"""Triggers: small patches that a backdoor answers to."""
+
+import dataclasses
+import pathlib
+from typing import Self
+
+import numpy as np
+
+from tfpoison.checks import check_number
+
+RANDOM_PLACE = "random"
+_CORNERS = {
+    "top_left": (0, 0),
+    "top_right": (0, 1),
+    "bottom_left": (1, 0),
+    "bottom_right": (1, 1),
+}
+PLACES = (RANDOM_PLACE, *_CORNERS)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trigger:
+    """A patch that is pasted on images.
+
+    Attributes:
+        pattern: uint8 in 0–255, (height, width, channels).
+        place: the top row and the left column; None for a random place on every image.
+        seed: of random places: an image with the same id gets its trigger at the same place.
+    """
+
+    pattern: np.ndarray
+    place: tuple[int, int] | None
+    seed: int = 0
+
+    @classmethod
+    def draw(
+        cls,
+        rng: np.random.Generator,
+        image_shape: tuple[int, int, int],
+        *,
+        size: int,
+        place: str = RANDOM_PLACE,
+        pattern: np.ndarray | None = None,
+    ) -> Self:
+        """Draws a trigger of black and white pixels, each channel by itself.
+
+        Args:
+            rng: the source of the draws.
+            image_shape: height, width and channels of the images.
+            size: the side of the trigger in pixels; ignored where a pattern is given.
+            place: `"random"`, `"top_left"`, …, or `"ROW,COLUMN"`.
+            pattern: a pattern in place of a random one, uint8, (height, width, channels).
+
+        Raises:
+            ValueError: the trigger does not fit into the images, or there is no such place.
+        """
+        if pattern is None:
+            check_number("trigger_size", size, minimum=1, whole=True)
+            pattern = rng.integers(0, 2, (size, size, image_shape[2]), dtype=np.uint8) * 255
+        check_fits(pattern.shape, image_shape)
+        where = parse_place(place, pattern.shape, image_shape)
+        return cls(pattern, where, int(rng.integers(2**31)))
+
+    def paste(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Returns images with the trigger on them.
+
+        Args:
+            images: uint8 in 0–255, (n, height, width, channels).
+            ids: the images' ids, (n,), on which random places depend.
+        """
+        height, width = self.pattern.shape[:2]
+        images = images.copy()
+        for image, each in zip(images, ids, strict=True):
+            top, left = self._place_on(int(each), image.shape)
+            image[top : top + height, left : left + width] = self.pattern
+        return images
+
+    def _place_on(self, each: int, shape: tuple[int, ...]) -> tuple[int, int]:
+        if self.place is not None:
+            return self.place
+        rng = np.random.default_rng([self.seed, each])
+        top, left = (rng.integers(shape[n] - self.pattern.shape[n] + 1) for n in (0, 1))
+        return int(top), int(left)
+
+
+def check_fits(pattern: tuple[int, ...], image_shape: tuple[int, ...]) -> None:
+    """Raises ValueError where a pattern of that shape is larger than the images.
+
+    Args:
+        pattern: the pattern's height, width and channels.
+        image_shape: the images' height, width and channels.
+    """
+    fits = all(ours <= theirs for ours, theirs in zip(pattern[:2], image_shape[:2], strict=True))
+    if len(pattern) != 3 or not fits or pattern[2] != image_shape[2]:
+        raise ValueError(
+            f"Expected a trigger that fits into the images of shape {tuple(image_shape)}, with as "
+            f"many channels. Received: a trigger of shape {tuple(pattern)}"
+        )
+
+
+def parse_place(
+    place: str, pattern: tuple[int, ...], image_shape: tuple[int, ...]
+) -> tuple[int, int] | None:
+    """Returns the top row and left column that a place's name stands for; None for random ones.
+
+    Raises:
+        ValueError: there is no such place, or the trigger would stand out of the image.
+    """
+    if place == RANDOM_PLACE:
+        return None
+    room = [image_shape[n] - pattern[n] for n in (0, 1)]
+    if place in _CORNERS:
+        down, right = _CORNERS[place]
+        return down * room[0], right * room[1]
+    parts = [each.strip() for each in place.split(",")]
+    if len(parts) == 2 and all(each.isdigit() for each in parts):
+        top, left = int(parts[0]), int(parts[1])
+        if top <= room[0] and left <= room[1]:
+            return top, left
+    raise ValueError(
+        f"Expected the trigger's place to be one of {', '.join(PLACES)}, or ROW,COLUMN up to "
+        f"{room[0]},{room[1]}. Received: {place!r}"
+    )
+
+
+def read_pattern(path: str | pathlib.Path) -> np.ndarray:
+    """Returns the pixels of an image file, uint8 (height, width, channels).
+
+    Raises:
+        ValueError: the file is not there, or is no image.
+    """
+    import PIL.Image
+
+    try:
+        with PIL.Image.open(path) as image:
+            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"Expected the trigger to be an image file. Received: {path}") from error
+    return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
