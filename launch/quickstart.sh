@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets everything up and trains a defended network on the embedded digits.
+# Sets everything up, poisons the embedded digits, and trains networks on them with and without the
+# defense.
 # Usage: bash launch/quickstart.sh [more flags]
 set -euo pipefail
 . "$(dirname "$0")/environment.sh"

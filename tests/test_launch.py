@@ -51,6 +51,8 @@ REFUSED = {
     "--job=benchmark --epochs=3": ["--job=benchmark", "--epochs"],
     "--job=benchmark --benchmark_attacks=evason": ["attack", "evasion"],
     "--checkpoint_seconds=-1": ["checkpoint_seconds"],
+    "--poisons=nothing.npz": ["file of poisons", "nothing.npz"],
+    f"{BREW} --poisons=nothing.npz": ["--job=brew", "--poisons"],
     "--decay=0.5": ["decay", "schedule='constant'"],
     "--matching=replica": ["--defense=none", "--matching"],
     f"{DEFENDED} --epochs=3 --defense_warmup_epochs=3": ["nothing would be defended"],

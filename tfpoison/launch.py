@@ -4,6 +4,7 @@ The only file that knows absl.
 """
 
 import dataclasses
+import logging as std_logging
 import pathlib
 import re
 import sys
@@ -43,6 +44,7 @@ from tfpoison.recipes.threat import SELECTIONS, THREAT_MODELS
 from tfpoison.recipes.trigger import PLACES as TRIGGER_PLACES
 
 USAGE_ERROR = 2
+SYSTEM_ERROR = 1
 INTERRUPTED = 130
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
@@ -97,6 +99,9 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     whole(group, "subset_seed", 0, "Seed of the subsets and of held-out data.")
     one_of(group, "augmentation", "none", "Of training images.", data.augmentation.names())
     whole(group, "batch_size", 128, "Images of a step, over all replicas.")
+
+    text = "A file of poisons, as --job=brew leaves it, to train on."
+    define("Poisons", "string", "poisons", None, text)
 
     group = "Network"
     small = [name for name in networks.names() if name.islower()]
@@ -273,6 +278,7 @@ def _train(values: flags.FlagValues, groups: Groups) -> Job:
         network=_network_settings(values),
         training=_training_settings(values),
         defense=_defense_settings(values),
+        poisons=values.poisons,
         directory=_directory(values, groups),
         checkpoint_seconds=values.checkpoint_seconds,
         verbose=values.verbosity >= 0,
@@ -360,7 +366,7 @@ _ADAPTIVE = (
 
 # What each job makes of the flags: groups of them, or single ones.
 _USED = {
-    "train": ("Job", "Data", "Network", "Training", "Defense", "Distribution", "Output"),
+    "train": ("Job", "Data", "Poisons", "Network", "Training", "Defense", "Distribution", "Output"),
     "brew": (
         *("Job", "Data", "Network", "Training", "Attack", "Pretraining", "Brewing", "Output"),
         *("defense_attack", *_ADAPTIVE),
@@ -689,6 +695,10 @@ def main(arguments: Sequence[str]) -> int:
             print(format_help(values, groups))
             return 0
         logging.set_verbosity(logging.WARNING if values.verbosity < 1 else logging.INFO)
+        # TensorFlow warns of retracing wherever a grid meets images of another number.
+        std_logging.getLogger("tensorflow").setLevel(
+            std_logging.ERROR if values.verbosity < 1 else std_logging.INFO
+        )
         job = make_job(values, groups)
         if values.strategy != "multi_worker":
             # Several workers have to meet before anything else; their job checks itself then.
@@ -700,6 +710,12 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("tfpoison.launch: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        # A full disk, a directory that went away: what is written stays, and the job goes on there.
+        print(f"tfpoison.launch: {error}", file=sys.stderr)
+        if values.verbosity > 0:
+            raise
+        return SYSTEM_ERROR
     except (ValueError, TypeError) as error:
         _refuse(error)
         if values.verbosity > 0:

@@ -1,5 +1,7 @@
 """The job that brews: one file of poisons, in the forms that other tools read."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,20 @@ FLAGS = [
 
 def brew(directory, *more):
     return launch.main([*FLAGS, f"--output_dir={directory}", *more])
+
+
+def check_training_on(poisons, directory):
+    flags = [each for each in FLAGS[1:9] if not each.startswith("--epsilon")]
+    output = f"--output_dir={directory / 'train'}"
+    more = [f"--poisons={directory / 'poisons.npz'}", output, "--verbosity=-1"]
+    assert launch.main([*flags, *more]) == 0
+    report = json.loads((directory / "train/report.json").read_text())
+    assert report["poisons"] == 8
+    assert report["poison_success"] in (0, 1)
+    assert 0 <= report["target_confidence"] <= 1
+    other = [each.replace("train_size=200", "train_size=201") for each in flags]
+    assert launch.main([*other, *more[:1], f"--output_dir={directory / 'other'}"]) == 2
+    assert not (directory / "other/config.flags").exists()
 
 
 @pytest.mark.parametrize("adversary", ["standard", "adaptive"])
@@ -35,6 +51,7 @@ def test_poisons(adversary, tmp_path, capsys):
     np.testing.assert_array_equal(read.train.images, poisoned.images)
     assert data.load("image_folder", data_dir=tmp_path / "image_folder").train.size == 200
     assert list((tmp_path / "previews").glob("*.png"))
+    check_training_on(poisons, tmp_path)
     # What is there is not made again.
     before = (tmp_path / "poisons").stat().st_mtime_ns
     assert brew(tmp_path, *more) == 0

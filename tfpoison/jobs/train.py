@@ -12,6 +12,7 @@ import tensorflow as tf
 from tfpoison import RobustModel, data, distribution, networks
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
+from tfpoison.evaluation import Predictor, poison_success
 from tfpoison.jobs import optimization
 from tfpoison.jobs.checkpoint import METRICS, Checkpoint
 from tfpoison.jobs.fitting import Stream, fit_resumably
@@ -19,6 +20,7 @@ from tfpoison.jobs.preview import FILE as PREVIEW
 from tfpoison.jobs.preview import Preview
 from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
 from tfpoison.jobs.settings import DataSettings, DefenseSettings, NetworkSettings, TrainingSettings
+from tfpoison.recipes import Poisons
 
 REPORT = "report.json"
 NETWORK = "network.keras"
@@ -38,6 +40,7 @@ class TrainJob:
         training: optimizer, schedule, epochs, strategy.
         defense: the defense.
         directory: the output directory; several workers share it.
+        poisons: a file of poisons to train on; None for clean data.
         checkpoint_seconds: the time between two checkpoints within an epoch; 0 for none.
         verbose: whether Keras shows its progress bar.
     """
@@ -47,6 +50,7 @@ class TrainJob:
     training: TrainingSettings
     defense: DefenseSettings
     directory: RunDirectory
+    poisons: str | None = None
     checkpoint_seconds: float = 300
     verbose: bool = True
 
@@ -56,6 +60,8 @@ class TrainJob:
         check_name("strategy", self.training.strategy, distribution.names())
         optimization.check(self.training)
         self.directory.check()
+        if self.poisons is not None:
+            Poisons.load(self.poisons)
         description = data.check(**self.data.source)
         self.network.check(description.image_shape, description.classes)
 
@@ -92,6 +98,10 @@ class TrainJob:
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
         images = data.load(**self.data.source)
+        poisons = None
+        if self.poisons is not None:
+            poisons = Poisons.load(self.poisons)
+            images = dataclasses.replace(images, train=poisons.poison(images.train))
         stream = Stream(
             images.train,
             self.data,
@@ -131,6 +141,8 @@ class TrainJob:
             "network": self.network.network,
             "weights": int(model.network.count_params()),
         }
+        if poisons is not None:
+            report |= _poison_report(model.network, poisons, images)
         if writes:
             _save_network(model.network, self.directory)
             self.directory.write_json(REPORT, report)
@@ -164,6 +176,22 @@ def make_model(
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )
     return model
+
+
+def _poison_report(
+    network: keras.Model, poisons: Poisons, images: ImageClassification
+) -> dict[str, Any]:
+    """Returns what the poisons have achieved."""
+    threat = poisons.threat
+    targets = Predictor(network).probabilities(threat.target_images(images.validation))
+    return {
+        "poisons": poisons.size,
+        "targets": len(targets),
+        "target_class": images.class_names[threat.target_class],
+        "adversarial_class": images.class_names[threat.adversarial_class],
+        "poison_success": poison_success(targets, threat.adversarial_class),
+        "target_confidence": float(targets[:, threat.adversarial_class].mean()),
+    }
 
 
 def _save_network(network: keras.Model, directory: RunDirectory) -> None:
@@ -202,8 +230,19 @@ def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
         f"clean accuracy   {report['clean_accuracy']:.4f}  "
         f"(on {report['validation_examples']:,} validation images)",
         f"validation loss  {report['validation_loss']:.4f}",
+        *_describe_poisons(report),
         "",
         f"Written to {directory}:",
         *(f"  {name:<14} {what}" for name, what in files.items() if (directory / name).exists()),
     ]
     return "\n".join(lines)
+
+
+def _describe_poisons(report: dict[str, Any]) -> list[str]:
+    if "poisons" not in report:
+        return []
+    return [
+        f"poison success   {report['poison_success']:.4f}  (the share of {report['targets']} "
+        f"target(s) of class {report['target_class']} called {report['adversarial_class']}; "
+        f"confidence {report['target_confidence']:.4f}; {report['poisons']} poisons)"
+    ]

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Runs a grid of trials by several processes of this machine, which share the work.
+# Usage: PROCESSES=4 bash launch/grid.sh --flagfile=flags/small/NAME.flags [more flags]
+set -euo pipefail
+processes=()
+for _ in $(seq "${PROCESSES:-2}"); do
+    python -m tfpoison.launch --job=experiment "$@" &
+    processes+=($!)
+done
+# Each process by its number: the script fails where one of them does.
+for process in "${processes[@]}"; do wait "$process"; done
