@@ -517,6 +517,7 @@ def _attacks(values: flags.FlagValues) -> tuple[AttackSettings, ...]:
     given = {setting: values[flag].value for flag, setting in _RECIPE_SETTINGS.items()}
     given = {setting: value for setting, value in given.items() if value is not None}
     known = {name: recipes.known_settings(name) for name in dict.fromkeys(values.recipes)}
+    _check_threat_flags(values)
     useless = set(given).difference(*known.values())
     if useless:
         names = [f"--{flag}" for flag, setting in _RECIPE_SETTINGS.items() if setting in useless]
@@ -548,6 +549,30 @@ def _attacks(values: flags.FlagValues) -> tuple[AttackSettings, ...]:
         for recipe, settings in known.items()
         for each in dict.fromkeys(values.scenarios)
     )
+
+
+def _check_threat_flags(values: flags.FlagValues) -> None:
+    """Raises ValueError where a flag of the threat would make no difference."""
+    chosen = [recipes.get(name) for name in values.recipes]
+    triggered = any(recipe.triggered for recipe in chosen)
+    useless = {
+        "that no recipe without a trigger has": (
+            [] if triggered else [name for name in values if name.startswith("trigger_")]
+        ),
+        "that recipes with a trigger, whose targets are all source images, do not have": (
+            ["targets", "target_ids"] if all(recipe.triggered for recipe in chosen) else []
+        ),
+        "that a set-up does not say already": (
+            ["budget", "target_class", "adversarial_class", "target_ids", "poison_ids"]
+            if values.setups is not None
+            else ["setups_in_original_order"]
+        ),
+        "beside poison_ids": ["budget", "poison_selection"] if values.poison_ids else [],
+    }
+    for what, names in useless.items():
+        present = [f"--{name}" for name in names if values[name].present]
+        if present:
+            raise ValueError(f"Expected no flags {what}. Received: {', '.join(present)}")
 
 
 def _whole_numbers(values: flags.FlagValues, name: str, count: int | None = None) -> tuple:

@@ -59,11 +59,18 @@ class ExperimentJob:
         for adversary in self.adversaries:
             check_name("adversary", adversary, ADVERSARIES)
         check_setup(self.setup, self.attacks)
-        if "adaptive" in self.adversaries and set(self.setup.defenses) == {NO_DEFENSE}:
-            raise ValueError(
-                "Expected a defense for the adaptive adversary to know. Received: "
-                "--defenses=none with --adversaries=adaptive"
-            )
+        if "adaptive" in self.adversaries:
+            if set(self.setup.defenses) == {NO_DEFENSE}:
+                raise ValueError(
+                    "Expected a defense for the adaptive adversary to know. Received: "
+                    "--defenses=none with --adversaries=adaptive"
+                )
+            if not any(attack.optimised for attack in self.attacks):
+                names = ", ".join(attack.recipe for attack in self.attacks)
+                raise ValueError(
+                    "Expected a recipe with surrogates for the adaptive adversary. Received: "
+                    f"{names} with --adversaries=adaptive"
+                )
         self.directory.check()
 
     def run(self) -> str:
@@ -85,7 +92,7 @@ class ExperimentJob:
             for attack, adversary, defense, victim in itertools.product(
                 self.attacks, self.adversaries, self.setup.defenses, range(self.victims)
             ):
-                if adversary == "adaptive" and defense == NO_DEFENSE:
+                if adversary == "adaptive" and (defense == NO_DEFENSE or not attack.optimised):
                     continue
                 yield Victim(attack.recipe, attack.scenario, adversary, defense, trial, victim)
 

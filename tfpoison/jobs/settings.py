@@ -282,12 +282,22 @@ class AttackSettings:
         settings = self.settings
         check_name("augmentation", settings["augmentation"], data.augmentation.names())
         check_number("surrogates", settings["surrogates"], minimum=1, whole=True)
+        if settings["staggered"] and settings["surrogates"] == 1:
+            raise ValueError(
+                "Expected two surrogates or more to stop at different epochs. Received: "
+                "staggered=True, surrogates=1"
+            )
         self.threat_settings()
         self.target_loss()
         if self.objective() is not None:
             self.brew_settings()
         else:
             check_number("epsilon", settings["epsilon"], minimum=0, maximum=1)
+
+    @property
+    def optimised(self) -> bool:
+        """Whether poisons are crafted against surrogates."""
+        return recipes.get(self.recipe).objective is not None
 
     @property
     def needs_pretraining(self) -> bool:

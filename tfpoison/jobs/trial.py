@@ -6,21 +6,17 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfpoison import evaluation, recipes
-from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
 from tfpoison.jobs.figures import draw_poisons
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import AttackSettings
-from tfpoison.perturbations import Blend
-from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import make_key
 from tfpoison.recipes import Brewer, Poisons, Threat, TrialKey, threat
 from tfpoison.recipes.threat import positions_of
+from tfpoison.recipes.watermark import blend
 
 _POISONS, _PREVIEWS, _WORK = "poisons", "previews", "work"
 _SHOWN = 8
@@ -219,23 +215,6 @@ class Adversary:
         self._directory.folder(_PREVIEWS).write(
             f"{name}.png", lambda file: figure.savefig(file, format="png", dpi=100)
         )
-
-
-def blend(images: np.ndarray, targets: np.ndarray, epsilon: float) -> np.ndarray:
-    """Returns images with a watermark of the targets, uint8 (n, H, W, C)."""
-    labels = tf.zeros(len(images), tf.int64)
-    fake = tf.zeros(len(targets), tf.int64)
-    batch = SplitBatch(
-        tf.constant(images, tf.float32) / 255,
-        labels,
-        tf.constant(targets, tf.float32) / 255,
-        fake,
-        fake,
-    )
-    encoding = LabelEncoding(2, one_hot=False)
-    bound = Blend(epsilon).bind(batch, pixels=PixelRange(), encoding=encoding, key=make_key(0))
-    poisoned = bound.finish(bound.initial).poison_images
-    return np.rint(255 * poisoned.numpy()).astype(np.uint8)
 
 
 def measure_victim(

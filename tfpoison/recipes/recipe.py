@@ -122,5 +122,6 @@ def known_settings(name: str) -> set[str]:
     """
     recipe = get(name)
     if recipe.objective is not None:
-        return set(SETTINGS)
+        # Objectives on features know no loss of the targets.
+        return set(SETTINGS) - ({"target_loss"} if recipe.objective.needs_features else set())
     return {"selection"} | ({"epsilon"} if recipe.perturbation == "blend" else set())
