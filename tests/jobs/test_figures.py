@@ -4,28 +4,9 @@ import io
 
 import numpy as np
 import pytest
+from victims_of_trials import record, trials
 
 from tfpoison.jobs import figures, summary
-
-
-def record(trial=0, **changes):
-    return {
-        "recipe": "gradient_matching",
-        "scenario": "from_scratch",
-        "adversary": "standard",
-        "defense": "none",
-        "trial": trial,
-        "victim": 0,
-        "success": 1.0,
-        "clean_accuracy": 0.6,
-        "target_confidence": 0.8,
-        "seconds": {"brewing": 20.0, "training": 10.0},
-        **changes,
-    }
-
-
-def trials(successes, **changes):
-    return [record(trial, success=success, **changes) for trial, success in enumerate(successes)]
 
 
 def render(figure):

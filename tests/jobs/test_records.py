@@ -4,16 +4,10 @@ import errno
 import os
 
 import pytest
+from victims_of_trials import record
 
 from tfpoison.jobs.records import FILE, Records
 from tfpoison.jobs.run_directory import RunDirectory
-
-
-def record(trial):
-    return {
-        **{"recipe": "badnets", "scenario": "transfer", "adversary": "standard"},
-        **{"defense": "none", "trial": trial, "success": 0.5},
-    }
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import html.parser
 import json
 
 import pytest
+from victims_of_trials import record, trials
 
 from tfpoison.jobs.figures import draw_success_against_accuracy
 from tfpoison.jobs.report import ReportJob, write_report
@@ -20,26 +21,6 @@ FILES = [
     "table.md",
 ]
 VOID = {"meta", "img"}
-
-
-def record(trial=0, **changes):
-    return {
-        "recipe": "gradient_matching",
-        "scenario": "from_scratch",
-        "adversary": "standard",
-        "defense": "none",
-        "trial": trial,
-        "victim": 0,
-        "success": 1.0,
-        "clean_accuracy": 0.6,
-        "target_confidence": 0.8,
-        "seconds": {"brewing": 20.0, "training": 10.0},
-        **changes,
-    }
-
-
-def trials(successes, **changes):
-    return [record(trial, success=success, **changes) for trial, success in enumerate(successes)]
 
 
 def write(directory, records):
