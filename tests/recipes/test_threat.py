@@ -111,9 +111,9 @@ def test_targets_of_the_training_set():
 
 
 def test_what_is_given_is_taken():
-    threat = draw_threat(target_class=2, adversarial_class=1, poison_ids=(9, 3))
+    threat = draw_threat(target_class=2, adversarial_class=1, poison_ids=(15, 3))
     assert (threat.target_class, threat.adversarial_class) == (2, 1)
-    assert threat.poison_ids.tolist() == [3, 9]
+    assert threat.poison_ids.tolist() == [3, 15]
 
 
 @pytest.mark.parametrize("sources", [0, 7])
@@ -152,8 +152,10 @@ def test_poisons_may_be_sources():
         ({"target_class": 1, "adversarial_class": 1}, "another than the target's"),
         ({"target_ids": (1,)}, "unknown ones: 1"),
         ({"poison_ids": (3, 4)}, "unknown ones: 4"),
-        ({"target_ids": (0, 3)}, "of one class"),
-        ({"target_ids": (0,), "target_class": 1}, "of one class"),
+        ({"target_ids": (0, 3)}, r"of one class.*classes 0, 1"),
+        ({"target_ids": (0,), "target_class": 1}, "of the class 1.*original order"),
+        ({"poison_ids": (0, 3)}, "of one class"),
+        ({"poison_ids": (0,), "adversarial_class": 1}, "of the class 1"),
         ({"target_ids": (3,), "adversarial_class": 1}, "another than the target's"),
         ({"selection": "gradient_norm"}, "gradient norms"),
     ],

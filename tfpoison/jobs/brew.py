@@ -61,6 +61,8 @@ class BrewJob:
         with self.directory.occupied():
             keras.config.set_dtype_policy(self.setup.training.precision)
             images, others = experiment_data.load(self.setup.data, self.setup.pretraining)
+            threat = self.attack.threat_settings(self.trial)
+            threat.check(images.train, images.validation, images.classes)
             clean = CleanNetworks(
                 self.directory,
                 self.setup,

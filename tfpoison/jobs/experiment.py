@@ -140,7 +140,10 @@ class _Grid:
             verbose=job.verbose,
         )
         for attack in job.attacks:
-            attack.threat_settings().check(images.train, images.validation, images.classes)
+            # Set-ups give every trial a threat of its own; all others are alike.
+            for trial in range(job.trials if attack.setups else 1):
+                threat = attack.threat_settings(trial)
+                threat.check(images.train, images.validation, images.classes)
             attack.trigger(images.image_shape)
         self._adversaries: dict[tuple[str, str, str], Adversary] = {}
 

@@ -105,6 +105,22 @@ class ThreatSettings:
                     f"Expected `{name}` to be ids of the data. Received unknown ones: "
                     f"{', '.join(map(str, unknown[:5]))}"
                 )
+        _check_labels("target_ids", self.target_ids, self.target_class, validation)
+        if self.threat_model == "single_class":
+            _check_labels("poison_ids", self.poison_ids, self.adversarial_class, train)
+
+
+def _check_labels(
+    name: str, ids: tuple[int, ...], expected: int | None, examples: Examples
+) -> None:
+    found = np.unique(examples.labels[positions_of(examples, np.array(ids, np.int64))])
+    if ids and (len(found) > 1 or expected not in (None, int(found[0]))):
+        wanted = "one class" if expected is None else f"the class {expected}"
+        raise ValueError(
+            f"Expected `{name}` to name images of {wanted}. Received images of the classes "
+            f"{', '.join(map(str, found))}. (Ids that were published count the original order of a "
+            "data set; TFDS may have another.)"
+        )
 
 
 def _refuse_budget(count: int, room: int, threat_model: str) -> None:
@@ -234,18 +250,12 @@ def _draw_targets(
     if settings.target_ids:
         ids = np.array(settings.target_ids, np.int64)
         positions = positions_of(validation, ids)
-        found = np.unique(validation.labels[positions])
-        if len(found) > 1 or settings.target_class not in (None, int(found[0])):
-            raise ValueError(
-                "Expected targets of one class. Received images of the classes "
-                f"{', '.join(map(str, found))}, target_class={settings.target_class}"
-            )
         if not eligible[positions].all():
             raise ValueError(
                 "Expected targets outside the training set that clean networks classify rightly. "
                 f"Received: {', '.join(map(str, ids[~eligible[positions]]))}"
             )
-        return int(found[0]), ids
+        return int(validation.labels[positions[0]]), ids
     wanted = 1 if with_trigger else settings.targets
     counts = np.bincount(validation.labels[eligible], minlength=classes)
     possible = np.flatnonzero(counts >= wanted)
