@@ -126,6 +126,29 @@ def test_an_output_directory_is_asked_for(capsys):
     assert "--output_dir" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (OSError(28, "No space left on device"), 1, "No space left"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError("Expected\n  this"), 2, "Expected this"),
+    ],
+)
+def test_what_stops_a_job(error, code, message, monkeypatch, capsys):
+    class Stopped:
+        def check(self):
+            pass
+
+        def run(self):
+            raise error
+
+    monkeypatch.setattr(launch, "make_job", lambda values, groups: Stopped())
+    assert launch.main([]) == code
+    assert capsys.readouterr().err == f"tfpoison.launch: {message}\n".replace(
+        "No space left", "[Errno 28] No space left on device"
+    )
+
+
 def test_help_shows_every_flag_in_its_group(capsys):
     assert launch.main(["--help"]) == 0
     text = capsys.readouterr().out

@@ -49,7 +49,7 @@ INTERRUPTED = 130
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
 # A grid may be extended: what is recorded stays.
-_EXTENDABLE = ("trials", "victims", "recipes", "scenarios", "adversaries", "defenses", "export")
+_EXTENDABLE = ("trials", "victims", "recipes", "scenarios", "adversaries", "export")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
 
 
@@ -218,7 +218,8 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     )
     define(group, "string", "trigger_image", None, "An image file; unset: random pixels.")
     whole(group, "trigger_sources", 128, "Source images that poisons are crafted with.")
-    whole(group, "clean_networks", 1, "Clean victims that must classify targets rightly.")
+    text = "Clean victims of every column that must classify targets rightly."
+    whole(group, "clean_networks", 1, text)
 
     group = "Pretraining"
     one_of(group, "pretraining_source", None, "Of fine-tuning and transfer.", PRETRAINING_SOURCES)

@@ -11,7 +11,7 @@ from data_sets import make_data_set, make_examples
 
 from tfpoison import data
 from tfpoison.recipes import PoisonedExamples, Poisons, ThreatSettings, TrialKey, threat
-from tfpoison.recipes.poisons import fingerprint
+from tfpoison.recipes.poisons import _checksum, fingerprint
 from tfpoison.recipes.threat import positions_of
 
 DATA = make_data_set()
@@ -157,7 +157,10 @@ def spoil(path: pathlib.Path, how: str) -> None:
     else:
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        if how == "changed":
+        if how == "parts":
+            del arrays["labels"], arrays["checksum"]
+            arrays["checksum"] = np.array(_checksum(arrays))
+        elif how == "changed":
             arrays["labels"] = arrays["labels"] + 1
         else:
             description = json.loads(str(arrays["description"])) | {"format": "poisons 9"}
@@ -166,7 +169,7 @@ def spoil(path: pathlib.Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["missing", "cut", "empty", "pickle", "bit", "array", "changed", "format"]
+    "how", ["missing", "cut", "empty", "pickle", "bit", "array", "changed", "format", "parts"]
 )
 def test_files_that_are_refused(tmp_path, how):
     poisons, _ = make_poisons()

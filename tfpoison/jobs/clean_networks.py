@@ -99,11 +99,11 @@ class CleanNetworks:
             networks.append(self._network("surrogate", number, scenario_name, defense, stop))
         return networks
 
-    def clean_victims(self, scenario_name: str, count: int) -> list[keras.Model]:
-        """Returns undefended networks beside the surrogates."""
+    def clean_victims(self, scenario_name: str, defense: str, count: int) -> list[keras.Model]:
+        """Returns victims of a column as they are without poisons."""
         epochs = self.setup.training.epochs
         return [
-            self._network("clean", number, scenario_name, NO_DEFENSE, epochs)
+            self._network("clean", number, scenario_name, defense, epochs)
             for number in range(count)
         ]
 

@@ -171,7 +171,7 @@ class _Grid:
             "adversarial_class": names[poisons.threat.adversarial_class],
             "poison_count": poisons.size,
             "epsilon": round(poisons.epsilon, 6),
-            "success_without_poisons": adversary.success_without_poisons(poisons),
+            "success_without_poisons": adversary.success_without_poisons(poisons, victim.defense),
             **measures,
         }
 

@@ -259,8 +259,8 @@ class AttackSettings:
         trigger_place: `"random"`, a corner, or `"ROW,COLUMN"`.
         trigger_image: an image file in place of a random trigger.
         sources: how many source images triggered poisons are crafted with.
-        clean_networks: how many clean victims must classify a target rightly, beside the
-            surrogates; 0 to take any target.
+        clean_networks: how many clean victims of every column must classify a target rightly,
+            beside an undefended surrogate; 0 to take any target.
     """
 
     recipe: str = "gradient_matching"

@@ -95,24 +95,38 @@ class Adversary:
             sources=self.settings.sources if self._recipe.crafts_on_sources else 0,
         )
 
-    def success_without_poisons(self, poisons: Poisons) -> float:
-        """Returns how often a clean network calls the targets what the adversary wants."""
+    def success_without_poisons(self, poisons: Poisons, defense: str) -> float:
+        """Returns how often clean victims of a column call the targets what the adversary wants.
+
+        NaN where there are no clean victims.
+        """
         count = self.settings.clean_networks
-        networks = self._clean.clean_victims(self.settings.scenario, 1) if count else []
-        predictor = Predictor((networks or self._undefended(1))[0])
         targets = poisons.threat.target_images(self._clean.images.validation)
-        return evaluation.poison_success(
-            predictor.probabilities(targets), poisons.threat.adversarial_class
-        )
+        successes = [
+            evaluation.poison_success(
+                Predictor(victim).probabilities(targets), poisons.threat.adversarial_class
+            )
+            for victim in self._clean.clean_victims(self.settings.scenario, defense, count)
+        ]
+        return float(np.mean(successes)) if successes else float("nan")
 
     def _undefended(self, count: int) -> list[keras.Model]:
         return self._clean.surrogates(self.settings.scenario, NO_DEFENSE, count)
 
     def _find_eligible(self) -> np.ndarray:
-        validation = self._clean.images.validation
-        if not self.settings.clean_networks:
+        """Returns which held-out images clean networks of all columns classify rightly.
+
+        A target that a defended network misses without any poison says nothing of the defense.
+        """
+        validation, scenario = self._clean.images.validation, self.settings.scenario
+        count = self.settings.clean_networks
+        if not count:
             return np.ones(validation.size, bool)
-        victims = self._clean.clean_victims(self.settings.scenario, self.settings.clean_networks)
+        victims = [
+            victim
+            for defense in self._clean.setup.defenses
+            for victim in self._clean.clean_victims(scenario, defense, count)
+        ]
         return eligible_targets([*self._undefended(1), *victims], validation)
 
     def _brew(self, trial: int, name: str) -> Poisons:

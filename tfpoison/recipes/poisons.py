@@ -242,7 +242,12 @@ class Poisons:
                 f"Expected a file of the format {FORMAT!r}. Received {description.get('format')!r}"
                 f" in {path}"
             )
-        return cls._from_parts(arrays, description)
+        try:
+            return cls._from_parts(arrays, description)
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"Expected a file of poisons with all its parts. {path} lacks some: {error}"
+            ) from error
 
     def _parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         threat, trigger = self.threat, self.threat.trigger
