@@ -10,6 +10,7 @@ Objective, perturbation and optimizer are those of the defense; only the time di
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -111,6 +112,33 @@ class _State:
     retrained_on: list[np.ndarray] = dataclasses.field(default_factory=list)
     retrained_at: int = 0
 
+    def end_restart(self, value: float) -> None:
+        """Keeps what was crafted if it is the best so far, and makes ready for the next start."""
+        self.history.append(value)
+        if value < self.best_value or not self.best:
+            self.best, self.best_value = self.deltas, value
+        self.restart, self.step, self.retrained_at = self.restart + 1, 0, 0
+        self.deltas, self.moments, self.retrained_on = [], [], []
+
+
+class _Progress:
+    """A progress bar over all steps, with the objective at every tenth of a restart."""
+
+    def __init__(self, settings: BrewSettings, verbose: bool):
+        self._steps = settings.steps
+        self._bar = None
+        if verbose:
+            total = settings.restarts * settings.steps
+            self._bar = keras.utils.Progbar(total, unit_name="step", stateful_metrics=["objective"])
+
+    def show(self, state: _State, value: Callable[[], float]) -> None:
+        if self._bar is None:
+            return
+        done = state.restart * self._steps + state.step
+        told = state.step % max(self._steps // 10, 1) == 0
+        shown = [("objective", value())] if told else []
+        self._bar.update(done, shown, finalize=done == self._bar.target)
+
 
 class Brewer:
     """Crafts poisons against surrogates.
@@ -187,17 +215,14 @@ class Brewer:
         batches = self._batches(images, labels, targets, target_labels)
         originals = [each.get_weights() for each in self.surrogates]
         state = _load(state_file) or _State()
-        bar = None
-        if verbose:
-            bar = keras.utils.Progbar(
-                settings.restarts * settings.steps, unit_name="step", stateful_metrics=["objective"]
-            )
         saved_at = time.monotonic()
+        progress = _Progress(settings, verbose)
         while state.restart < settings.restarts:
             if not state.deltas:
                 self._set_weights(originals)
                 self._start(state, batches, seed)
             elif state.retrained_on:
+                # An interrupted brewing had other surrogates by then: they are trained once more.
                 self._retrain(state, retrain, images)
             prepared = [self._prepare(*batch) for batch in batches]
             while state.step < settings.steps:
@@ -206,23 +231,11 @@ class Brewer:
                     self._retrain(state, retrain, images)
                     prepared = [self._prepare(*batch) for batch in batches]
                 self._step_all(state, batches, prepared, seed)
-                if bar is not None:
-                    done = state.restart * settings.steps + state.step
-                    every = max(settings.steps // 10, 1)
-                    shown = []
-                    if state.step % every == 0:
-                        shown = [("objective", self._mean_value(state.deltas, batches, prepared))]
-                    bar.update(done, shown, finalize=done == bar.target)
+                progress.show(state, functools.partial(self._mean_value, state, batches, prepared))
                 if state_file and time.monotonic() - saved_at >= seconds:
                     _save(state, state_file)
                     saved_at = time.monotonic()
-            value = self._mean_value(state.deltas, batches, prepared)
-            state.history.append(value)
-            if value < state.best_value or not state.best:
-                state.best, state.best_value = list(state.deltas), value
-            state.restart, state.step = state.restart + 1, 0
-            state.deltas, state.moments, state.retrained_on = [], [], []
-            state.retrained_at = 0
+            state.end_restart(self._mean_value(state, batches, prepared))
         self._set_weights(originals)
         if state_file is not None:
             state_file.unlink(missing_ok=True)
@@ -301,10 +314,10 @@ class Brewer:
             state.moments[number] = [each.numpy() for each in moments]
         state.step += 1
 
-    def _mean_value(self, deltas: list[np.ndarray], batches, prepared) -> float:
+    def _mean_value(self, state: _State, batches, prepared) -> float:
         values = [
             self._measure(tf.constant(delta), each, *batch)
-            for delta, each, batch in zip(deltas, prepared, batches, strict=True)
+            for delta, each, batch in zip(state.deltas, prepared, batches, strict=True)
         ]
         return float(np.mean([value.numpy() for value in values]))
 
