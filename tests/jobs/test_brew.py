@@ -39,7 +39,8 @@ def test_poisons(adversary, tmp_path, capsys):
     more = [f"--adversaries={adversary}"]
     if adversary == "adaptive":
         more += ["--defense_attack=noise_uniform"]
-    assert brew(tmp_path, *more, "--export=image_folder,tfds") == 0
+    exported = adversary == "adaptive"
+    assert brew(tmp_path, *more, *(["--export=image_folder,tfds"] if exported else [])) == 0
     output = capsys.readouterr().out
     assert "trial key 0-3" in output
     assert "8 of 200 training images are poisons" in output
@@ -47,11 +48,13 @@ def test_poisons(adversary, tmp_path, capsys):
     poisons = Poisons.load(tmp_path / "poisons.npz")
     assert poisons.epsilon == 63 / 255
     poisoned = poisons.poison(images.train)
-    read = data.load("poisoned", data_dir=tmp_path / "tfds")
-    np.testing.assert_array_equal(read.train.images, poisoned.images)
-    assert data.load("image_folder", data_dir=tmp_path / "image_folder").train.size == 200
+    if exported:
+        read = data.load("poisoned", data_dir=tmp_path / "tfds")
+        np.testing.assert_array_equal(read.train.images, poisoned.images)
+        assert data.load("image_folder", data_dir=tmp_path / "image_folder").train.size == 200
     assert list((tmp_path / "previews").glob("*.png"))
-    check_training_on(poisons, tmp_path)
+    if not exported:
+        check_training_on(poisons, tmp_path)
     # What is there is not made again.
     before = (tmp_path / "poisons").stat().st_mtime_ns
     assert brew(tmp_path, *more) == 0

@@ -26,5 +26,5 @@ model.compile(
     loss="sparse_categorical_crossentropy",
     metrics=["accuracy"],
 )
-history = model.fit(train_ds, epochs=6, validation_data=val_ds, verbose=0).history
+history = model.fit(train_ds, epochs=4, validation_data=val_ds, verbose=0).history
 print("Training accuracy:", history["accuracy"][-1])
