@@ -176,12 +176,12 @@ def test_surrogates_are_left_as_they_were():
         np.testing.assert_array_equal(ours, expected)
 
 
-@pytest.mark.parametrize("name", recipes.names())
+OPTIMISED = [name for name in recipes.names() if recipes.get(name).objective is not None]
+
+
+@pytest.mark.parametrize("name", OPTIMISED)
 def test_every_recipe_that_optimises_lowers_its_objective(name):
-    kind = recipes.get(name).objective
-    if kind is None:
-        pytest.skip("nothing is optimised")
-    settings = change(objective=kind(), steps=1, epsilon=0.2)
+    settings = change(objective=recipes.get(name).objective(), steps=1, epsilon=0.2)
     _, (start,) = brew(settings)
     _, (end,) = brew(dataclasses.replace(settings, steps=30))
     assert end < start
