@@ -2,11 +2,8 @@
 
 import dataclasses
 
-import keras
-
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
-from tfpoison.jobs import experiment_data
 from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
 from tfpoison.jobs.experiment import check_setup
 from tfpoison.jobs.run_directory import RunDirectory
@@ -59,18 +56,15 @@ class BrewJob:
         """
         self.check()
         with self.directory.occupied():
-            keras.config.set_dtype_policy(self.setup.training.precision)
-            images, others = experiment_data.load(self.setup.data, self.setup.pretraining)
-            threat = self.attack.threat_settings(self.trial)
-            threat.check(images.train, images.validation, images.classes)
-            clean = CleanNetworks(
+            clean = CleanNetworks.open(
                 self.directory,
                 self.setup,
-                images,
-                others,
                 checkpoint_seconds=self.checkpoint_seconds,
                 verbose=self.verbose,
             )
+            images = clean.images
+            threat = self.attack.threat_settings(self.trial)
+            threat.check(images.train, images.validation, images.classes)
             adversary = Adversary(
                 self.attack,
                 clean,

@@ -7,13 +7,16 @@ import dataclasses
 import time
 import zlib
 from collections.abc import Sequence
+from typing import Self
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfpoison import data
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.evaluation import Predictor
+from tfpoison.jobs import experiment_data
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import (
@@ -80,6 +83,29 @@ class CleanNetworks:
         self._statistics = data.channel_statistics(images.train)
         self._trainers: dict[tuple[str, str, int], Trainer] = {}
         self._pretrained: dict[str, keras.Model | None] = {}
+
+    @classmethod
+    def open(
+        cls,
+        directory: RunDirectory,
+        setup: TrainingSetup,
+        *,
+        checkpoint_seconds: float,
+        verbose: bool,
+    ) -> Self:
+        """Loads the images and sets Keras up; the arguments are those of the class."""
+        keras.config.set_dtype_policy(setup.training.precision)
+        if setup.training.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        images, others = experiment_data.load(setup.data, setup.pretraining)
+        return cls(
+            directory,
+            setup,
+            images,
+            others,
+            checkpoint_seconds=checkpoint_seconds,
+            verbose=verbose,
+        )
 
     def surrogates(
         self, scenario_name: str, defense: str, count: int, *, staggered: bool = False

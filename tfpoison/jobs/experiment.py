@@ -6,9 +6,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 from tfpoison.checks import check_name, check_number
 from tfpoison.jobs import experiment_data, optimization
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetup
@@ -125,20 +122,14 @@ class _Grid:
     """What the trials of a grid have in common."""
 
     def __init__(self, job: ExperimentJob):
-        training = job.setup.training
-        keras.config.set_dtype_policy(training.precision)
-        if training.deterministic:
-            tf.config.experimental.enable_op_determinism()
         self._job = job
-        images, others = experiment_data.load(job.setup.data, job.setup.pretraining)
-        self.clean = CleanNetworks(
+        self.clean = CleanNetworks.open(
             job.directory,
             job.setup,
-            images,
-            others,
             checkpoint_seconds=job.checkpoint_seconds,
             verbose=job.verbose,
         )
+        images = self.clean.images
         for attack in job.attacks:
             # Set-ups give every trial a threat of its own; all others are alike.
             for trial in range(job.trials if attack.setups else 1):
