@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfpoison import objectives
 from tfpoison.objectives.convex_polytope import closest_in_simplex, project_to_simplex
-from tfpoison.objectives.hidden_trigger import closest_pairs
+from tfpoison.objectives.hidden_trigger import closest_pairs, one_to_one_pairs
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from networks import make_batch, smooth_classifier
@@ -141,6 +141,23 @@ def test_closest_pairs_by_brute_force():
     expected = np.argsort(distances.ravel())[:9]
     assert (rows.numpy() * 9 + columns.numpy()).tolist() == expected.tolist()
     assert len(closest_pairs(tf.constant(poisons), tf.constant(targets[:0]))[0]) == 0
+
+
+@pytest.mark.parametrize("target_count", [3, 6, 9])
+def test_one_to_one_pairs_by_brute_force(target_count):
+    draw = np.random.default_rng(0)
+    poisons, targets = draw.normal(size=(6, 4)), draw.normal(size=(target_count, 4))
+    distances = ((poisons[:, None] - targets[None]) ** 2).sum(-1)
+    expected, rows_left, columns_left = [], set(range(6)), set(range(target_count))
+    while rows_left:
+        columns_left = columns_left or set(range(target_count))
+        pair = min(((r, c) for r in rows_left for c in columns_left), key=lambda at: distances[at])
+        expected.append(pair)
+        rows_left.remove(pair[0])
+        columns_left.remove(pair[1])
+    rows, columns = one_to_one_pairs(tf.constant(poisons), tf.constant(targets))
+    assert list(zip(rows.numpy(), columns.numpy(), strict=True)) == expected
+    assert len(one_to_one_pairs(tf.constant(poisons), tf.constant(targets[:0]))[0]) == 0
 
 
 def test_projection_to_the_simplex():

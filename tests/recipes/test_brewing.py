@@ -181,7 +181,7 @@ OPTIMISED = [name for name in recipes.names() if recipes.get(name).objective is 
 
 @pytest.mark.parametrize("name", OPTIMISED)
 def test_every_recipe_that_optimises_lowers_its_objective(name):
-    settings = change(objective=recipes.get(name).objective(), steps=1, epsilon=0.2)
+    settings = change(objective=recipes.get(name).objective, steps=1, epsilon=0.2)
     _, (start,) = brew(settings)
     _, (end,) = brew(dataclasses.replace(settings, steps=30))
     assert end < start

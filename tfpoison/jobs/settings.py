@@ -311,8 +311,7 @@ class AttackSettings:
 
     def objective(self) -> Objective | None:
         """Returns what the poisons are optimised for; None where nothing is."""
-        kind = recipes.get(self.recipe).objective
-        return None if kind is None else kind()
+        return recipes.get(self.recipe).objective
 
     def target_loss(self) -> keras.losses.Loss | None:
         """Returns what the targets lose; None for the loss of training."""

@@ -29,7 +29,7 @@ class Recipe:
         defaults: settings in which the recipe differs from others.
     """
 
-    objective: type[Objective] | None
+    objective: Objective | None
     perturbation: str = "additive"
     triggered: bool = False
     changes_labels: bool = False
@@ -43,22 +43,22 @@ class Recipe:
 
 RECIPES = {
     # arXiv 2009.02276: the poisons' training gradient points where the target's does.
-    "gradient_matching": Recipe(GradientMatching),
-    "gradient_matching_se": Recipe(GradientMatchingSquaredError),
+    "gradient_matching": Recipe(GradientMatching()),
+    "gradient_matching_se": Recipe(GradientMatchingSquaredError()),
     # arXiv 2004.00225: an ensemble of surrogates at different stages of training.
-    "metapoison": Recipe(MetaPoison, defaults={"surrogates": 4, "staggered": True}),
+    "metapoison": Recipe(MetaPoison(), defaults={"surrogates": 4, "staggered": True}),
     # arXiv 1804.00792, in the form of the authors' code: it collides the mean of the features as
     # bullseye does, starts at the images themselves and knows no restarts.
-    "poison_frogs": Recipe(FeatureCollision, defaults={"initializer": "zero", "restarts": 1}),
+    "poison_frogs": Recipe(FeatureCollision(), defaults={"initializer": "zero", "restarts": 1}),
     # arXiv 2005.00191.
-    "bullseye": Recipe(FeatureCollision),
+    "bullseye": Recipe(FeatureCollision()),
     # arXiv 1905.05897.
-    "convex_polytope": Recipe(ConvexPolytope),
+    "convex_polytope": Recipe(ConvexPolytope()),
     # arXiv 1910.00033: poisons with the features of images that carry the trigger.
-    "hidden_trigger": Recipe(HiddenTrigger, triggered=True),
+    "hidden_trigger": Recipe(HiddenTrigger(one_to_one=True), triggered=True),
     # arXiv 2106.08970: gradient matching toward a trigger, with surrogates trained anew in between.
     "sleeper_agent": Recipe(
-        GradientMatching,
+        GradientMatching(),
         triggered=True,
         defaults={"selection": "gradient_norm", "retrainings": 4, "restarts": 1},
     ),
