@@ -30,6 +30,13 @@ def test_probabilities(network):
     np.testing.assert_allclose(Predictor(network).probabilities(IMAGES), expected, atol=1e-5)
 
 
+def test_features(network):
+    expected = keras.Model(network.inputs, network.layers[-2].output).predict(
+        IMAGES / 255.0, verbose=0
+    )
+    np.testing.assert_allclose(Predictor(network).features(IMAGES), expected, atol=1e-5)
+
+
 def test_other_weights_need_no_other_predictor(network):
     predictor = Predictor(network)
     before = predictor.probabilities(IMAGES)

@@ -100,11 +100,17 @@ class Classifier:
             return tf.cast(outputs, tf.float32)
         return outputs
 
+    def losses(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
+    ) -> tf.Tensor:
+        """Returns the loss of each image, (n,)."""
+        return self._loss_of_each(labels, self.predictions(images, weights))
+
     def loss(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
     ) -> tf.Tensor:
         """Returns the mean loss over this replica's images; 0 for no image at all."""
-        losses = self._loss_of_each(labels, self.predictions(images, weights))
+        losses = self.losses(images, labels, weights)
         return tf.math.divide_no_nan(
             tf.reduce_sum(losses), tf.cast(tf.shape(losses)[0], losses.dtype)
         )

@@ -24,6 +24,7 @@ class Predictor:
         images = tf.TensorSpec(network.input_shape, tf.uint8)
         labels = tf.TensorSpec([None], tf.int64)
         self._probabilities = tf.function(self._predict, [images])
+        self._features = tf.function(self._extract, [images])
         self._norms = tf.function(self._gradient_norms, [images, labels])
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -33,6 +34,14 @@ class Predictor:
             images: uint8 in 0–255, (n, H, W, C).
         """
         return _batchwise(self._probabilities, images)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Returns the input of the last Dense layer, float32 (n, features).
+
+        Args:
+            images: uint8 in 0–255, (n, H, W, C).
+        """
+        return _batchwise(self._features, images)
 
     def gradient_norms(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Returns the norm of each example's loss gradient by the last layer's weights, (n,).
@@ -49,6 +58,9 @@ class Predictor:
 
     def _predict(self, images: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self._classifier.predictions(_to_unit_range(images)))
+
+    def _extract(self, images: tf.Tensor) -> tf.Tensor:
+        return self._classifier.features(_to_unit_range(images))
 
     def _gradient_norms(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         images = _to_unit_range(images)
