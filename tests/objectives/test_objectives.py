@@ -143,19 +143,21 @@ def test_closest_pairs_by_brute_force():
     assert len(closest_pairs(tf.constant(poisons), tf.constant(targets[:0]))[0]) == 0
 
 
-@pytest.mark.parametrize("target_count", [3, 6, 9])
-def test_one_to_one_pairs_by_brute_force(target_count):
+@pytest.mark.parametrize(("poison_count", "target_count"), [(6, 3), (6, 6), (6, 9), (1, 3), (2, 1)])
+def test_one_to_one_pairs_by_brute_force(poison_count, target_count):
     draw = np.random.default_rng(0)
-    poisons, targets = draw.normal(size=(6, 4)), draw.normal(size=(target_count, 4))
+    poisons, targets = draw.normal(size=(poison_count, 4)), draw.normal(size=(target_count, 4))
     distances = ((poisons[:, None] - targets[None]) ** 2).sum(-1)
-    expected, rows_left, columns_left = [], set(range(6)), set(range(target_count))
+    expected, rows_left = [], set(range(poison_count))
+    columns_left = set(range(target_count))
     while rows_left:
         columns_left = columns_left or set(range(target_count))
         pair = min(((r, c) for r in rows_left for c in columns_left), key=lambda at: distances[at])
         expected.append(pair)
         rows_left.remove(pair[0])
         columns_left.remove(pair[1])
-    rows, columns = one_to_one_pairs(tf.constant(poisons), tf.constant(targets))
+    in_graph = tf.function(one_to_one_pairs)
+    rows, columns = in_graph(tf.constant(poisons), tf.constant(targets))
     assert list(zip(rows.numpy(), columns.numpy(), strict=True)) == expected
     assert len(one_to_one_pairs(tf.constant(poisons), tf.constant(targets[:0]))[0]) == 0
 

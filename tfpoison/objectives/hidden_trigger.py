@@ -101,13 +101,14 @@ def one_to_one_pairs(poisons: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor,
 
     def pair(number, free_poisons, free_targets, places):
         free = free_poisons[:, tf.newaxis] & free_targets
-        place = tf.argmin(
-            tf.reshape(tf.where(free, distances, far), [-1]), output_type=tf.int32
-        )
+        place = tf.argmin(tf.reshape(tf.where(free, distances, far), [-1]), output_type=tf.int32)
         row, column = place // target_count, place % target_count
         free_poisons &= tf.range(poison_count) != row
         free_targets &= tf.range(target_count) != column
         free_targets |= ~tf.reduce_any(free_targets)
+        # Masks of one element lose their known shape.
+        free_poisons.set_shape(poisons.shape[:1])
+        free_targets.set_shape(targets.shape[:1])
         return number + 1, free_poisons, free_targets, places.write(number, place)
 
     start = (
