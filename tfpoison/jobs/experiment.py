@@ -196,6 +196,10 @@ def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> No
             "Expected no label_smoothing where poisons are crafted: surrogates are crafted against "
             f"with the plain loss. Received: {setup.training.label_smoothing}"
         )
+    for defense in setup.defenses.values():
+        defense.check_epochs(setup.training.epochs)
+        if setup.pretraining is not None and setup.pretraining.defended:
+            defense.check_epochs(setup.pretraining.training(setup.training).epochs)
     description = experiment_data.check(setup.data, setup.pretraining)
     setup.network.check(description.image_shape, description.classes)
     for attack in attacks:
