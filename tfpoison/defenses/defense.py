@@ -49,7 +49,7 @@ class Defense:
         check_name("matching", self.matching, MATCHING)
         check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
         if self.privacy is not None:
-            self.optimizer(keras.optimizers.SGD())
+            DPSGD("sgd", **self.privacy)
         if self.attack is None:
             return
         if self.poison_fraction is not None and self.target_selection != "share":

@@ -181,8 +181,11 @@ class Trainer:
         # Crafting and noise draw by the number of the step: far from those of other seeds.
         first_step = training.seed % 2**11 * 2**20
         self._model.set_first_step(first_step)
-        if isinstance(self._model.optimizer, DPSGD):
-            self._model.optimizer.set_first_step(first_step)
+        optimizer = self._model.optimizer
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = optimizer.inner_optimizer
+        if isinstance(optimizer, DPSGD):
+            optimizer.set_first_step(first_step)
         return self._model
 
     def _compile(
