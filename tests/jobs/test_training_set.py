@@ -10,7 +10,7 @@ from tfpoison import data
 from tfpoison.data import InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filter import Filter, Suspicion
-from tfpoison.defenses.revision import Revised, Revision
+from tfpoison.defenses.revision_base import Revised, Revision
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
@@ -36,13 +36,12 @@ class SuspectNines(Filter):
 class DropZerosAndDim(Revision):
     """After the first epoch drops zeros, after the third dims what is left."""
 
-    def epochs(self, total):
+    def _epochs(self, total):
         return (1, 3)
 
-    def revise(self, network, images, labels, seed):
-        if (labels == 0).any():
-            return Revised(labels != 0, images)
-        return Revised(np.ones(len(labels), bool), images // 2)
+    def _revise(self, network, images, labels, seed):
+        dims = images.max() > 8
+        return Revised(labels != 0, images // 2 if dims else images)
 
 
 @keras.saving.register_keras_serializable("tests")

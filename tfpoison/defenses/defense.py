@@ -11,7 +11,7 @@ from tfpoison.checks import check_name, check_number
 from tfpoison.defenses.dp_sgd import DPSGD
 from tfpoison.defenses.filter import Filter
 from tfpoison.defenses.mixing import Mixing
-from tfpoison.defenses.revision import Revision
+from tfpoison.defenses.revision_base import Revision
 from tfpoison.distribution import MATCHING
 
 

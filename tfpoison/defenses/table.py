@@ -10,7 +10,7 @@ from typing import Any
 
 from tfpoison import attacks
 from tfpoison.checks import check_name
-from tfpoison.defenses import filters, mixing, revisions
+from tfpoison.defenses import filters, mixing, revision
 from tfpoison.defenses.defense import Defense
 from tfpoison.defenses.dp_sgd import DPSGD
 
@@ -75,11 +75,24 @@ def _private_settings(**_: Any) -> dict[str, Any]:
     return {name: parameters[name].default for name in ("clip_norm", "noise", "distribution")}
 
 
+def _friendly_noise(**settings: Any) -> Defense:
+    settings = _friendly_noise_settings() | settings
+    random_noise = _noise(settings.pop("random_noise"), epsilon=settings.pop("random_epsilon"))
+    friendly = Defense(revision=revision.get("friendly_noise", **settings))
+    return friendly.combine(random_noise)
+
+
+def _friendly_noise_settings(**_: Any) -> dict[str, Any]:
+    # The paper's second half: fresh noise in every batch, of the same bound.
+    random = {"random_noise": "bernoulli", "random_epsilon": 16 / 255}
+    return revision.get("friendly_noise").settings() | random
+
+
 def _part(kind: str, module: Any, name: str) -> _Entry:
     """Returns the entry of a part that has a table of its own."""
     return _Entry(
         lambda **settings: Defense(**{kind: module.get(name, **settings)}),
-        lambda **_: module.settings(name),
+        lambda **_: module.get(name).settings(),
     )
 
 
@@ -91,7 +104,8 @@ _DEFENSES = {
     "dp_sgd": _Entry(_private, _private_settings),
     **{name: _part("mixing", mixing, name) for name in mixing.names()},
     **{name: _part("filter", filters, name) for name in filters.names()},
-    **{name: _part("revision", revisions, name) for name in revisions.names()},
+    "epic": _part("revision", revision, "epic"),
+    "friendly_noise": _Entry(_friendly_noise, _friendly_noise_settings),
 }
 
 

@@ -23,8 +23,8 @@ class TrainingSet:
 
     Attributes:
         kept: positions among the examples that there were at the start, ascending int64, (kept,).
-        images: the images of those, uint8 in 0–255, (kept, H, W, C); None where they are as they
-            were.
+        images: how all examples look now, dropped ones included, uint8 in 0–255, (size, H, W, C);
+            None where they are as they were.
     """
 
     kept: np.ndarray
@@ -36,9 +36,8 @@ class TrainingSet:
         return cls(np.arange(examples.size))
 
     def without(self, dropped: np.ndarray) -> "TrainingSet":
-        """Returns what is left without those that are marked, bool (kept,)."""
-        images = None if self.images is None else self.images[~dropped]
-        return TrainingSet(self.kept[~dropped], images)
+        """Returns what is left without those that are marked, bool (size,)."""
+        return TrainingSet(self.kept[~dropped[self.kept]], self.images)
 
     def examples(self, examples: Examples, seed: int) -> Examples:
         """Returns as many examples as there were at the start.
@@ -52,9 +51,9 @@ class TrainingSet:
         draw = np.random.default_rng([seed, missing]).choice(len(self.kept), missing)
         chosen = np.sort(np.concatenate([np.arange(len(self.kept)), draw]))
         positions = self.kept[chosen]
-        images = examples.images[self.kept] if self.images is None else self.images
+        images = examples.images if self.images is None else self.images
         return InMemoryExamples(
-            images[chosen], examples.labels[positions], examples.ids[positions]
+            images[positions], examples.labels[positions], examples.ids[positions]
         )
 
     def save(self, directory: RunDirectory, name: str) -> None:
@@ -168,10 +167,8 @@ def fit_defended(
         saved = TrainingSet.load(checkpoint.directory, name)
         if saved is None:
             checkpoint.restore(model)
-            images = left.images
-            if images is None:
-                images = examples.images[left.kept]
-            revised = revision.revise(model.network, images, examples.labels[left.kept], seed + stop)
+            images = examples.images if left.images is None else left.images
+            revised = revision.revise(model.network, images, examples.labels, seed + stop)
             saved = TrainingSet(left.kept, revised.images).without(~revised.kept)
             saved.save(checkpoint.directory, name)
         left = saved
