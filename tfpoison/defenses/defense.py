@@ -9,7 +9,7 @@ from tfpoison.attacks import Attack
 from tfpoison.batch import check_split
 from tfpoison.checks import check_name, check_number
 from tfpoison.defenses.dp_sgd import DPSGD
-from tfpoison.defenses.filter import Filter
+from tfpoison.defenses.filter_base import Filter
 from tfpoison.defenses.mixing import Mixing
 from tfpoison.defenses.revision_base import Revision
 from tfpoison.distribution import MATCHING

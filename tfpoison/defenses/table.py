@@ -10,7 +10,8 @@ from typing import Any
 
 from tfpoison import attacks
 from tfpoison.checks import check_name
-from tfpoison.defenses import filters, mixing, revision
+from tfpoison.defenses import filter as filters
+from tfpoison.defenses import mixing, revision
 from tfpoison.defenses.defense import Defense
 from tfpoison.defenses.dp_sgd import DPSGD
 
