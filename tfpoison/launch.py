@@ -17,8 +17,10 @@ from absl import flags, logging
 from tfpoison import attacks, data, defenses, distribution, networks, recipes
 from tfpoison.batch import TARGET_SELECTIONS
 from tfpoison.checks import check_name
-from tfpoison.defenses import Defense
+from tfpoison.defenses import Defense, Filter
+from tfpoison.defenses import filter as filters
 from tfpoison.distribution import MATCHING
+from tfpoison.jobs.audit import AuditJob
 from tfpoison.jobs.benchmark import BenchmarkJob
 from tfpoison.jobs.brew import BrewJob
 from tfpoison.jobs.clean_networks import TrainingSetup
@@ -148,7 +150,7 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     whole(group, "seed", 0, "Of weights, order, augmentation, dropout and poisons.")
 
     group = "Defense"
-    text = "NAME, NAME(setting=value;setting=value) or several with + between, as mixup(ways=4)+dp_sgd."
+    text = "NAME, NAME(setting=value;setting=value), or several with + between."
     one_of(group, "defense", "none", text, defenses.names())
     one_of(
         group, "defense_attack", "gradient_matching", "Crafted inside the step.", attacks.names()
@@ -251,6 +253,17 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
         group, "list", "export", [], f"Beside the file of poisons: {', '.join(exports.names())}."
     )
 
+    group = "Audit"
+    known = ", ".join(filters.names())
+    text = f"Each with settings as --defense: {known}."
+    define(group, "list", "filters", filters.names(), text)
+    text = "Filters that must suspect an image for the keep-list to leave it out."
+    whole(group, "agreement", 2, text)
+    text = (
+        "A CSV file of poisons known to be in the data: a column id, or file. To measure filters."
+    )
+    define(group, "string", "known_poisons", None, text)
+
     group = "Distribution"
     one_of(group, "strategy", "default", "tf.distribute strategy.", distribution.names())
     one_of(group, "matching", "global", "Whether replicas craft together.", MATCHING)
@@ -350,10 +363,37 @@ def _report(values: flags.FlagValues, groups: Groups) -> Job:
     return ReportJob(pathlib.Path(values.output_dir))
 
 
+def _audit(values: flags.FlagValues, groups: Groups) -> Job:
+    return AuditJob(
+        data=_data_settings(values),
+        network=_network_settings(values),
+        training=_training_settings(values),
+        filters={text: _filter(text) for text in values.filters},
+        agreement=values.agreement,
+        directory=_directory(values, groups),
+        poisons=values.poisons,
+        known_poisons=values.known_poisons,
+        checkpoint_seconds=values.checkpoint_seconds,
+        verbose=values.verbosity >= 0,
+    )
+
+
+def _filter(expression: str) -> Filter:
+    parts = defenses.parse(expression)
+    if len(parts) != 1 or parts[0][0] not in filters.names():
+        raise ValueError(
+            f"Expected --filters to name some of {', '.join(filters.names())}, with commas between. "
+            f"Received: {expression}"
+        )
+    (name, settings), *_ = parts
+    return filters.get(name, **settings)
+
+
 JOBS = {
     "train": _train,
     "brew": _brew,
     "experiment": _experiment,
+    "audit": _audit,
     "report": _report,
     "benchmark": _benchmark,
 }
@@ -377,6 +417,7 @@ _USED = {
         *("Job", "Data", "Network", "Training", "Attack", "Pretraining", "Experiment", "Output"),
         *_ADAPTIVE,
     ),
+    "audit": ("Job", "Data", "Poisons", "Network", "Training", "Audit", "Output"),
     "report": ("Job", "output_dir", "verbosity"),
     "benchmark": (
         *("Job", "Network", "Benchmark", "Output"),
@@ -440,9 +481,7 @@ def _crafting_parts(expression: str) -> list[str]:
     return [name for name, _ in defenses.parse(expression) if defenses.is_crafting(name)]
 
 
-def _crafting_flags(
-    values: flags.FlagValues, name: str, own: dict[str, Any]
-) -> dict[str, Any]:
+def _crafting_flags(values: flags.FlagValues, name: str, own: dict[str, Any]) -> dict[str, Any]:
     """Returns what the flags say about a defense that is adversarial poisoning."""
     if not defenses.is_crafting(name):
         return {}

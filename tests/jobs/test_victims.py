@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfpoison import data
+from tfpoison import data, defenses
 from tfpoison.jobs.checkpoint import FILE, Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison import defenses
 from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.victims import Plan, Trainer, load_weights, save_weights
 from tfpoison.recipes import scenario

@@ -221,6 +221,31 @@ def draw_poisons(
     return figure
 
 
+def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
+    """Draws rows of images, each with its name beside it and a caption under every image.
+
+    Args:
+        rows: of each its name, its images, (n, height, width, channels) in [0, 1] with 1 or 3
+            channels, and a caption for each image.
+
+    Raises:
+        ValueError: no row has an image.
+    """
+    columns = max((len(images) for _, images, _ in rows), default=0)
+    if not columns:
+        raise ValueError("Expected images for a contact sheet. Received none.")
+    figure = Figure(figsize=(1.1 * columns + 1, 1.35 * len(rows) + 0.2), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, (name, images, captions) in zip(axes, rows, strict=True):
+        for axis, image, caption in zip(line, images, captions, strict=False):
+            _show(axis, image)
+            axis.set_xlabel(caption, fontsize=7, parse_math=False)
+        line[0].set_ylabel(name, fontsize=9, parse_math=False)
+    return figure
+
+
 def _show(axis: Axes, image: np.ndarray) -> None:
     shown = np.clip(image[..., 0] if image.shape[-1] == 1 else image, 0, 1)
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1)

@@ -66,7 +66,7 @@ class TrainJob:
         check_name("strategy", self.training.strategy, distribution.names())
         optimization.check(self.training)
         self.defense.check_epochs(self.training.epochs)
-        if self.defense.changes_training_set and self.training.strategy == "multi_worker_mirrored":
+        if self.defense.changes_training_set and self.training.strategy == "multi_worker":
             raise ValueError(
                 "Expected a strategy of one process with a defense that removes or changes "
                 f"training examples. Received: {self.defense_name} with --strategy="

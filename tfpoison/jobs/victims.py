@@ -9,8 +9,8 @@ import numpy as np
 
 from tfpoison import networks
 from tfpoison.data import Examples
-from tfpoison.evaluation import Predictor
 from tfpoison.defenses import DPSGD, Defense
+from tfpoison.evaluation import Predictor
 from tfpoison.jobs import optimization
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.fitting import Stream

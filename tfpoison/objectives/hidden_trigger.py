@@ -101,9 +101,7 @@ def one_to_one_pairs(poisons: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor,
 
     def pair(number, free_poisons, free_targets, places):
         free = free_poisons[:, tf.newaxis] & free_targets
-        place = tf.argmin(
-            tf.reshape(tf.where(free, distances, far), [-1]), output_type=tf.int32
-        )
+        place = tf.argmin(tf.reshape(tf.where(free, distances, far), [-1]), output_type=tf.int32)
         row, column = place // target_count, place % target_count
         free_poisons &= tf.range(poison_count) != row
         free_targets &= tf.range(target_count) != column
