@@ -259,9 +259,7 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     define(group, "list", "filters", filters.names(), text)
     text = "Filters that must suspect an image for the keep-list to leave it out."
     whole(group, "agreement", 2, text)
-    text = (
-        "A CSV file of poisons known to be in the data: a column id, or file. To measure filters."
-    )
+    text = "A CSV file of the poisons in the data, by id or file, to measure filters by."
     define(group, "string", "known_poisons", None, text)
 
     group = "Distribution"
@@ -379,14 +377,13 @@ def _audit(values: flags.FlagValues, groups: Groups) -> Job:
 
 
 def _filter(expression: str) -> Filter:
-    parts = defenses.parse(expression)
-    if len(parts) != 1 or parts[0][0] not in filters.names():
+    defense = defenses.from_text(expression)
+    if defense.filter is None or defense != Defense(filter=defense.filter):
         raise ValueError(
-            f"Expected --filters to name some of {', '.join(filters.names())}, with commas between. "
-            f"Received: {expression}"
+            "Expected --filters to be filters with commas between, of "
+            f"{', '.join(filters.names())}. Received: {expression}"
         )
-    (name, settings), *_ = parts
-    return filters.get(name, **settings)
+    return defense.filter
 
 
 JOBS = {

@@ -87,7 +87,7 @@ class AuditJob:
                 "Expected either poisons to put into the data, or a list of those that are in it. "
                 f"Received both: {self.poisons}, {self.known_poisons}"
             )
-        optimization.check(self.training)
+        optimization.check(self.training, Defense())
         self.directory.check()
         if self.poisons is not None:
             Poisons.load(self.poisons)

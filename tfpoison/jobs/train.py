@@ -64,8 +64,7 @@ class TrainJob:
         """Raises ValueError or TypeError where `run` would, before any image is read."""
         check_number("checkpoint_seconds", self.checkpoint_seconds, minimum=0)
         check_name("strategy", self.training.strategy, distribution.names())
-        optimization.check(self.training)
-        self.defense.check_epochs(self.training.epochs)
+        optimization.check(self.training, self.defense)
         if self.defense.changes_training_set and self.training.strategy == "multi_worker":
             raise ValueError(
                 "Expected a strategy of one process with a defense that removes or changes "

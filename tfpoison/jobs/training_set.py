@@ -61,7 +61,7 @@ class TrainingSet:
         arrays = {"kept": self.kept}
         if self.images is not None:
             arrays["images"] = self.images
-        directory.write(name, lambda file: np.savez(file, **arrays))
+        directory.write(name, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
     @classmethod
     def load(cls, directory: RunDirectory, name: str) -> "TrainingSet | None":
