@@ -191,6 +191,17 @@ def test_activation_clustering_spares_classes_that_split_in_half():
     assert (spared.scores[5:] > 0).all()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_components_of_sparse_features(seed):
+    """Features after a ReLU: some of them nought for all examples, fewer examples than features."""
+    draw = np.random.default_rng(seed)
+    features = np.maximum(draw.normal(size=(draw.integers(2, 20), 16)), 0)
+    features[:, draw.random(16) < 0.6] = 0
+    reduced = reduce(features, 10, seed=0)
+    assert np.isfinite(reduced).all()
+    np.testing.assert_allclose(reduced.std(axis=0), 1, rtol=1e-6)
+
+
 def test_no_more_components_than_there_can_be():
     features = np.random.default_rng(0).normal(size=(6, 2))
     assert reduce(features, 10, seed=0).shape == (6, 2)

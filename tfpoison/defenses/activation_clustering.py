@@ -6,7 +6,7 @@ import warnings
 import keras
 import numpy as np
 from sklearn.cluster import KMeans
-from sklearn.decomposition import FastICA
+from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from tfpoison.checks import check_number
@@ -72,12 +72,13 @@ def reduce(features: np.ndarray, components: int, seed: int) -> np.ndarray | Non
     components = min(components, np.linalg.matrix_rank(centered))
     if components == 0:
         return None
-    analysis = FastICA(components, whiten="unit-variance", max_iter=500, random_state=seed)
-    # Directions without variance are divided by it, and left out afterwards.
-    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+    # Whitening keeps the components of largest variance in any case.
+    principal = PCA(components, svd_solver="full").fit_transform(features)
+    analysis = FastICA(whiten="unit-variance", max_iter=500, random_state=seed)
+    with warnings.catch_warnings():
         # Components that are not quite independent yet are good enough to cluster by.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return analysis.fit_transform(features)
+        return analysis.fit_transform(principal)
 
 
 def cluster(points: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
