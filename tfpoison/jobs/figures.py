@@ -1,6 +1,7 @@
 """Figures from the records of poisoning experiments."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -27,51 +28,111 @@ _MOST_COLUMNS = 3
 def draw_success_against_accuracy(rows: Sequence[Row]) -> Figure:
     """Draws the poisons' success against the clean accuracy, with standard errors.
 
-    A colour for each defense, a marker for each recipe, scenario and adversary, hollow where the
-    adversary is adaptive. The best defenses stand at the bottom on the right.
+    As figure 2 of arXiv 2102.13624: a point for each setting, a colour for each defense, a line
+    through the settings of one defense, each named beside its point. Markers tell recipes and
+    scenarios apart where there are several, and defenses of one colour otherwise; they are hollow
+    where the adversary is adaptive. The best defenses stand at the bottom on the right.
 
     Args:
         rows: of `summary.summarise`.
     """
-    colours = _colours(summary.defenses(rows))
-    attacks = dict.fromkeys(_attack_name(row) for row in rows)
-    markers = {name: _MARKERS[index % len(_MARKERS)] for index, name in enumerate(attacks)}
-    figure = Figure(figsize=(8.5, max(4.6, 1.8 + 0.25 * (len(colours) + len(markers)))))
+    families = list(dict.fromkeys(map(summary.family, summary.defenses(rows))))
+    colours = _colours(families)
+    attacks = list(dict.fromkeys(_attack_name(row) for row in rows))
+    several = len(attacks) > 1
+    adaptive = any(row.adversary == _ADAPTIVE for row in rows)
+
+    def marker(row: Row) -> str:
+        if several:
+            return _MARKERS[attacks.index(_attack_name(row)) % len(_MARKERS)]
+        return _marker_of_family(families, summary.family(row.defense))
+
+    figure = Figure(figsize=(8.5, max(4.6, 1.8 + 0.25 * (len(families) + len(attacks)))))
     figure.set_layout_engine("constrained")
     axis = figure.subplots()
+    curves: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        axis.errorbar(
-            row.clean_accuracy.mean,
-            row.success.mean,
-            xerr=np.nan_to_num(row.clean_accuracy.error),
-            yerr=np.nan_to_num(row.success.error),
-            color=colours[row.defense],
-            marker=markers[_attack_name(row)],
-            markersize=7,
-            markerfacecolor=_face(row.adversary == _ADAPTIVE, colours[row.defense]),
+        curve = _attack_name(row), row.adversary, summary.family(row.defense)
+        curves.setdefault(curve, []).append(row)
+    for (_, adversary, family), points in curves.items():
+        colour = colours[family]
+        axis.plot(
+            [row.clean_accuracy.mean for row in points],
+            [row.success.mean for row in points],
+            color=colour,
+            linestyle="--" if adversary == _ADAPTIVE else "-",
             linewidth=1,
-            capsize=2,
-            alpha=0.9,
+            alpha=0.5,
         )
+        for row in points:
+            _draw_point(axis, row, colour, marker(row))
+            if len(points) > 1:
+                _name_setting(axis, row, colour)
     axis.set_xlabel("clean accuracy (%)")
     axis.set_ylabel("success of the poisons (%)")
     axis.set_ylim(-5, 105)
     axis.grid(alpha=0.3)
     handles = [_patch(colour, name) for name, colour in colours.items()]
-    handles += [
-        Line2D(
-            [],
-            [],
-            color="grey",
-            marker=marker,
-            linestyle="none",
-            markerfacecolor=_face(name.endswith(_ADAPTIVE), "grey"),
-            label=name,
-        )
-        for name, marker in markers.items()
-    ]
+    if several:
+        named = {name: _MARKERS[index % len(_MARKERS)] for index, name in enumerate(attacks)}
+        handles += [_key(shape, name, "grey") for name, shape in named.items()]
+    else:
+        handles = [
+            _key(_marker_of_family(families, name), summary.title(name), colours[name])
+            for name in families
+        ]
+    if adaptive:
+        handles.append(_key("o", "adaptive adversary", "grey", hollow=True))
     figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     return figure
+
+
+def _draw_point(axis: Axes, row: Row, colour: str, marker: str) -> None:
+    axis.errorbar(
+        row.clean_accuracy.mean,
+        row.success.mean,
+        xerr=np.nan_to_num(row.clean_accuracy.error),
+        yerr=np.nan_to_num(row.success.error),
+        color=colour,
+        marker=marker,
+        markersize=7,
+        markerfacecolor=_face(row.adversary == _ADAPTIVE, colour),
+        linewidth=1,
+        capsize=2,
+        alpha=0.9,
+    )
+
+
+def _name_setting(axis: Axes, row: Row, colour: str) -> None:
+    settings = ", ".join(re.findall(r"\(([^)]*)\)", row.defense))
+    if settings and not math.isnan(row.clean_accuracy.mean + row.success.mean):
+        axis.annotate(
+            settings.replace("poison_fraction", "p").replace(";", ", "),
+            (row.clean_accuracy.mean, row.success.mean),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=6,
+            color=colour,
+            parse_math=False,
+        )
+
+
+def _marker_of_family(families: list[str], family: str) -> str:
+    """Returns the marker that tells a defense from others of its colour."""
+    number = max(families.index(family) - (families[0] == UNDEFENDED), 0)
+    return _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
+
+
+def _key(marker: str, label: str, colour: str, *, hollow: bool = False) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        marker=marker,
+        color=colour,
+        markerfacecolor=_face(hollow, colour),
+        linestyle="none",
+        label=label,
+    )
 
 
 def draw_confidence_over_training(records: Sequence[Record]) -> Figure:
@@ -319,4 +380,4 @@ def _defenses(records: Iterable[Record]) -> list[str]:
 
 
 def _attack_name(row: Row) -> str:
-    return f"{row.recipe} · {row.scenario} · {row.adversary}"
+    return f"{row.recipe} · {row.scenario}"

@@ -60,7 +60,6 @@ class ReportJob:
         """
         records = _read(self.directory)
         written = write_report(self.directory, title=f"Experiment {self.directory.resolve().name}")
-        # The table for readers of Markdown is as wide as there are defenses.
         table = summary.markdown(summary.narrow_table(summary.summarise(records)))
         files = "\n".join(f"  {path}" for path in written)
         return f"{table}\n{_MEANING_OF_ERRORS}\n\nwritten:\n{files}"

@@ -281,7 +281,7 @@ def measure_victim(
         adversarial_class=drawn.adversarial_class,
         poison_classes=np.unique(poisons.clean_labels),
     )
-    if len(trained.kept) < images.train.size:
+    if clean.setup.defenses[defense].changes_training_set:
         measures |= _removal(images.train, trained.kept, poisons)
     seconds = dict(poisons.settings["seconds"], training=round(time.monotonic() - started, 2))
     return {
