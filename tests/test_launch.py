@@ -39,7 +39,7 @@ REFUSED = {
     "--defense_epsilon=0.1": ["--defense=none", "--defense_epsilon"],
     f"{DEFENDED} --defense_attack=gradient": ["attack", "gradient_matching"],
     f"{DEFENDED} --defense_epsilon=16": ["epsilon", "at most 1", "16"],
-    f"{DEFENDED} --defense_patch_size=3": ["setting of the attack", "patch_size"],
+    f"{DEFENDED} --defense_patch_size=3": ["setting of the defense", "patch_size"],
     f"{DEFENDED} --defense_attack=patch --defense_epsilon=0.1": ["epsilon"],
     f"{DEFENDED} --defense_poison_fraction=1": ["below 1"],
     f"{DEFENDED} --defense_poison_fraction=0.5 --defense_target_selection=one": ["share"],

@@ -8,10 +8,21 @@ if platform.machine().lower() in ("x86_64", "amd64"):
     # off, which makes crafting two to four times slower.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-from tfpoison import attacks, distribution
+from tfpoison import attacks, defenses, distribution
 from tfpoison.attacks import Attack
+from tfpoison.data import KeepList
+from tfpoison.defenses import DPSGD, TrainingSetRevision
 from tfpoison.training import RobustModel
 
 __version__ = "0.1.0"
 
-__all__ = ["Attack", "RobustModel", "attacks", "distribution"]
+__all__ = [
+    "DPSGD",
+    "Attack",
+    "KeepList",
+    "RobustModel",
+    "TrainingSetRevision",
+    "attacks",
+    "defenses",
+    "distribution",
+]

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from sklearn.metrics import roc_auc_score
 
 from tfpoison.classifier import Classifier
 
@@ -128,4 +129,30 @@ def measure(
         "poison_class_accuracy": of_classes(np.unique(poison_classes)),
         "target_confidence": float(targets[:, adversarial_class].mean()),
         "true_confidence": float(targets[:, target_class].mean()),
+    }
+
+
+def detection(scores: np.ndarray, suspects: np.ndarray, is_poison: np.ndarray) -> dict[str, float]:
+    """Returns how well poisons are told from clean examples.
+
+    Args:
+        scores: how suspicious each example is, (n,); larger is more so.
+        suspects: who is suspected, bool (n,).
+        is_poison: who is a poison, bool (n,).
+
+    Returns:
+        `precision`, the share of poisons among the suspects (NaN without suspects); `recall`, the
+        share of the poisons that are suspected; `chance`, the precision of suspects drawn at
+        random, which is the share of poisons among all; `roc_auc`, the probability that a poison
+        has a larger score than a clean example, ties counted half. Recall and ROC AUC are NaN
+        where there are no poisons, or no others.
+    """
+    found = int((suspects & is_poison).sum())
+    poisons, count = int(is_poison.sum()), int(suspects.sum())
+    both = 0 < poisons < len(is_poison)
+    return {
+        "precision": found / count if count else float("nan"),
+        "recall": found / poisons if both else float("nan"),
+        "chance": poisons / len(is_poison),
+        "roc_auc": float(roc_auc_score(is_poison, scores)) if both else float("nan"),
     }

@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 from absl import flags, logging
 
-from tfpoison import attacks, data, distribution, networks, recipes
+from tfpoison import attacks, data, defenses, distribution, networks, recipes
 from tfpoison.batch import TARGET_SELECTIONS
 from tfpoison.checks import check_name
+from tfpoison.defenses import Defense, Filter
+from tfpoison.defenses import filter as filters
 from tfpoison.distribution import MATCHING
+from tfpoison.jobs.audit import AuditJob
 from tfpoison.jobs.benchmark import BenchmarkJob
 from tfpoison.jobs.brew import BrewJob
 from tfpoison.jobs.clean_networks import TrainingSetup
@@ -26,11 +29,9 @@ from tfpoison.jobs.optimization import DECOUPLED_DECAY, OPTIMIZERS, SCHEDULES
 from tfpoison.jobs.report import ReportJob
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import (
-    DEFENSES,
     PRETRAINING_SOURCES,
     AttackSettings,
     DataSettings,
-    DefenseSettings,
     NetworkSettings,
     PretrainingSettings,
     TrainingSettings,
@@ -149,7 +150,8 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     whole(group, "seed", 0, "Of weights, order, augmentation, dropout and poisons.")
 
     group = "Defense"
-    one_of(group, "defense", "none", "Training-time defense.", DEFENSES)
+    text = "NAME, NAME(setting=value;setting=value), or several with + between."
+    one_of(group, "defense", "none", text, defenses.names())
     one_of(
         group, "defense_attack", "gradient_matching", "Crafted inside the step.", attacks.names()
     )
@@ -240,7 +242,7 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
         "list",
         "defenses",
         ["none", "gradient_matching"],
-        "Columns: none, or the attack that adversarial poisoning crafts.",
+        "Columns: each as --defense, or the attack that adversarial poisoning crafts.",
     )
     whole(group, "trials", 10, "Trials, each with a threat of its own.")
     whole(group, "victims", 1, "Victims trained on each poisoning.")
@@ -250,6 +252,15 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     define(
         group, "list", "export", [], f"Beside the file of poisons: {', '.join(exports.names())}."
     )
+
+    group = "Audit"
+    known = ", ".join(filters.names())
+    text = f"Each with settings as --defense: {known}."
+    define(group, "list", "filters", filters.names(), text)
+    text = "Filters that must suspect an image for the keep-list to leave it out."
+    whole(group, "agreement", 2, text)
+    text = "A CSV file of the poisons in the data, by id or file, to measure filters by."
+    define(group, "string", "known_poisons", None, text)
 
     group = "Distribution"
     one_of(group, "strategy", "default", "tf.distribute strategy.", distribution.names())
@@ -278,7 +289,8 @@ def _train(values: flags.FlagValues, groups: Groups) -> Job:
         data=_data_settings(values),
         network=_network_settings(values),
         training=_training_settings(values),
-        defense=_defense_settings(values),
+        defense=_defense(values),
+        defense_name=values.defense,
         poisons=values.poisons,
         directory=_directory(values, groups),
         checkpoint_seconds=values.checkpoint_seconds,
@@ -300,7 +312,7 @@ def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
     return BenchmarkJob(
         attacks=tuple(attacks.names() if names == ["all"] else names),
         network=_network_settings(values),
-        defense=DefenseSettings(poison_fraction=values.defense_poison_fraction),
+        poison_fraction=values.defense_poison_fraction,
         image_shape=_whole_numbers(values, "benchmark_image_shape", count=3),
         batch_size=values.batch_size,
         steps=values.benchmark_steps,
@@ -349,10 +361,36 @@ def _report(values: flags.FlagValues, groups: Groups) -> Job:
     return ReportJob(pathlib.Path(values.output_dir))
 
 
+def _audit(values: flags.FlagValues, groups: Groups) -> Job:
+    return AuditJob(
+        data=_data_settings(values),
+        network=_network_settings(values),
+        training=_training_settings(values),
+        filters={text: _filter(text) for text in values.filters},
+        agreement=values.agreement,
+        directory=_directory(values, groups),
+        poisons=values.poisons,
+        known_poisons=values.known_poisons,
+        checkpoint_seconds=values.checkpoint_seconds,
+        verbose=values.verbosity >= 0,
+    )
+
+
+def _filter(expression: str) -> Filter:
+    defense = defenses.from_text(expression)
+    if defense.filter is None or defense != Defense(filter=defense.filter):
+        raise ValueError(
+            "Expected --filters to be filters with commas between, of "
+            f"{', '.join(filters.names())}. Received: {expression}"
+        )
+    return defense.filter
+
+
 JOBS = {
     "train": _train,
     "brew": _brew,
     "experiment": _experiment,
+    "audit": _audit,
     "report": _report,
     "benchmark": _benchmark,
 }
@@ -376,6 +414,7 @@ _USED = {
         *("Job", "Data", "Network", "Training", "Attack", "Pretraining", "Experiment", "Output"),
         *_ADAPTIVE,
     ),
+    "audit": ("Job", "Data", "Poisons", "Network", "Training", "Audit", "Output"),
     "report": ("Job", "output_dir", "verbosity"),
     "benchmark": (
         *("Job", "Network", "Benchmark", "Output"),
@@ -411,11 +450,8 @@ def _training_settings(values: flags.FlagValues) -> TrainingSettings:
     return TrainingSettings(**settings)
 
 
-def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
-    given = {name: values[f"defense_{name}"].value for name in _ATTACK_SETTINGS}
-    given = {name: value for name, value in given.items() if value is not None}
-    check_name("defense", values.defense, DEFENSES)
-    if values.defense == "none":
+def _defense(values: flags.FlagValues) -> Defense:
+    if not _crafting_parts(values.defense):
         set_flags = [
             name for name in values if name.startswith("defense_") and values[name].present
         ]
@@ -423,53 +459,61 @@ def _defense_settings(values: flags.FlagValues) -> DefenseSettings:
             set_flags.append("matching")
         if set_flags:
             raise ValueError(
-                f"Expected no flags of a defense with --defense=none. Received: "
+                "Expected no flags of adversarial poisoning with "
+                f"--defense={values.defense}. Received: "
                 f"{', '.join(f'--{name}' for name in sorted(set_flags))}. Set "
                 "--defense=adversarial_poisoning to use them."
             )
-        return DefenseSettings()
-    if values.defense_warmup_epochs >= values.epochs:
-        raise ValueError(
-            "Expected fewer --defense_warmup_epochs than --epochs: nothing would be defended. "
-            f"Received: {values.defense_warmup_epochs} of {values.epochs}"
-        )
-    return _adversarial_poisoning(values, values.defense_attack, given)
-
-
-def _adversarial_poisoning(
-    values: flags.FlagValues, attack: str, given: dict[str, Any]
-) -> DefenseSettings:
-    return DefenseSettings(
-        defense="adversarial_poisoning",
-        attack=attack,
-        poison_fraction=values.defense_poison_fraction,
-        target_selection=values.defense_target_selection,
-        warmup_epochs=values.defense_warmup_epochs,
-        matching=values.matching,
-        attack_settings=given,
+        return defenses.from_text(values.defense)
+    return defenses.build(
+        [
+            (name, _crafting_flags(values, name, own) | own)
+            for name, own in defenses.parse(values.defense)
+        ]
     )
+
+
+def _crafting_parts(expression: str) -> list[str]:
+    """Returns the parts of a defense that are adversarial poisoning."""
+    return [name for name, _ in defenses.parse(expression) if defenses.is_crafting(name)]
+
+
+def _crafting_flags(values: flags.FlagValues, name: str, own: dict[str, Any]) -> dict[str, Any]:
+    """Returns what the flags say about a defense that is adversarial poisoning."""
+    if not defenses.is_crafting(name):
+        return {}
+    flag_names = ("poison_fraction", *_ATTACK_SETTINGS)
+    given = {each: values[f"defense_{each}"].value for each in flag_names}
+    given = {each: value for each, value in given.items() if value is not None}
+    if name == "adversarial_poisoning" and "attack" not in own:
+        given["attack"] = values.defense_attack
+    return given | {
+        "target_selection": values.defense_target_selection,
+        "warmup_epochs": values.defense_warmup_epochs,
+        "matching": values.matching,
+    }
 
 
 def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> TrainingSetup:
     """Returns how networks are trained, for columns of defenses; undefended is always one."""
-    given = {name: values[f"defense_{name}"].value for name in _ATTACK_SETTINGS}
-    given = {name: value for name, value in given.items() if value is not None}
-    defenses: dict[str, DefenseSettings] = {}
-    for column in dict.fromkeys(columns):
-        if column == "none":
-            defenses[column] = DefenseSettings()
-            continue
-        check_name("defense", column, ["none", *attacks.names()])
-        known = attacks.settings(column)
-        own = {name: value for name, value in given.items() if name in known}
-        defenses[column] = _adversarial_poisoning(values, column, own)
+    table = {column: _column(values, column) for column in dict.fromkeys(columns)}
     return TrainingSetup(
         data=_data_settings(values),
         network=_network_settings(values),
         training=_training_settings(values),
         pretraining=_pretraining_settings(values),
-        defenses=defenses,
+        defenses=table,
     )
+
+
+def _column(values: flags.FlagValues, expression: str) -> Defense:
+    """Returns the defense of a column; the flags hold for those that have such settings."""
+    parts = []
+    for name, own in defenses.parse(expression):
+        shared = _crafting_flags(values, name, own)
+        known = defenses.settings(name, **{"attack": values.defense_attack} | shared | own)
+        parts.append((name, {each: shared[each] for each in shared if each in known} | own))
+    return defenses.build(parts)
 
 
 def _pretraining_settings(values: flags.FlagValues) -> PretrainingSettings | None:
@@ -599,7 +643,7 @@ def flags_of_the_run(values: flags.FlagValues, groups: Groups) -> dict[str, str]
     texts = {}
     for name in sorted(_used_flags(values, groups).difference(_NOT_OF_THE_RUN)):
         value = values[name].value
-        unused = values.job == "train" and values.defense == "none"
+        unused = values.job == "train" and not _crafting_parts(values.defense)
         if value is None or (unused and name.startswith("defense_")):
             continue
         texts[name] = ",".join(value) if isinstance(value, list) else str(value)

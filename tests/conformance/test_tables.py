@@ -5,8 +5,11 @@ import pathlib
 import pytest
 
 import tfpoison
-from tfpoison import attacks, data, distribution, launch, perturbations, recipes
+from tfpoison import attacks, data, defenses, distribution, launch, perturbations, recipes
 from tfpoison.batch import TARGET_SELECTIONS
+from tfpoison.defenses import filter as filters
+from tfpoison.defenses import mixing, revision
+from tfpoison.defenses.dp_sgd import DISTRIBUTIONS
 from tfpoison.jobs.experiment import ADVERSARIES
 from tfpoison.jobs.settings import PRETRAINING_SOURCES
 from tfpoison.recipes import exports, scenario
@@ -37,6 +40,11 @@ NAMED = {
     "trigger places": (lambda: PLACES, ["recipes/test_trigger.py"]),
     "adversaries": (lambda: ADVERSARIES, ["jobs/test_brew.py"]),
     "pretraining sources": (lambda: PRETRAINING_SOURCES, ["jobs/test_experiment_data.py"]),
+    "defenses": (defenses.names, ["defenses/test_defense.py"]),
+    "filters": (filters.names, ["defenses/test_filter.py"]),
+    "mixings": (mixing.names, ["defenses/test_mixing.py"]),
+    "revisions": (revision.names, ["defenses/test_revision.py"]),
+    "noise of gradients": (lambda: DISTRIBUTIONS, ["defenses/test_dp_sgd.py"]),
     "data sets": (data.names, ["data/test_digits.py", "data/test_sources.py"]),
 }
 WHOLE = {
@@ -45,6 +53,9 @@ WHOLE = {
     "networks.names()": "networks/test_networks.py",
     "attacks.names()": "attacks/test_zoo.py",
     "recipes.names()": "jobs/test_experiment.py",
+    "filters.names()": "defenses/test_filter.py",
+    "mixing.names()": "defenses/test_defense.py",
+    "defenses.names()": "jobs/test_train_defended.py",
     '@pytest.mark.parametrize("name", OPTIMIZERS)': "jobs/test_optimization.py",
 }
 # The names that classes go by in the tests of perturbations.
@@ -69,6 +80,13 @@ def test_the_whole_table_is_run_over(table):
     assert table in (TESTS / WHOLE[table]).read_text()
 
 
+def test_every_defense_has_its_flagfile():
+    texts = [path.read_text() for path in (TESTS.parent / "flags/defenses").glob("*.flags")]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("--defense=")]
+    named = {name for line in lines for name, _ in defenses.parse(line.partition("=")[2])}
+    assert named == set(defenses.names())
+
+
 def test_every_job_has_its_tests():
     assert [name for name in launch.JOBS if not (TESTS / f"jobs/test_{name}.py").exists()] == []
 
@@ -76,7 +94,7 @@ def test_every_job_has_its_tests():
 def test_tests_mirror_the_package():
     """Every module has a test file of its name, or one for its folder's table."""
     folders = {"attacks", "objectives", "perturbations", "networks", "data", "jobs", "training"}
-    folders |= {"recipes"}
+    folders |= {"recipes", "defenses"}
     package = pathlib.Path(tfpoison.__file__).parent
     for path in package.glob("*.py"):
         if path.stem not in ("__init__", "configurable"):

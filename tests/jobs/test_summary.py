@@ -141,10 +141,38 @@ def test_names_cannot_break_a_table():
     assert "<" not in text
 
 
+def test_many_defenses_have_a_line_each():
+    records = [each for name in ("none", *"abcd") for each in trials([1, 0], defense=name)]
+    records += trials([0, 0], defense="e", removed_share=0.25, removed_poisons=0.5)
+    heading, *lines = summary.table(summary.summarise(records))
+    assert heading[3:8] == ["defense", "success %", "accuracy %", "removed %", "poisons removed %"]
+    assert [line[3] for line in lines] == ["undefended", *"abcde"]
+    assert lines[0][6:8] == ["–", "–"]
+    assert lines[-1][6:8] == ["25.00 ± 0.00", "50.00 ± 0.00"]
+
+
+def test_the_cost_is_the_ratio_to_undefended_training():
+    def timed(defense, *times, **more):
+        return [
+            record(trial, defense=defense, seconds={"training": time}, **more)
+            for trial, time in enumerate(times)
+        ]
+
+    records = timed("none", 30, 2, 2) + timed("x", 80, 10, 6)
+    records += timed("x", 3, adversary="adaptive") + timed("x", 9, recipe="metapoison")
+    rows = summary.summarise(records)
+    assert [row.training_cost for row in rows[:3]] == [1, 5, 1.5]
+    assert math.isnan(rows[3].training_cost)
+
+
+def test_a_family_is_a_defense_without_settings():
+    assert summary.family("mixup(ways=4)+dp_sgd(noise=0.1;clip_norm=1)") == "mixup+dp_sgd"
+
+
 def test_the_csv_has_all_fields():
     (line,) = csv.DictReader(io.StringIO(summary.csv_text(summary.summarise(trials([1, 0])))))
     assert line["recipe"] == "gradient_matching"
     assert (line["success"], line["success_error"]) == ("50.0000", "50.0000")
     assert line["brewing_seconds"] == "20.0000"
-    assert len(line) == 20
+    assert len(line) == 25
     assert summary.csv_text([]) == ""

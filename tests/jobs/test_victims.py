@@ -5,15 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfpoison import data
+from tfpoison import data, defenses
 from tfpoison.jobs.checkpoint import FILE, Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import DataSettings, DefenseSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.victims import Plan, Trainer, load_weights, save_weights
 from tfpoison.recipes import scenario
 
 IMAGES = data.load("digits", train_size=96, validation_size=50)
-DEFENDED = DefenseSettings("adversarial_poisoning", "noise_uniform")
+DEFENDED = defenses.get("noise_uniform")
 
 
 def make_plan(defense=DEFENDED, start="from_scratch", **training):
@@ -35,8 +35,8 @@ def make_plan(defense=DEFENDED, start="from_scratch", **training):
 
 def train(trainer, seed, directory, *, seconds=0.0, **more):
     checkpoint = Checkpoint(RunDirectory(directory, {}), seconds=seconds, every_epoch=False)
-    predictor = trainer.train(IMAGES.train, seed, checkpoint=checkpoint, **more)
-    return predictor.network.get_weights(), checkpoint
+    trained = trainer.train(IMAGES.train, seed, checkpoint=checkpoint, **more)
+    return trained.predictor.network.get_weights(), checkpoint
 
 
 def assert_same(ours, theirs):
@@ -57,7 +57,7 @@ def test_one_model_for_many_trainings(tmp_path):
     assert_same(first, again)
     assert_same(second, own)
     assert differ(first, second)
-    plain, _ = train(Trainer(make_plan(DefenseSettings())), 1, tmp_path)
+    plain, _ = train(Trainer(make_plan(defenses.Defense())), 1, tmp_path)
     assert differ(plain, first)
 
 

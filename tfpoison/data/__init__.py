@@ -4,7 +4,8 @@ from tfpoison.data import augmentation
 from tfpoison.data.augmentation import Augmentation, ShiftAndFlip
 from tfpoison.data.examples import Examples, InMemoryExamples, StreamedExamples
 from tfpoison.data.image_classification import Description, ImageClassification
-from tfpoison.data.loading import check, load, names
+from tfpoison.data.keep_list import KeepList
+from tfpoison.data.loading import check, file_names, load, names
 from tfpoison.data.pipeline import batches_per_epoch, evaluation_batches, training_batches
 from tfpoison.data.statistics import channel_statistics
 
@@ -14,6 +15,7 @@ __all__ = [
     "Examples",
     "ImageClassification",
     "InMemoryExamples",
+    "KeepList",
     "ShiftAndFlip",
     "StreamedExamples",
     "augmentation",
@@ -21,6 +23,7 @@ __all__ = [
     "channel_statistics",
     "check",
     "evaluation_batches",
+    "file_names",
     "load",
     "names",
     "training_batches",

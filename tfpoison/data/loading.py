@@ -117,6 +117,30 @@ def check(
         source.close()
 
 
+def file_names(
+    name: str, *, data_dir: str | pathlib.Path | None = None, download: bool = False
+) -> list[str] | None:
+    """Returns what the files of the training split are called, CLASS/FILE.
+
+    They stand in the order that `Examples.ids` count. None where images are not in files of their
+    own.
+
+    Args:
+        name: see `load`.
+        data_dir: see `load`.
+        download: see `load`.
+
+    Raises:
+        ValueError: see `load`.
+        TypeError: see `load`.
+    """
+    source = open_source(name, None if data_dir is None else str(data_dir), download)
+    try:
+        return source.file_names(source.train_split)
+    finally:
+        source.close()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Request:
     """What the user asked for."""

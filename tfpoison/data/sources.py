@@ -86,12 +86,26 @@ class Source:
     def describe_position(self, split: str, position: int) -> str:
         """Returns how to find an example: its file's name where there is one, else its position."""
         if isinstance(self.builder, tfds.ImageFolder):
-            examples = self.builder.as_dataset(
-                split=split, decoders={"image": tfds.decode.SkipDecoding()}
-            )
-            example = next(iter(examples.skip(position)))
-            return example["image/filename"].numpy().decode()
+            return next(self._file_paths(split).skip(position).as_numpy_iterator()).decode()
         return f"example {position} of the split {split!r}"
+
+    def file_names(self, split: str) -> list[str] | None:
+        """Returns CLASS/FILE of all examples of a split; None where images are no files."""
+        if not isinstance(self.builder, tfds.ImageFolder):
+            return None
+        paths = (
+            pathlib.PurePath(each.decode()) for each in self._file_paths(split).as_numpy_iterator()
+        )
+        return [f"{path.parent.name}/{path.name}" for path in paths]
+
+    def _file_paths(self, split: str) -> tf.data.Dataset:
+        examples = self.builder.as_dataset(
+            split=split,
+            shuffle_files=False,
+            decoders={"image": tfds.decode.SkipDecoding()},
+            read_config=_READ_CONFIG,
+        )
+        return examples.map(lambda example: example["image/filename"])
 
     def close(self) -> None:
         """Removes what was written to prepare the data set."""

@@ -10,7 +10,7 @@ from tfpoison import attacks
 from tfpoison.checks import check_name, check_number
 from tfpoison.jobs.measure_step import CLASSES
 from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import DefenseSettings, NetworkSettings
+from tfpoison.jobs.settings import NetworkSettings
 
 _HEADER = "| attack | plain step | defended step | ratio | peak memory | first call |"
 
@@ -23,7 +23,7 @@ class BenchmarkJob:
         attacks: the names of the attacks; each with its own default settings, but for the
             defense's poison fraction.
         network: the network.
-        defense: where the poison fraction comes from.
+        poison_fraction: the share of each batch that is crafted; None for each attack's own.
         image_shape: height, width and channels of the images, which are random.
         batch_size: the number of images of a step.
         steps: how many steps of each kind are timed.
@@ -33,7 +33,7 @@ class BenchmarkJob:
 
     attacks: tuple[str, ...]
     network: NetworkSettings
-    defense: DefenseSettings
+    poison_fraction: float | None = None
     image_shape: tuple[int, int, int] = (32, 32, 3)
     batch_size: int = 128
     steps: int = 20
@@ -88,7 +88,7 @@ class BenchmarkJob:
         settings = {
             "attack": attack,
             "attack_settings": {},
-            "poison_fraction": self.defense.poison_fraction,
+            "poison_fraction": self.poison_fraction,
             "network": self.network.choice,
             "image_shape": list(self.image_shape),
             "batch_size": self.batch_size,

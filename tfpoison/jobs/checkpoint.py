@@ -35,6 +35,7 @@ class Checkpoint(keras.callbacks.Callback):
         every_epoch: whether the end of every epoch is saved, or only when it is time.
 
     Attributes:
+        directory: where it is written.
         epoch: the epoch to go on in.
         batch: the batch of that epoch to go on with.
         rows: the metrics of the epochs that are done.
@@ -51,7 +52,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.epoch, self.batch = 0, 0
         self.rows: list[dict[str, float]] = []
-        self._directory = directory
+        self.directory = directory
         self._seconds = seconds
         self._writes = writes
         self._every_epoch = every_epoch
@@ -74,13 +75,27 @@ class Checkpoint(keras.callbacks.Callback):
         if self._writes:
             self._write_metrics()
 
+    def inner(self, name: str) -> "Checkpoint":
+        """Returns the checkpoint of another training, which is part of this one."""
+        return Checkpoint(
+            self.directory.folder(name),
+            seconds=self._seconds,
+            writes=self._writes,
+            every_epoch=self._every_epoch,
+        )
+
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Restores the variables, once.
+        """Restores the variables, once."""
+        self._saved_at = time.monotonic()
+        self.restore(self.model)
+
+    def restore(self, model: keras.Model) -> None:
+        """Restores the variables of a compiled model, if that is not done yet.
 
         Raises:
             ValueError: the checkpoint is of another network, optimizer or number of replicas.
         """
-        self._saved_at = time.monotonic()
+        self.set_model(model)
         self._strategy = self.model.distribute_strategy
         if self._unread is None:
             return
@@ -91,7 +106,7 @@ class Checkpoint(keras.callbacks.Callback):
         if expected != received:
             raise ValueError(
                 f"Expected a checkpoint of this network and optimizer on {self._replicas} "
-                f"replica(s). Received other variables in {self._directory.path / FILE}: written "
+                f"replica(s). Received other variables in {self.directory.path / FILE}: written "
                 "with another number of devices, or by another version? Remove it to start again."
             )
         for variable, value in zip(shared, self._unread, strict=False):
@@ -178,7 +193,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays = {f"variable_{number}": each for number, each in enumerate(variables)}
         arrays |= {f"metric_{number}": each for number, each in enumerate(metrics)}
         arrays["position"] = np.array(json.dumps(position))
-        self._directory.write(FILE, lambda file: np.savez(file, **arrays))
+        self.directory.write(FILE, lambda file: np.savez(file, **arrays))
         self._saved_at = time.monotonic()
 
     def _write_metrics(self) -> None:
@@ -187,4 +202,4 @@ class Checkpoint(keras.callbacks.Callback):
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        self._directory.write_text(METRICS, text.getvalue())
+        self.directory.write_text(METRICS, text.getvalue())

@@ -15,13 +15,13 @@ import tensorflow as tf
 
 from tfpoison import data
 from tfpoison.data import Examples, ImageClassification
+from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs import experiment_data
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import (
     DataSettings,
-    DefenseSettings,
     NetworkSettings,
     PretrainingSettings,
     TrainingSettings,
@@ -49,7 +49,7 @@ class TrainingSetup:
     network: NetworkSettings
     training: TrainingSettings
     pretraining: PretrainingSettings | None
-    defenses: dict[str, DefenseSettings]
+    defenses: dict[str, Defense]
 
 
 class CleanNetworks:
@@ -171,11 +171,11 @@ class CleanNetworks:
         for seed in seeds:
             with self._directory.folder("work").temporary(f"retrained-{seed}") as folder:
                 checkpoint = Checkpoint(folder, seconds=0, every_epoch=False)
-                predictor = trainer.train(
+                trained = trainer.train(
                     examples, seed, pretrained=pretrained, checkpoint=checkpoint
                 )
             network = trainer.plan.make_network(0, pretrained)
-            network.set_weights(predictor.network.get_weights())
+            network.set_weights(trained.predictor.network.get_weights())
             networks.append(network)
         return networks
 
@@ -211,14 +211,14 @@ class CleanNetworks:
             started = time.monotonic()
             with self._directory.folder("work").temporary(name) as work:
                 checkpoint = Checkpoint(work, seconds=self._seconds, every_epoch=False)
-                predictor = trainer.train(
+                trained = trainer.train(
                     examples,
                     seed,
                     pretrained=pretrained,
                     until_epoch=until_epoch,
                     checkpoint=checkpoint,
                 )
-                weights = predictor.network.get_weights()
+                weights = trained.predictor.network.get_weights()
                 save_weights(folder, file, weights)
             if self._verbose:
                 accuracy = checkpoint.rows[-1]["accuracy"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfpoison.checks import check_name, check_number
+from tfpoison.defenses import Defense
 from tfpoison.jobs import experiment_data, optimization
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetup
 from tfpoison.jobs.records import Records
@@ -188,14 +189,16 @@ class _Grid:
 
 def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> None:
     """Raises ValueError or TypeError where networks cannot be trained, or attacks made, so."""
-    optimization.check(setup.training)
-    if setup.pretraining is not None:
-        optimization.check(setup.pretraining.training(setup.training))
     if setup.training.label_smoothing and any(each.objective() for each in attacks):
         raise ValueError(
             "Expected no label_smoothing where poisons are crafted: surrogates are crafted against "
             f"with the plain loss. Received: {setup.training.label_smoothing}"
         )
+    for defense in setup.defenses.values():
+        optimization.check(setup.training, defense)
+        if setup.pretraining is not None:
+            pretraining = setup.pretraining.training(setup.training)
+            optimization.check(pretraining, defense if setup.pretraining.defended else Defense())
     description = experiment_data.check(setup.data, setup.pretraining)
     setup.network.check(description.image_shape, description.classes)
     for attack in attacks:

@@ -1,6 +1,7 @@
 """Figures from the records of poisoning experiments."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -27,51 +28,111 @@ _MOST_COLUMNS = 3
 def draw_success_against_accuracy(rows: Sequence[Row]) -> Figure:
     """Draws the poisons' success against the clean accuracy, with standard errors.
 
-    A colour for each defense, a marker for each recipe, scenario and adversary, hollow where the
-    adversary is adaptive. The best defenses stand at the bottom on the right.
+    As figure 2 of arXiv 2102.13624: a point for each setting, a colour for each defense, a line
+    through the settings of one defense, each named beside its point. Markers tell recipes and
+    scenarios apart where there are several, and defenses of one colour otherwise; they are hollow
+    where the adversary is adaptive. The best defenses stand at the bottom on the right.
 
     Args:
         rows: of `summary.summarise`.
     """
-    colours = _colours(summary.defenses(rows))
-    attacks = dict.fromkeys(_attack_name(row) for row in rows)
-    markers = {name: _MARKERS[index % len(_MARKERS)] for index, name in enumerate(attacks)}
-    figure = Figure(figsize=(8.5, max(4.6, 1.8 + 0.25 * (len(colours) + len(markers)))))
+    families = list(dict.fromkeys(map(summary.family, summary.defenses(rows))))
+    colours = _colours(families)
+    attacks = list(dict.fromkeys(_attack_name(row) for row in rows))
+    several = len(attacks) > 1
+    adaptive = any(row.adversary == _ADAPTIVE for row in rows)
+
+    def marker(row: Row) -> str:
+        if several:
+            return _MARKERS[attacks.index(_attack_name(row)) % len(_MARKERS)]
+        return _marker_of_family(families, summary.family(row.defense))
+
+    figure = Figure(figsize=(8.5, max(4.6, 1.8 + 0.25 * (len(families) + len(attacks)))))
     figure.set_layout_engine("constrained")
     axis = figure.subplots()
+    curves: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
-        axis.errorbar(
-            row.clean_accuracy.mean,
-            row.success.mean,
-            xerr=np.nan_to_num(row.clean_accuracy.error),
-            yerr=np.nan_to_num(row.success.error),
-            color=colours[row.defense],
-            marker=markers[_attack_name(row)],
-            markersize=7,
-            markerfacecolor=_face(row.adversary == _ADAPTIVE, colours[row.defense]),
+        curve = _attack_name(row), row.adversary, summary.family(row.defense)
+        curves.setdefault(curve, []).append(row)
+    for (_, adversary, family), points in curves.items():
+        colour = colours[family]
+        axis.plot(
+            [row.clean_accuracy.mean for row in points],
+            [row.success.mean for row in points],
+            color=colour,
+            linestyle="--" if adversary == _ADAPTIVE else "-",
             linewidth=1,
-            capsize=2,
-            alpha=0.9,
+            alpha=0.5,
         )
+        for row in points:
+            _draw_point(axis, row, colour, marker(row))
+            if len(points) > 1:
+                _name_setting(axis, row, colour)
     axis.set_xlabel("clean accuracy (%)")
     axis.set_ylabel("success of the poisons (%)")
     axis.set_ylim(-5, 105)
     axis.grid(alpha=0.3)
     handles = [_patch(colour, name) for name, colour in colours.items()]
-    handles += [
-        Line2D(
-            [],
-            [],
-            color="grey",
-            marker=marker,
-            linestyle="none",
-            markerfacecolor=_face(name.endswith(_ADAPTIVE), "grey"),
-            label=name,
-        )
-        for name, marker in markers.items()
-    ]
+    if several:
+        named = {name: _MARKERS[index % len(_MARKERS)] for index, name in enumerate(attacks)}
+        handles += [_key(shape, name, "grey") for name, shape in named.items()]
+    else:
+        handles = [
+            _key(_marker_of_family(families, name), summary.title(name), colours[name])
+            for name in families
+        ]
+    if adaptive:
+        handles.append(_key("o", "adaptive adversary", "grey", hollow=True))
     figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     return figure
+
+
+def _draw_point(axis: Axes, row: Row, colour: str, marker: str) -> None:
+    axis.errorbar(
+        row.clean_accuracy.mean,
+        row.success.mean,
+        xerr=np.nan_to_num(row.clean_accuracy.error),
+        yerr=np.nan_to_num(row.success.error),
+        color=colour,
+        marker=marker,
+        markersize=7,
+        markerfacecolor=_face(row.adversary == _ADAPTIVE, colour),
+        linewidth=1,
+        capsize=2,
+        alpha=0.9,
+    )
+
+
+def _name_setting(axis: Axes, row: Row, colour: str) -> None:
+    settings = ", ".join(re.findall(r"\(([^)]*)\)", row.defense))
+    if settings and not math.isnan(row.clean_accuracy.mean + row.success.mean):
+        axis.annotate(
+            settings.replace("poison_fraction", "p").replace(";", ", "),
+            (row.clean_accuracy.mean, row.success.mean),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize=6,
+            color=colour,
+            parse_math=False,
+        )
+
+
+def _marker_of_family(families: list[str], family: str) -> str:
+    """Returns the marker that tells a defense from others of its colour."""
+    number = max(families.index(family) - (families[0] == UNDEFENDED), 0)
+    return _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
+
+
+def _key(marker: str, label: str, colour: str, *, hollow: bool = False) -> Line2D:
+    return Line2D(
+        [],
+        [],
+        marker=marker,
+        color=colour,
+        markerfacecolor=_face(hollow, colour),
+        linestyle="none",
+        label=label,
+    )
 
 
 def draw_confidence_over_training(records: Sequence[Record]) -> Figure:
@@ -221,6 +282,31 @@ def draw_poisons(
     return figure
 
 
+def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
+    """Draws rows of images, each with its name beside it and a caption under every image.
+
+    Args:
+        rows: of each its name, its images, (n, height, width, channels) in [0, 1] with 1 or 3
+            channels, and a caption for each image.
+
+    Raises:
+        ValueError: no row has an image.
+    """
+    columns = max((len(images) for _, images, _ in rows), default=0)
+    if not columns:
+        raise ValueError("Expected images for a contact sheet. Received none.")
+    figure = Figure(figsize=(1.1 * columns + 1, 1.35 * len(rows) + 0.2), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, (name, images, captions) in zip(axes, rows, strict=True):
+        for axis, image, caption in zip(line, images, captions, strict=False):
+            _show(axis, image)
+            axis.set_xlabel(caption, fontsize=7, parse_math=False)
+        line[0].set_ylabel(name, fontsize=9, parse_math=False)
+    return figure
+
+
 def _show(axis: Axes, image: np.ndarray) -> None:
     shown = np.clip(image[..., 0] if image.shape[-1] == 1 else image, 0, 1)
     axis.imshow(shown, cmap="gray", vmin=0, vmax=1)
@@ -294,4 +380,4 @@ def _defenses(records: Iterable[Record]) -> list[str]:
 
 
 def _attack_name(row: Row) -> str:
-    return f"{row.recipe} · {row.scenario} · {row.adversary}"
+    return f"{row.recipe} · {row.scenario}"

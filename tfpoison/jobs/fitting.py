@@ -20,6 +20,7 @@ class Stream:
         settings: batch size and augmentation.
         training: seed and label smoothing.
         classes: the number of classes.
+        one_hot: whether labels are one-hot, which label smoothing asks for as well.
         replicas: how many replicas share each batch.
 
     Raises:
@@ -33,12 +34,13 @@ class Stream:
         training: TrainingSettings,
         *,
         classes: int,
+        one_hot: bool = False,
         replicas: int = 1,
     ):
         self._train = train
         self._settings = settings
         self._training = training
-        self._classes = classes if training.label_smoothing else None
+        self._classes = classes if one_hot or training.label_smoothing else None
         # A last batch that is too short for every replica to get an example breaks the mean.
         rest = train.size % settings.batch_size
         self._drop_remainder = 0 < rest < replicas

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfpoison.checks import check_name, check_number
+from tfpoison.defenses import Defense
 from tfpoison.jobs.settings import TrainingSettings
 
 SCHEDULES = ("constant", "steps", "cosine")
@@ -21,9 +22,10 @@ OPTIMIZERS = tuple(
 DECOUPLED_DECAY = ("adamw", "lion", "lamb", "muon")
 
 
-def check(settings: TrainingSettings) -> None:
-    """Raises ValueError or TypeError where `make_optimizer` would."""
-    make_optimizer(settings, batches_per_epoch=1)
+def check(settings: TrainingSettings, defense: Defense) -> None:
+    """Raises ValueError or TypeError where a training cannot be so, or not so defended."""
+    defense.optimizer(make_optimizer(settings, batches_per_epoch=1))
+    defense.check_epochs(settings.epochs)
 
 
 def make_optimizer(

@@ -1,18 +1,12 @@
 """Makes tables, figures and a page from the records of poisoning experiments."""
 
-import base64
 import dataclasses
-import html
-import io
 import math
 import pathlib
-from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import BinaryIO
 
 from matplotlib.figure import Figure
 
-from tfpoison.jobs import figures, summary
+from tfpoison.jobs import figures, page, summary
 from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
 from tfpoison.jobs.summary import Record
 
@@ -21,7 +15,6 @@ PREVIEWS = "previews"
 REPORT = "report"
 PAGE = "report.html"
 _MOST_PREVIEWS = 12
-_DPI = 120
 
 _MEANING_OF_ERRORS = (
     "± is the standard error over trials: the victims of a trial are averaged first, and the "
@@ -43,28 +36,6 @@ _CAPTIONS = {
     "confidence_pairs": "Confidence in the adversarial class on the targets, trial by trial. "
     "Trials under the diagonal are those that the defense helps.",
 }
-_STYLE = """
-:root { color-scheme: light dark; }
-body { margin: 0 auto; max-width: 70rem; padding: 1rem; font: 1rem/1.5 system-ui, sans-serif;
-  background: #fff; color: #1a1a1a; }
-h1, h2 { line-height: 1.2; }
-h2 { margin-top: 2.5rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; border-bottom: 1px solid #bbb; text-align: left;
-  white-space: nowrap; }
-thead th { white-space: normal; vertical-align: bottom; overflow-wrap: break-word; }
-figure { margin: 1.5rem 0; }
-img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-figcaption, .note { font-size: .9rem; color: #555; }
-pre { overflow-x: auto; padding: .8rem; background: #f2f2f2; border-radius: 4px; }
-@media (prefers-color-scheme: dark) {
-  body { background: #161616; color: #e4e4e4; }
-  th, td { border-color: #555; }
-  figcaption, .note { color: #aaa; }
-  pre { background: #262626; }
-}
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +60,6 @@ class ReportJob:
         """
         records = _read(self.directory)
         written = write_report(self.directory, title=f"Experiment {self.directory.resolve().name}")
-        # The table for readers of Markdown is as wide as there are defenses.
         table = summary.markdown(summary.narrow_table(summary.summarise(records)))
         files = "\n".join(f"  {path}" for path in written)
         return f"{table}\n{_MEANING_OF_ERRORS}\n\nwritten:\n{files}"
@@ -133,29 +103,25 @@ def write_report(directory: pathlib.Path, *, title: str) -> list[pathlib.Path]:
     if comparisons:
         texts["comparison.md"] = summary.markdown(summary.comparison_table(comparisons))
         texts["comparison.csv"] = summary.csv_text(comparisons)
-    pictures = {name: _png(figure) for name, figure in _figures(records).items()}
+    pictures = {name: page.png(figure) for name, figure in _figures(records).items()}
     sections = [
         _overview(records),
-        _section("Success and clean accuracy", _html_table(summary.table(rows))),
+        page.section("Success and clean accuracy", page.table(summary.table(rows))),
     ]
     if comparisons:
-        paired = _html_table(summary.comparison_table(comparisons))
-        sections.append(_section("Trial by trial", _note(_MEANING_OF_PAIRS) + paired))
-    shown = [_picture(picture, _CAPTIONS[name]) for name, picture in pictures.items()]
-    sections.append(_section("Figures", "".join(shown)))
+        paired = page.table(summary.comparison_table(comparisons))
+        sections.append(page.section("Trial by trial", page.note(_MEANING_OF_PAIRS) + paired))
+    shown = [page.picture(picture, _CAPTIONS[name]) for name, picture in pictures.items()]
+    sections.append(page.section("Figures", "".join(shown)))
     sections.append(_previews(directory / PREVIEWS))
-    sections.append(_section("Time", _html_table(_times(records))))
-    sections.append(_configuration(directory / CONFIGURATION))
+    sections.append(page.section("Time", page.table(_times(records))))
+    sections.append(page.configuration(directory / CONFIGURATION))
 
     _remove_old(output.path, {*texts, *(f"{name}.png" for name in pictures)})
     written = [output.write_text(name, text) for name, text in texts.items()]
     for name, picture in pictures.items():
-        written.append(output.write(f"{name}.png", partial(_write_bytes, picture)))
-    return [*written, output.write_text(PAGE, _page(title, sections))]
-
-
-def _write_bytes(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
+        written.append(output.write_bytes(f"{name}.png", picture))
+    return [*written, output.write_text(PAGE, page.document(title, sections))]
 
 
 def _remove_old(folder: pathlib.Path, names: set[str]) -> None:
@@ -177,13 +143,6 @@ def _figures(records: list[Record]) -> dict[str, Figure]:
     return drawn
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    # The version of matplotlib would make the bytes differ from machine to machine.
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def _overview(records: list[Record]) -> str:
     trials = {(record["recipe"], record["scenario"], record["trial"]) for record in records}
     numbers = [len(trials), len({record["trial"] for record in records}), len(records)]
@@ -191,7 +150,7 @@ def _overview(records: list[Record]) -> str:
         f"{numbers[1]} trials ({numbers[0]} over all recipes and scenarios), "
         f"{numbers[2]} victims trained. A trial draws its targets and poisons anew."
     )
-    return f"<p>{text}</p>\n" + _note(_MEANING_OF_ERRORS)
+    return f"<p>{text}</p>\n" + page.note(_MEANING_OF_ERRORS)
 
 
 def _times(records: list[Record]) -> list[list[str]]:
@@ -219,58 +178,7 @@ def _previews(folder: pathlib.Path) -> str:
     paths = sorted(folder.glob("*.png"))
     if not paths:
         return ""
-    shown = [_picture(path.read_bytes(), path.stem) for path in paths[:_MOST_PREVIEWS]]
+    shown = [page.picture(path.read_bytes(), path.stem) for path in paths[:_MOST_PREVIEWS]]
     left = len(paths) - len(shown)
-    note = _note(f"{left} more in the folder {PREVIEWS}.") if left else ""
-    return _section("Poisons", "".join(shown) + note)
-
-
-def _configuration(path: pathlib.Path) -> str:
-    if not path.is_file():
-        return ""
-    return _section("Configuration", f"<pre>{html.escape(path.read_text(errors='replace'))}</pre>")
-
-
-def _section(heading: str, content: str) -> str:
-    if not content:
-        return ""
-    return f"<section>\n<h2>{html.escape(heading)}</h2>\n{content}\n</section>\n"
-
-
-def _note(text: str) -> str:
-    return f'<p class="note">{html.escape(text)}</p>\n'
-
-
-def _picture(png: bytes, caption: str) -> str:
-    text = html.escape(caption)
-    source = base64.b64encode(png).decode()
-    return (
-        f'<figure>\n<img src="data:image/png;base64,{source}" alt="{text}">\n'
-        f"<figcaption>{text}</figcaption>\n</figure>\n"
-    )
-
-
-def _html_table(cells: Sequence[Sequence[str]]) -> str:
-    """Returns a table; the first line is its heading, the first cell of a line names the line."""
-    heading, *lines = cells
-    head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in heading)
-    body = "\n".join(_html_line(line) for line in lines)
-    return (
-        '<div class="wide">\n<table>\n'
-        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n</div>\n"
-    )
-
-
-def _html_line(line: Iterable[str]) -> str:
-    name, *values = map(html.escape, line)
-    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{v}</td>" for v in values)}</tr>'
-
-
-def _page(title: str, sections: Iterable[str]) -> str:
-    text = html.escape(title)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{text}</h1>\n{''.join(sections)}</main>\n</body>\n</html>\n"
-    )
+    note = page.note(f"{left} more in the folder {PREVIEWS}.") if left else ""
+    return page.section("Poisons", "".join(shown) + note)

@@ -174,6 +174,10 @@ class RunDirectory:
         os.replace(partial, path)
         return path
 
+    def write_bytes(self, name: str, content: bytes) -> pathlib.Path:
+        """Writes bytes, whole or not at all, and returns the file's path."""
+        return self.write(name, lambda file: file.write(content))
+
     def write_text(self, name: str, text: str) -> pathlib.Path:
         """Writes a text file whole or not at all, and returns its path."""
         return self.write(name, lambda file: file.write(text.encode()))

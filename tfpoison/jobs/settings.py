@@ -6,17 +6,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfpoison import attacks, data, networks, recipes
-from tfpoison.attacks import Attack
-from tfpoison.batch import check_split
+from tfpoison import data, networks, recipes
 from tfpoison.checks import check_name, check_number
-from tfpoison.distribution import MATCHING
 from tfpoison.objectives import Objective
 from tfpoison.recipes import BrewSettings, ThreatSettings, Trigger, scenario, target_loss
 from tfpoison.recipes.benchmark_setups import Setup
 from tfpoison.recipes.trigger import read_pattern
 
-DEFENSES = ("none", "adversarial_poisoning")
 PRETRAINING_SOURCES = ("other_images", "other_classes", "data_set")
 
 
@@ -80,55 +76,6 @@ class NetworkSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class DefenseSettings:
-    """Which defense training runs; see `tfpoison.RobustModel`.
-
-    Attributes:
-        defense: `"none"` or `"adversarial_poisoning"`.
-        attack: the attack of the zoo that is crafted inside the step.
-        poison_fraction: None for the attack's own.
-        target_selection: how the batch is split.
-        warmup_epochs: epochs without crafting.
-        matching: whether replicas craft together.
-        attack_settings: settings of the attack other than its defaults.
-    """
-
-    defense: str = "none"
-    attack: str = "gradient_matching"
-    poison_fraction: float | None = None
-    target_selection: str = "share"
-    warmup_epochs: int = 0
-    matching: str = "global"
-    attack_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        check_name("defense", self.defense, DEFENSES)
-        check_name("matching", self.matching, MATCHING)
-        check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
-        attack = attacks.get(self.attack, **self.attack_settings)
-        if self.poison_fraction is not None and self.target_selection != "share":
-            raise ValueError(
-                "The poison fraction goes with the target selection 'share' alone. Received: "
-                f"{self.poison_fraction} with {self.target_selection!r}"
-            )
-        fraction = attack.poison_fraction if self.poison_fraction is None else self.poison_fraction
-        check_split(self.target_selection, fraction, needs_targets=attack.needs_targets)
-
-    def robust_model_arguments(self) -> dict[str, Any]:
-        """Returns the arguments of `RobustModel`."""
-        if self.defense == "none":
-            return {"attack": None}
-        attack: Attack = attacks.get(self.attack, **self.attack_settings)
-        return {
-            "attack": attack,
-            "poison_fraction": self.poison_fraction,
-            "target_selection": self.target_selection,
-            "warmup_epochs": self.warmup_epochs,
-            "matching": self.matching,
-        }
-
-
-@dataclasses.dataclass(frozen=True)
 class TrainingSettings:
     """How the network is trained.
 
@@ -179,9 +126,13 @@ class TrainingSettings:
         policies = ("float32", "mixed_float16", "mixed_bfloat16")
         check_name("precision", self.precision, policies)
 
-    def loss(self) -> keras.losses.Loss:
-        """Returns cross-entropy on logits, with the label smoothing asked for."""
-        if self.label_smoothing:
+    def loss(self, *, one_hot: bool) -> keras.losses.Loss:
+        """Returns cross-entropy on logits, with the label smoothing asked for.
+
+        Args:
+            one_hot: whether labels are one-hot, which label smoothing asks for as well.
+        """
+        if one_hot or self.label_smoothing:
             return keras.losses.CategoricalCrossentropy(
                 from_logits=True, label_smoothing=self.label_smoothing
             )

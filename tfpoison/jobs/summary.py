@@ -7,6 +7,8 @@ import json
 import math
 import os
 import pathlib
+import re
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,6 +23,8 @@ MISSING = "–"
 _RANGE_RULE = 0.25
 # From this share of its targets on, a trial counts as a success of the adversary.
 _SUCCESS = 0.5
+# The most defenses that stand beside each other in a table.
+_MOST_COLUMNS = 4
 _CELL = ("recipe", "scenario", "adversary", "defense")
 
 
@@ -54,7 +58,7 @@ class Row:
         recipe: the adversary's recipe.
         scenario: how the victims are trained.
         adversary: "standard", or "adaptive" where it knows the defense.
-        defense: the attack that defends, or "none".
+        defense: the defense, as the experiment was given it, or "none".
         trials: the number of distinct trials.
         victims: the number of victims, which is the number of records.
         success: the targets that get the adversarial class.
@@ -63,7 +67,11 @@ class Row:
         target_class_accuracy: the accuracy on clean images of the targets' class.
         poison_class_accuracy: the accuracy on clean images of the poisons' class.
         success_without_poisons: the targets that get the adversarial class of a clean network.
+        removed_share: the training examples that the defense removed; NaN where it removes none.
+        removed_poisons: the poisons that it removed; NaN where it removes none.
         training_seconds: the mean time of a victim's training.
+        training_cost: the median time of a training over that of the undefended victims of the
+            same recipe and scenario.
         brewing_seconds: the mean time of a brewing.
     """
 
@@ -79,7 +87,10 @@ class Row:
     target_class_accuracy: Estimate
     poison_class_accuracy: Estimate
     success_without_poisons: Estimate
+    removed_share: Estimate
+    removed_poisons: Estimate
     training_seconds: float
+    training_cost: float
     brewing_seconds: float
 
 
@@ -91,7 +102,7 @@ class Comparison:
         recipe: the adversary's recipe.
         scenario: how the victims are trained.
         adversary: the adversary of the defended trials.
-        defense: the attack that defends.
+        defense: the defense, as the experiment was given it.
         pairs: the number of trials that were run both ways.
         success: defended less undefended, in percentage points.
         target_confidence: defended less undefended, in percentage points.
@@ -158,10 +169,14 @@ def summarise(records: Iterable[Record]) -> list[Row]:
     The victims of a trial share its poisons and are averaged first, so that the standard errors
     are over trials; `estimate` says how they are computed.
     """
-    return [_summarise_cell(cell, inside) for cell, inside in group(records, *_CELL).items()]
+    cells = group(records, *_CELL)
+    return [
+        _summarise_cell(cell, inside, cells.get((*cell[:2], STANDARD, UNDEFENDED), []))
+        for cell, inside in cells.items()
+    ]
 
 
-def _summarise_cell(cell: tuple[str, ...], records: list[Record]) -> Row:
+def _summarise_cell(cell: tuple[str, ...], records: list[Record], undefended: list[Record]) -> Row:
     def over_trials(name: str, span: float | None = None) -> Estimate:
         return estimate([100 * value for value in by_trial(records, name).values()], span=span)
 
@@ -179,7 +194,10 @@ def _summarise_cell(cell: tuple[str, ...], records: list[Record]) -> Row:
         target_class_accuracy=over_trials("target_class_accuracy"),
         poison_class_accuracy=over_trials("poison_class_accuracy"),
         success_without_poisons=over_trials("success_without_poisons"),
+        removed_share=over_trials("removed_share"),
+        removed_poisons=over_trials("removed_poisons"),
         training_seconds=_mean(seconds(record, "training") for record in records),
+        training_cost=_median_training(records) / _median_training(undefended),
         brewing_seconds=_mean(seconds(record, "brewing") for record in records),
     )
 
@@ -252,6 +270,12 @@ def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
 
+def _median_training(records: list[Record]) -> float:
+    # The median is not moved by the first training of a process, which pays for the tracing.
+    known = [value for each in records if (value := seconds(each, "training")) > 0]
+    return statistics.median(known) if known else math.nan
+
+
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
@@ -268,14 +292,22 @@ def title(defense: str) -> str:
     return "undefended" if defense == UNDEFENDED else defense
 
 
+def family(defense: str) -> str:
+    """Returns the names of a defense without their settings."""
+    return re.sub(r"\([^)]*\)", "", defense)
+
+
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """Returns the cells of a table like the paper's Table 1, the heading first.
 
     A line for each recipe, scenario and adversary; columns for the success undefended and under
     each defense, the clean accuracy of each, the trials, and the seconds of a training of each.
-    A dash stands for what was not run.
+    A dash stands for what was not run. Of many defenses each has a line of its own, as in
+    `narrow_table`.
     """
     names = defenses(rows)
+    if len(names) > _MOST_COLUMNS:
+        return narrow_table(rows)
     heading = ["recipe", "scenario", "adversary"]
     heading += [f"success %, {title(name)}" for name in names]
     heading += [f"accuracy %, {title(name)}" for name in names]
@@ -301,20 +333,26 @@ def _line(cells: dict[str, Row], names: Sequence[str]) -> list[str]:
 
 
 def narrow_table(rows: Iterable[Row]) -> list[list[str]]:
-    """Returns the cells of a table for a terminal, a line for each row, the heading first."""
+    """Returns the cells of a table with a line for each row, the heading first.
+
+    What the defenses remove has columns of its own where one removes anything.
+    """
+    rows = list(rows)
+    removes = any(not math.isnan(row.removed_share.mean) for row in rows)
     heading = ["recipe", "scenario", "adversary", "defense", "success %", "accuracy %"]
-    heading += ["trials", "training s"]
-    return [
-        heading,
-        *(
+    heading += ["removed %", "poisons removed %"] if removes else []
+    heading += ["trials", "training s", "cost"]
+    lines = [heading]
+    for row in rows:
+        removed = [row.removed_share.text(), row.removed_poisons.text()] if removes else []
+        lines.append(
             [
                 *(row.recipe, row.scenario, row.adversary, title(row.defense)),
-                *(row.success.text(), row.clean_accuracy.text()),
-                *(str(row.trials), _decimal(row.training_seconds)),
+                *(row.success.text(), row.clean_accuracy.text(), *removed),
+                *(str(row.trials), _decimal(row.training_seconds), _decimal(row.training_cost)),
             ]
-            for row in rows
-        ),
-    ]
+        )
+    return lines
 
 
 def comparison_table(comparisons: Iterable[Comparison]) -> list[list[str]]:

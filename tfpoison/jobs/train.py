@@ -1,25 +1,29 @@
 """Trains a classifier, defended or not."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfpoison import RobustModel, data, distribution, networks
 from tfpoison.checks import check_name, check_number
-from tfpoison.data import ImageClassification
+from tfpoison.data import Examples, ImageClassification
+from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor, poison_success
 from tfpoison.jobs import optimization
 from tfpoison.jobs.checkpoint import METRICS, Checkpoint
-from tfpoison.jobs.fitting import Stream, fit_resumably
+from tfpoison.jobs.fitting import Stream
 from tfpoison.jobs.preview import FILE as PREVIEW
 from tfpoison.jobs.preview import Preview
 from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
-from tfpoison.jobs.settings import DataSettings, DefenseSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.training_set import TrainingSet, fit_defended, remove_suspects
 from tfpoison.recipes import Poisons
 
 REPORT = "report.json"
@@ -39,6 +43,7 @@ class TrainJob:
         network: the network.
         training: optimizer, schedule, epochs, strategy.
         defense: the defense.
+        defense_name: what it goes by in the report.
         directory: the output directory; several workers share it.
         poisons: a file of poisons to train on; None for clean data.
         checkpoint_seconds: the time between two checkpoints within an epoch; 0 for none.
@@ -48,7 +53,8 @@ class TrainJob:
     data: DataSettings
     network: NetworkSettings
     training: TrainingSettings
-    defense: DefenseSettings
+    defense: Defense
+    defense_name: str
     directory: RunDirectory
     poisons: str | None = None
     checkpoint_seconds: float = 300
@@ -58,7 +64,13 @@ class TrainJob:
         """Raises ValueError or TypeError where `run` would, before any image is read."""
         check_number("checkpoint_seconds", self.checkpoint_seconds, minimum=0)
         check_name("strategy", self.training.strategy, distribution.names())
-        optimization.check(self.training)
+        optimization.check(self.training, self.defense)
+        if self.defense.changes_training_set and self.training.strategy == "multi_worker":
+            raise ValueError(
+                "Expected a strategy of one process with a defense that removes or changes "
+                f"training examples. Received: {self.defense_name} with --strategy="
+                f"{self.training.strategy}. Remove suspects beforehand: --job=audit"
+            )
         self.directory.check()
         if self.poisons is not None:
             Poisons.load(self.poisons)
@@ -102,34 +114,71 @@ class TrainJob:
         if self.poisons is not None:
             poisons = Poisons.load(self.poisons)
             images = dataclasses.replace(images, train=poisons.poison(images.train))
-        stream = Stream(
-            images.train,
-            self.data,
-            training,
-            replicas=strategy.num_replicas_in_sync,
-            classes=images.classes,
-        )
-        with strategy.scope():
-            model = make_model(images, self.network, training, self.defense, stream.batches)
+
+        def make_stream(examples: Examples, defense: Defense = self.defense) -> Stream:
+            return Stream(
+                examples,
+                self.data,
+                training,
+                replicas=strategy.num_replicas_in_sync,
+                classes=images.classes,
+                one_hot=defense.needs_one_hot,
+            )
+
+        def make(defense: Defense) -> RobustModel:
+            batches = make_stream(images.train).batches
+            with strategy.scope():
+                return make_model(images, self.network, training, defense, batches)
+
+        def train_plain(inner: Checkpoint) -> keras.Model:
+            plain, examples = make(Defense()), images.train
+            fit_defended(
+                plain,
+                Defense(),
+                examples,
+                TrainingSet.whole(examples),
+                functools.partial(make_stream, defense=Defense()),
+                inner,
+                [],
+                epochs=training.epochs,
+                until_epoch=training.epochs,
+                seed=training.seed,
+                verbose=self.keras_verbosity,
+            )
+            return plain.network
+
         # The metrics within an epoch can only be read by all workers at once.
         seconds = 0 if _is_multi_worker(strategy) else self.checkpoint_seconds
         checkpoint = Checkpoint(self.directory, seconds=seconds, writes=writes)
+        left = remove_suspects(
+            self.defense,
+            images.train,
+            checkpoint,
+            seed=training.seed,
+            train_plain=train_plain,
+        )
+        model = make(self.defense)
         callbacks: list[keras.callbacks.Callback] = []
         if writes:
             folder = str(self.directory.path / TENSORBOARD)
             callbacks.append(keras.callbacks.TensorBoard(folder, write_graph=False))
         if writes and model.attack is not None:
-            callbacks.append(Preview(self.directory, *stream.first_batch()))
-        validation = stream.evaluation(images.validation)
-        fit_resumably(
+            callbacks.append(Preview(self.directory, *make_stream(images.train).first_batch()))
+        left = fit_defended(
             model,
-            stream,
+            self.defense,
+            images.train,
+            left,
+            make_stream,
             checkpoint,
             callbacks,
             epochs=training.epochs,
-            validation=validation,
+            until_epoch=training.epochs,
+            seed=training.seed,
+            validation=images.validation,
             verbose=self.keras_verbosity,
         )
+        validation = make_stream(images.train).evaluation(images.validation)
         results = model.evaluate(validation, verbose=0, return_dict=True)
         report = {
             "clean_accuracy": float(results["accuracy"]),
@@ -137,12 +186,17 @@ class TrainJob:
             "validation_examples": images.validation.size,
             "training_examples": images.train.size,
             "epochs": training.epochs,
-            "attack": None if self.defense.defense == "none" else self.defense.attack,
+            "defense": self.defense_name,
             "network": self.network.network,
             "weights": int(model.network.count_params()),
         }
+        if self.defense.changes_training_set:
+            report["removed_examples"] = images.train.size - len(left.kept)
         if poisons is not None:
             report |= _poison_report(model.network, poisons, images)
+            if self.defense.changes_training_set:
+                kept_ids = images.train.ids[left.kept]
+                report["removed_poisons"] = int((~np.isin(poisons.ids, kept_ids)).sum())
         if writes:
             _save_network(model.network, self.directory)
             self.directory.write_json(REPORT, report)
@@ -153,7 +207,7 @@ def make_model(
     images: ImageClassification,
     network_settings: NetworkSettings,
     training: TrainingSettings,
-    defense: DefenseSettings,
+    defense: Defense,
     batches_per_epoch: int,
 ) -> RobustModel:
     """Returns the compiled model; to be called within the scope of a strategy."""
@@ -169,8 +223,10 @@ def make_model(
     optimization.add_weight_decay(network, training)
     model = RobustModel(network, seed=training.seed, **defense.robust_model_arguments())
     model.compile(
-        optimization.make_optimizer(training, batches_per_epoch),
-        training.loss(),
+        defense.optimizer(
+            optimization.make_optimizer(training, batches_per_epoch), seed=training.seed
+        ),
+        training.loss(one_hot=defense.needs_one_hot),
         metrics=["accuracy"],
         steps_per_execution=training.steps_per_execution,
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
@@ -210,11 +266,9 @@ def _is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
     """Returns the report as a person reads it."""
-    defended = (
-        f"defended by adversarial poisoning ({report['attack']})"
-        if report["attack"]
-        else "undefended"
-    )
+    defended = "undefended"
+    if report["defense"] != "none":
+        defended = f"defended by {report['defense']}"
     files = {
         NETWORK: "the trained network, for keras.models.load_model",
         METRICS: "loss, accuracy and the attack's objective, epoch by epoch",
@@ -231,6 +285,7 @@ def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
         f"(on {report['validation_examples']:,} validation images)",
         f"validation loss  {report['validation_loss']:.4f}",
         *_describe_poisons(report),
+        *_describe_removal(report),
         "",
         f"Written to {directory}:",
         *(f"  {name:<14} {what}" for name, what in files.items() if (directory / name).exists()),
@@ -246,3 +301,10 @@ def _describe_poisons(report: dict[str, Any]) -> list[str]:
         f"target(s) of class {report['target_class']} called {report['adversarial_class']}; "
         f"confidence {report['target_confidence']:.4f}; {report['poisons']} poisons)"
     ]
+
+
+def _describe_removal(report: dict[str, Any]) -> list[str]:
+    if "removed_examples" not in report:
+        return []
+    poisons = f", {report['removed_poisons']} poisons" if "removed_poisons" in report else ""
+    return [f"removed          {report['removed_examples']} training images{poisons}"]

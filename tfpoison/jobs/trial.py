@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfpoison import evaluation, recipes
+from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
@@ -264,13 +265,14 @@ def measure_victim(
     pretrained = clean.pretrained(scenario, defense)
     with directory.folder(_WORK).temporary(name) as work:
         checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
-        predictor = clean.trainer(scenario, defense).train(
+        trained = clean.trainer(scenario, defense).train(
             poisons.poison(images.train),
             seed,
             pretrained=pretrained,
             checkpoint=checkpoint,
             watch=confidence,
         )
+    predictor = trained.predictor
     measures = evaluation.measure(
         predictor.probabilities(images.validation.images),
         images.validation.labels,
@@ -279,11 +281,22 @@ def measure_victim(
         adversarial_class=drawn.adversarial_class,
         poison_classes=np.unique(poisons.clean_labels),
     )
+    if clean.setup.defenses[defense].changes_training_set:
+        measures |= _removal(images.train, trained.kept, poisons)
     seconds = dict(poisons.settings["seconds"], training=round(time.monotonic() - started, 2))
     return {
         **{key: round(value, 6) for key, value in measures.items()},
         "confidence_by_epoch": [round(row["watched"], 6) for row in checkpoint.rows],
         "seconds": seconds,
+    }
+
+
+def _removal(train: Examples, kept: np.ndarray, poisons: Poisons) -> dict[str, float]:
+    """Returns the share of the training set that a defense removed, and of the poisons."""
+    is_kept = np.isin(train.ids, train.ids[kept])
+    return {
+        "removed_share": float(1 - is_kept.mean()),
+        "removed_poisons": float(1 - is_kept[positions_of(train, poisons.ids)].mean()),
     }
 
 

@@ -9,12 +9,14 @@ import numpy as np
 
 from tfpoison import networks
 from tfpoison.data import Examples
+from tfpoison.defenses import DPSGD, Defense
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs import optimization
 from tfpoison.jobs.checkpoint import Checkpoint
-from tfpoison.jobs.fitting import Stream, fit_resumably
+from tfpoison.jobs.fitting import Stream
 from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import DataSettings, DefenseSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.training_set import fit_defended, remove_suspects
 from tfpoison.recipes.scenario import Scenario
 from tfpoison.training import RobustModel
 
@@ -44,7 +46,7 @@ class Plan:
     std: tuple[float, ...]
     data: DataSettings
     training: TrainingSettings
-    defense: DefenseSettings
+    defense: Defense
     scenario: Scenario
 
     def make_network(self, seed: int, pretrained: keras.Model | None = None) -> keras.Model:
@@ -71,6 +73,19 @@ class Plan:
         return dataclasses.replace(self.training, seed=seed, learning_rate=rate)
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A network after its training.
+
+    Attributes:
+        predictor: answers for the network, until the next one is trained.
+        kept: positions of the examples that the defense has left in the training set, ascending.
+    """
+
+    predictor: Predictor
+    kept: np.ndarray
+
+
 class Trainer:
     """Trains networks of one kind, each from fresh weights.
 
@@ -85,6 +100,7 @@ class Trainer:
     def __init__(self, plan: Plan):
         self.plan = plan
         self._model: RobustModel | None = None
+        self._plain: Trainer | None = None
         self._fresh: list[np.ndarray] = []
         self._predictor: Predictor | None = None
 
@@ -98,7 +114,7 @@ class Trainer:
         checkpoint: Checkpoint,
         watch: Callable[[Predictor], float] | None = None,
         verbose: int = 0,
-    ) -> Predictor:
+    ) -> Trained:
         """Trains a network and returns it; it is overwritten by the next training.
 
         Args:
@@ -110,14 +126,45 @@ class Trainer:
             watch: looked at after every epoch; recorded as `watched` in the checkpoint's rows.
             verbose: Keras's verbosity.
         """
-        training = self.plan.training_from(seed)
-        stream = Stream(examples, self.plan.data, training, classes=self.plan.classes)
-        model = self._reset(training, stream, pretrained)
+        training, defense = self.plan.training_from(seed), self.plan.defense
+
+        def train_plain(inner: Checkpoint) -> keras.Model:
+            trained = self._undefended().train(
+                examples, seed, pretrained=pretrained, checkpoint=inner, verbose=verbose
+            )
+            return trained.predictor.network
+
+        def make_stream(some: Examples) -> Stream:
+            return Stream(
+                some,
+                self.plan.data,
+                training,
+                classes=self.plan.classes,
+                one_hot=defense.needs_one_hot,
+            )
+
+        left = remove_suspects(defense, examples, checkpoint, seed=seed, train_plain=train_plain)
+        model = self._reset(training, make_stream(examples), pretrained)
         assert self._predictor is not None
-        callbacks = [] if watch is None else [_Watch(self._predictor, watch)]
-        epochs = training.epochs if until_epoch is None else until_epoch
-        fit_resumably(model, stream, checkpoint, callbacks, epochs=epochs, verbose=verbose)
-        return self._predictor
+        left = fit_defended(
+            model,
+            defense,
+            examples,
+            left,
+            make_stream,
+            checkpoint,
+            [] if watch is None else [_Watch(self._predictor, watch)],
+            epochs=training.epochs,
+            until_epoch=training.epochs if until_epoch is None else until_epoch,
+            seed=seed,
+            verbose=verbose,
+        )
+        return Trained(self._predictor, left.kept)
+
+    def _undefended(self) -> "Trainer":
+        if self._plain is None:
+            self._plain = Trainer(dataclasses.replace(self.plan, defense=Defense()))
+        return self._plain
 
     def _reset(
         self, training: TrainingSettings, stream: Stream, pretrained: keras.Model | None
@@ -131,8 +178,14 @@ class Trainer:
             variable.assign(value)
         for variable, fresh in zip(self._model.network.variables, network.variables, strict=True):
             variable.assign(fresh)
-        # Crafting draws by the number of the step: far from those of other seeds.
-        self._model.set_first_step(training.seed % 2**11 * 2**20)
+        # Crafting and noise draw by the number of the step: far from those of other seeds.
+        first_step = training.seed % 2**11 * 2**20
+        self._model.set_first_step(first_step)
+        optimizer = self._model.optimizer
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = optimizer.inner_optimizer
+        if isinstance(optimizer, DPSGD):
+            optimizer.set_first_step(first_step)
         return self._model
 
     def _compile(
@@ -141,9 +194,10 @@ class Trainer:
         network = self.plan.make_network(training.seed, pretrained)
         optimization.add_weight_decay(network, training)
         model = RobustModel(network, seed=0, **self.plan.defense.robust_model_arguments())
+        defense = self.plan.defense
         model.compile(
-            optimization.make_optimizer(training, stream.batches),
-            training.loss(),
+            defense.optimizer(optimization.make_optimizer(training, stream.batches)),
+            training.loss(one_hot=defense.needs_one_hot),
             metrics=["accuracy"],
             steps_per_execution=training.steps_per_execution,
             jit_compile="auto" if training.jit_compile is None else training.jit_compile,

@@ -13,11 +13,14 @@ from tfpoison.checks import check_name
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.recipes.poisons import Poisons
 
+POISONS = "poisons.csv"
+
 
 def image_folder(poisons: Poisons, images: ImageClassification, folder: pathlib.Path) -> None:
     """Writes `train/CLASS/ID.png` with the poisons in it, and `test/CLASS/ID.png`.
 
-    `--dataset=image_folder --data_dir=FOLDER` reads it.
+    `--dataset=image_folder --data_dir=FOLDER` reads it. `poisons.csv` says which images are
+    poisons: a line CLASS/ID.png for each.
 
     Args:
         poisons: the poisons.
@@ -30,6 +33,11 @@ def image_folder(poisons: Poisons, images: ImageClassification, folder: pathlib.
         for number, image, label in _rows(examples):
             path = folder / name / images.class_names[label] / f"{number:06d}.png"
             _picture(image).save(path)
+    files = [
+        f"{images.class_names[label]}/{number:06d}.png"
+        for number, label in zip(poisons.ids.tolist(), poisons.labels.tolist(), strict=True)
+    ]
+    (folder / POISONS).write_text("\n".join(["file", *files]) + "\n")
 
 
 def tfds_data_set(poisons: Poisons, images: ImageClassification, folder: pathlib.Path) -> None:

@@ -12,6 +12,8 @@ from tfpoison.attacks import Attack, CraftedBatch
 from tfpoison.batch import LabelEncoding, check_split, split
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
+from tfpoison.defenses import Mixing
+from tfpoison.defenses import mixing as mixings
 from tfpoison.distribution import Reduction, replica_id
 from tfpoison.features import FeatureExtractor
 from tfpoison.pixel_range import PixelRange
@@ -19,6 +21,8 @@ from tfpoison.randomness import make_key, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.callbacks import CraftingSchedule, PixelRangeCheck
 
+# Sets the draws of mixing apart from those of crafting.
+_MIXING = 1
 _OWN_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
@@ -36,7 +40,8 @@ class RobustModel(keras.Model):
 
     Every training step splits its batch into poisons and temporary targets, crafts the poisons
     against the network as it is, and makes an ordinary Keras training step on the batch so changed,
-    with the true labels. The network becomes insensitive to such poisons.
+    with the true labels. The network becomes insensitive to such poisons. Batches may be mixed as
+    well, after crafting (`mixing`), or instead of it (`attack=None`).
 
         model = tfpoison.RobustModel(network, attack="gradient_matching")
         model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -62,6 +67,8 @@ class RobustModel(keras.Model):
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
         warmup_epochs: epochs of `fit` without crafting at the start.
+        mixing: a name of `tfpoison.defenses.mixing.names()`, a `tfpoison.defenses.Mixing`, or None.
+            Images that are mixed need one-hot labels. Each image keeps its own sample weight.
         features: for attacks on features: the layer whose output is the features, or its name; None
             for the input of the last Dense layer.
         matching: under a strategy, `"global"`: the replicas craft together what one device would
@@ -87,6 +94,7 @@ class RobustModel(keras.Model):
         target_selection: str = "share",
         pixel_range: Any = (0.0, 1.0),
         warmup_epochs: int = 0,
+        mixing: str | Mixing | None = None,
         features: keras.Layer | str | None = None,
         matching: str = "global",
         seed: int = 0,
@@ -107,6 +115,7 @@ class RobustModel(keras.Model):
             self.attack, poison_fraction, target_selection
         )
         self.warmup_epochs = warmup_epochs
+        self.mixing = _resolve_mixing(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(matching)
         self.seed = seed
@@ -169,18 +178,46 @@ class RobustModel(keras.Model):
         super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Crafts poisons and makes Keras's own training step on them."""
-        if self.attack is None or not self.crafting:
+        """Crafts poisons, mixes, and makes Keras's own training step on the outcome."""
+        crafts = self.attack is not None and self.crafting
+        if not crafts and self.mixing is None:
             return super().train_step(data)
         images, labels, sample_weight = _unpack(data)
-        classifier = self.classifier(self.reduction)
+        if crafts:
+            images = self._poison(images, labels)
+        if self.mixing is not None:
+            images, labels = self._mix(self.mixing, images, labels)
+        self._steps.assign_add(1)
+        logs = super().train_step((images, labels, sample_weight))
+        shown = self._crafting_metrics() if crafts else []
+        return logs | {metric.name: metric.result() for metric in shown}
+
+    def _poison(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        assert self.attack is not None
         # Evaluating the objective costs as much as crafting steps: once an epoch is enough.
         first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
-        crafted = self._craft(self.attack, classifier, images, labels, replica_id(), measure=first)
-        self._steps.assign_add(1)
+        crafted = self._craft(
+            self.attack,
+            self.classifier(self.reduction),
+            images,
+            labels,
+            replica_id(),
+            measure=first,
+        )
         self._record(crafted, first)
-        logs = super().train_step((crafted.poisoned.join(), labels, sample_weight))
-        return logs | {metric.name: metric.result() for metric in self._crafting_metrics()}
+        return crafted.poisoned.join()
+
+    def _mix(
+        self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if mixing.needs_one_hot and labels.shape.rank != 2:
+            raise ValueError(
+                f"Expected one-hot labels, (n, classes), where images are mixed. Received labels "
+                f"of shape {labels.shape}: map them through keras.ops.one_hot, and compile with "
+                "the categorical cross-entropy"
+            )
+        key = make_key(self.seed, self._steps.value, replica_id(), _MIXING)
+        return mixing.mix(self.classifier(), images, labels, key)
 
     def create_state(self, x: Any, y: Any = None) -> None:
         """Creates the variables of optimizer and metrics before the training step is traced.
@@ -319,6 +356,7 @@ class RobustModel(keras.Model):
             "target_selection": self.target_selection,
             "pixel_range": self.pixels.get_config(),
             "warmup_epochs": self.warmup_epochs,
+            "mixing": keras.saving.serialize_keras_object(self.mixing),
             "features": self.features,
             "matching": self.reduction.matching,
             "seed": self.seed,
@@ -330,7 +368,7 @@ class RobustModel(keras.Model):
         """Returns the model that `get_config` described."""
         parts = {
             name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("network", "attack", "pixel_range")
+            for name in ("network", "attack", "pixel_range", "mixing")
         }
         return cls(**(config | parts))
 
@@ -402,6 +440,17 @@ def _resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
             f"Received: {', '.join(sorted(settings))}"
         )
     return attack
+
+
+def _resolve_mixing(chosen: str | Mixing | None) -> Mixing | None:
+    if isinstance(chosen, str):
+        return mixings.get(chosen)
+    if chosen is not None and not isinstance(chosen, Mixing):
+        raise TypeError(
+            "Expected `mixing` to be the name of a mixing, a tfpoison.defenses.Mixing or None. "
+            f"Received: mixing={chosen!r}"
+        )
+    return chosen
 
 
 def _resolve_poison_fraction(

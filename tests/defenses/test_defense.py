@@ -1,0 +1,256 @@
+"""The table of defenses, their expressions, and how their parts combine."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import tfpoison
+from tfpoison import attacks, defenses
+from tfpoison.defenses import DPSGD, Defense, filter, mixing, revision
+
+
+def only(defense):
+    """The kinds of parts that a defense has."""
+    kinds = ("filter", "revision", "attack", "mixing", "privacy")
+    return [kind for kind in kinds if getattr(defense, kind) is not None]
+
+
+def resolved(defense):
+    """The defense with the share of poisons that its attack has by itself."""
+    if defense.attack is None or defense.poison_fraction is not None:
+        return defense
+    return dataclasses.replace(defense, poison_fraction=defense.attack.poison_fraction)
+
+
+KINDS = {
+    "none": [],
+    "adversarial_poisoning": ["attack"],
+    "evasion": ["attack"],
+    "noise": ["attack"],
+    "dp_sgd": ["privacy"],
+    "mixup": ["mixing"],
+    "cutmix": ["mixing"],
+    "cutout": ["mixing"],
+    "maxup": ["mixing"],
+    "spectral_signatures": ["filter"],
+    "deep_knn": ["filter"],
+    "activation_clustering": ["filter"],
+    "epic": ["revision"],
+    "friendly_noise": ["revision", "attack"],
+}
+
+
+def test_every_defense_is_of_its_kind():
+    assert {name: only(defenses.get(name)) for name in defenses.names()} == KINDS
+
+
+@pytest.mark.parametrize("name", defenses.names())
+def test_settings_say_what_can_be_set(name):
+    settings = defenses.settings(name)
+    assert resolved(defenses.get(name, **settings)) == resolved(defenses.get(name))
+    with pytest.raises(ValueError, match=r"Unknown setting of the defense"):
+        defenses.get(name, no_such_setting=1)
+
+
+@pytest.mark.parametrize("name", attacks.names())
+def test_an_attacks_name_is_adversarial_poisoning_with_it(name):
+    defense = defenses.get(name)
+    assert defense == defenses.get("adversarial_poisoning", attack=name)
+    assert defense.attack == attacks.get(name)
+    assert defenses.is_crafting(name)
+
+
+def test_every_part_is_in_the_table():
+    for table in (filter, mixing):
+        assert set(table.names()) <= set(defenses.names())
+    assert set(revision.names()) <= set(defenses.names())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("none", Defense()),
+        ("mixup", Defense(mixing=mixing.get("mixup"))),
+        ("mixup(ways=4)", Defense(mixing=mixing.get("mixup", ways=4))),
+        (
+            " mixup ( ways = 4 ; alpha = 0.5 ) ",
+            Defense(mixing=mixing.get("mixup", ways=4, alpha=0.5)),
+        ),
+        ("mixup()", Defense(mixing=mixing.get("mixup"))),
+        (
+            "cutout(size=3)+epic(share=0.2)",
+            Defense(mixing=mixing.get("cutout", size=3), revision=revision.get("epic", share=0.2)),
+        ),
+        (
+            "gradient_matching(poison_fraction=0.5;epsilon=0.25)+mixup+dp_sgd(noise=1e+1)",
+            Defense(
+                attack=attacks.get("gradient_matching", epsilon=0.25),
+                poison_fraction=0.5,
+                mixing=mixing.get("mixup"),
+                privacy={"clip_norm": 1.0, "noise": 10.0, "distribution": "gaussian"},
+            ),
+        ),
+        (
+            "dp_sgd(distribution=laplacian;clip_norm=None)",
+            Defense(privacy={"clip_norm": None, "noise": 0.01, "distribution": "laplacian"}),
+        ),
+        ("evasion(epsilon=0.1)", Defense(attack=attacks.get("evasion", epsilon=0.1))),
+        (
+            "noise(kind=laplace;poison_fraction=0.5)",
+            Defense(attack=attacks.get("noise_laplace"), poison_fraction=0.5),
+        ),
+    ],
+)
+def test_expressions(text, expected):
+    assert defenses.from_text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "Expected a defense as NAME"),
+        ("mixup(", "Expected a defense as NAME"),
+        ("mixup+", "Expected a defense as NAME"),
+        ("mix up", "Expected a defense as NAME"),
+        ("mixup(4)", "settings as name=value"),
+        ("mixup(ways=)", "settings as name=value"),
+        ("mixups", "Unknown defense.*'mixup'"),
+        ("mixup(way=4)", "Unknown setting.*'ways'"),
+        ("mixup+cutmix", "two with their own mixing"),
+        ("gradient_matching+noise", "two with their own attack"),
+        ("friendly_noise+epic", "two with their own revision"),
+        ("noise(kind=pink)", "Unknown kind of noise"),
+        ("noise(poison_fraction=1.5)", "poison"),
+        ("dp_sgd(noise=-1)", "`noise`"),
+        ("dp_sgd(distribution=cauchy)", "distribution"),
+        ("deep_knn(neighbors=0)", "`neighbors`"),
+        ("gradient_matching(warmup_epochs=-1)", "`warmup_epochs`"),
+        ("gradient_matching(matching=some)", "matching"),
+    ],
+)
+def test_expressions_that_cannot_be(text, message):
+    with pytest.raises(ValueError, match=message):
+        defenses.from_text(text)
+
+
+def test_what_a_training_needs_to_know():
+    plain = Defense()
+    assert not plain.changes_training_set and not plain.needs_one_hot
+    assert defenses.from_text("deep_knn").changes_training_set
+    assert defenses.from_text("epic").changes_training_set
+    assert defenses.from_text("mixup").needs_one_hot
+    assert not defenses.from_text("cutout").needs_one_hot
+    assert plain.robust_model_arguments() == {"attack": None, "mixing": None}
+
+
+def test_combination_does_not_depend_on_the_order():
+    parts = [defenses.get(name) for name in ("mixup", "epic", "gradient_matching", "dp_sgd")]
+    forward, backward = Defense(), Defense()
+    for part in parts:
+        forward = forward.combine(part)
+    for part in reversed(parts):
+        backward = backward.combine(part)
+    assert forward == backward
+    assert only(forward) == ["revision", "attack", "mixing", "privacy"]
+
+
+def test_the_optimizer():
+    sgd = keras.optimizers.SGD(0.1)
+    assert Defense().optimizer(sgd) is sgd
+    wrapped = defenses.from_text("dp_sgd(noise=0.5)").optimizer(sgd, seed=3)
+    assert isinstance(wrapped, DPSGD)
+    assert (wrapped.noise, wrapped.seed) == (0.5, 3)
+    clipping = keras.optimizers.SGD(0.1, global_clipnorm=1.0)
+    with pytest.raises(ValueError, match="global_clipnorm"):
+        defenses.from_text("dp_sgd").optimizer(clipping)
+
+
+@pytest.mark.parametrize(
+    ("text", "epochs"), [("gradient_matching(warmup_epochs=3)", 3), ("epic(first_epoch=5)", 5)]
+)
+def test_trainings_too_short_for_the_defense(text, epochs):
+    defense = defenses.from_text(text)
+    with pytest.raises(ValueError, match="Expected"):
+        defense.check_epochs(epochs)
+    defense.check_epochs(epochs + 1)
+
+
+def test_parts_that_exclude_each_other():
+    attack = attacks.get("gradient_matching")
+    with pytest.raises(ValueError, match="target selection 'share' alone"):
+        Defense(attack=attack, poison_fraction=0.5, target_selection="one")
+    with pytest.raises(ValueError, match="below 1"):
+        Defense(attack=attack, poison_fraction=1.0)
+
+
+def make_data(labels_of):
+    draw = np.random.default_rng(0)
+    images = draw.uniform(size=(48, 6, 6, 1)).astype("float32")
+    return images, labels_of(draw.integers(3, size=48))
+
+
+def make_network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+
+
+@pytest.mark.parametrize("name", mixing.names())
+@pytest.mark.parametrize("attack", [None, "gradient_matching"])
+def test_mixing_in_the_step(name, attack):
+    """RobustModel mixes: alone or after crafting; other batches, the same bits again."""
+
+    def fit(chosen):
+        model = tfpoison.RobustModel(make_network(), attack, mixing=chosen, seed=2)
+        model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
+        data = make_data(lambda labels: keras.utils.to_categorical(labels, 3))
+        model.fit(*data, batch_size=16, epochs=2, verbose=0, shuffle=False)
+        return model.network.get_weights()
+
+    mixed, again, plain = fit(name), fit(mixing.get(name)), fit(None)
+    for one, other in zip(mixed, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert any((one != other).any() for one, other in zip(mixed, plain, strict=True))
+
+
+def test_mixing_in_the_step_is_that_on_batches():
+    """A step of RobustModel is one of Keras's own on what the mixing makes of the batch."""
+    images, labels = make_data(lambda labels: keras.utils.to_categorical(labels, 3))
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    seen = []
+
+    class Recorder(keras.layers.Layer):
+        def call(self, inputs):
+            seen.append(inputs)
+            return inputs
+
+    network = keras.Sequential(
+        [keras.Input((6, 6, 1)), Recorder(), keras.layers.Flatten(), keras.layers.Dense(3)]
+    )
+    model = tfpoison.RobustModel(network, None, mixing=mixing.get("cutout", size=2, fill_value=0.0))
+    model.compile("sgd", loss, run_eagerly=True)
+    seen.clear()
+    model.fit(images[:16], labels[:16], batch_size=16, epochs=1, verbose=0, shuffle=False)
+    erased = (np.array(seen[-1]) == 0) & (images[:16] != 0)
+    assert set(erased.sum(axis=(1, 2, 3))) <= {1, 2, 4}
+    kept = ~erased
+    np.testing.assert_array_equal(np.array(seen[-1])[kept], images[:16][kept])
+
+
+def test_mixing_refused_at_the_door():
+    with pytest.raises(TypeError, match="name of a mixing"):
+        tfpoison.RobustModel(make_network(), None, mixing=3)
+    with pytest.raises(ValueError, match="Unknown mixing"):
+        tfpoison.RobustModel(make_network(), None, mixing="mixups")
+    model = tfpoison.RobustModel(make_network(), None, mixing="mixup")
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="one-hot labels"):
+        model.fit(*make_data(lambda labels: labels), verbose=0)
+
+
+def test_mixing_survives_saving(tmp_path):
+    model = tfpoison.RobustModel(make_network(), "evasion", mixing=mixing.get("mixup", ways=3))
+    loaded = tfpoison.RobustModel.from_config(model.get_config())
+    assert loaded.mixing == model.mixing
+    assert loaded.attack == model.attack

@@ -1,0 +1,225 @@
+"""The table of revisions, what they refuse, and the callback, watched example by example."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfpoison
+from tfpoison.defenses import revision
+from tfpoison.defenses.revision import Epic, Revised, Revision, TrainingSetRevision
+
+SIZE = 20
+LABELS = np.arange(SIZE) % 2
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def make_images():
+    """The first pixel of an image says which one it is, the last counts its revisions."""
+    images = np.random.default_rng(0).integers(0, 256, (SIZE, 8, 8, 1), dtype=np.uint8)
+    images[:, 0, 0, 0] = np.arange(SIZE)
+    images[:, 7, 7, 0] = 0
+    return images
+
+
+IMAGES = make_images()
+
+
+def make_network(activation=None):
+    layers = [keras.layers.Flatten(), keras.layers.Dense(2, activation=activation)]
+    return keras.Sequential([keras.Input((8, 8, 1)), *layers])
+
+
+@dataclasses.dataclass(frozen=True)
+class Scripted(Revision):
+    """The first revision drops example 0 alone, the second example 1 alone, …"""
+
+    def _epochs(self, total):
+        return range(2, 5, 2)
+
+    def _revise(self, network, images, labels, seed):
+        revised = images.copy()
+        revised[:, 7, 7, 0] += 1
+        return Revised(np.arange(len(images)) != images[0, 7, 7, 0], revised)
+
+
+def watch(batches, seen):
+    """Returns the batches; what they hold is appended to `seen` when they are used."""
+
+    def note(images, labels):
+        pixels = np.rint(images.numpy() * 255).astype(int)
+        seen.append((pixels[:, 0, 0, 0], pixels[:, 7, 7, 0], labels.numpy()))
+        return images
+
+    def watched(images, labels):
+        same = tf.py_function(note, [images, labels], tf.float32)
+        return tf.ensure_shape(same, images.shape), labels
+
+    return batches.map(watched)
+
+
+def fit(model, defense, epochs, **settings):
+    """Returns what was trained on in each epoch: ids, numbers of revisions, labels."""
+    model.compile("sgd", LOSS)
+    seen, per_epoch = [], []
+
+    class Count(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            seen.clear()  # Keras looks at a batch before training.
+
+        def on_epoch_end(self, epoch, logs=None):
+            per_epoch.append([np.concatenate(each) for each in zip(*seen, strict=True)])
+
+    callbacks = [defense, Count()]
+    batches = watch(defense.batches(), seen)
+    model.fit(batches, callbacks=callbacks, epochs=epochs, verbose=0, **settings)
+    return per_epoch
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+@pytest.mark.parametrize("robust", [False, True])
+def test_fit_sees_what_the_revisions_leave(robust):
+    model = make_network()
+    if robust:
+        model = tfpoison.RobustModel(model, "noise_uniform")
+    defense = TrainingSetRevision(Scripted(), IMAGES, LABELS, batch_size=6)
+    epochs = fit(model, defense, epochs=6)
+    # Revisions after the second and the fourth epoch; what the first dropped stays dropped.
+    for number, left in enumerate([range(20), range(20), *[range(1, 20)] * 2, *[range(2, 20)] * 2]):
+        ids, revisions, labels = epochs[number]
+        assert sorted(ids.tolist()) == list(left)
+        assert set(revisions.tolist()) == {number // 2}
+        np.testing.assert_array_equal(labels, LABELS[ids])
+    assert np.flatnonzero(~defense.kept).tolist() == [0, 1]
+    assert (defense.images[:, 7, 7] == 2).all()
+    assert (IMAGES[:, 7, 7] == 0).all()
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_order_is_drawn_from_seed_and_epoch():
+    def orders(seed, **settings):
+        defense = TrainingSetRevision(Scripted(), IMAGES, LABELS, batch_size=6, seed=seed)
+        return [ids.tolist() for ids, _, _ in fit(make_network(), defense, epochs=3, **settings)]
+
+    first = orders(0)
+    assert first == orders(0)
+    assert first != orders(1)
+    assert first[0] != first[1]
+    # A training that goes on at the second epoch draws what the whole one drew.
+    assert orders(0, initial_epoch=1)[0] == first[1]
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_revisions_of_the_table_in_fit():
+    # Of ten examples of class 0 one is as bright as those of class 1.
+    images = np.where(LABELS, 220, 20)[:, None, None, None] + np.zeros((SIZE, 8, 8, 1), int)
+    images[4] = 220
+    images = (images + np.random.default_rng(0).integers(0, 6, images.shape)).astype("uint8")
+    for name, settings in (("epic", {"share": 0.2}), ("friendly_noise", {"steps": 2})):
+        network = make_network()
+        network.compile(keras.optimizers.Adam(0.05), LOSS)
+        defense = TrainingSetRevision(revision.get(name, **settings), images, LABELS, batch_size=5)
+        network.fit(defense.batches(), callbacks=[defense], epochs=8, verbose=0)
+        if name == "epic":
+            assert not defense.kept[4]
+            assert defense.kept.sum() >= 14
+            np.testing.assert_array_equal(defense.images, images)
+        else:
+            assert defense.kept.all()
+            assert 8 <= np.abs(defense.images.astype(int) - images).max() <= 16
+
+
+def test_batches():
+    defense = TrainingSetRevision(Scripted(), IMAGES, LABELS, batch_size=6)
+    batches = list(defense.batches())
+    assert [len(labels) for _, labels in batches] == [6, 6, 6, 2]
+    images = np.concatenate([each for each, _ in batches])
+    assert images.dtype == np.float32
+    order = np.rint(images[:, 0, 0, 0] * 255).astype(int)
+    np.testing.assert_array_equal(images, IMAGES[order] / np.float32(255))
+    assert order.tolist() != sorted(order)
+
+
+def test_fit_refuses_a_training_without_a_revision():
+    network = make_network()
+    network.compile("sgd", LOSS)
+    defense = TrainingSetRevision(Scripted(), IMAGES, LABELS, batch_size=6)
+    with pytest.raises(ValueError, match="goes on after the first revision"):
+        network.fit(defense.batches(), callbacks=[defense], epochs=2, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"revision": "epic"}, TypeError, "`revision`"),
+        ({"images": IMAGES / 255}, ValueError, "uint8"),
+        ({"images": IMAGES.tolist()}, TypeError, "`images`"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, ValueError, "at least one"),
+        ({"labels": LABELS[1:]}, ValueError, "`labels`"),
+        ({"labels": LABELS - 1}, ValueError, "`labels`"),
+        ({"labels": LABELS / 1}, ValueError, "`labels`"),
+        ({"batch_size": 0}, ValueError, "`batch_size`"),
+        ({"seed": -1}, ValueError, "`seed`"),
+    ],
+)
+def test_callback_refuses(arguments, error, message):
+    usual = {"revision": Scripted(), "images": IMAGES, "labels": LABELS, "batch_size": 6}
+    with pytest.raises(error, match=message):
+        TrainingSetRevision(**(usual | arguments))
+
+
+@pytest.mark.parametrize("name", revision.names())
+def test_every_revision_keeps_the_contract(name):
+    defense = revision.get(name)
+    network = make_network()
+    before = network.get_weights()
+    first, second = (defense.revise(network, IMAGES, LABELS, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.kept, second.kept)
+    np.testing.assert_array_equal(first.images, second.images)
+    assert (first.kept.dtype, first.kept.shape) == (np.bool_, (SIZE,))
+    assert (first.images.dtype, first.images.shape) == (np.uint8, IMAGES.shape)
+    np.testing.assert_array_equal(network.get_weights()[0], before[0])
+    np.testing.assert_array_equal(IMAGES, make_images())
+    for total in range(2, 100):
+        epochs = defense.epochs(total)
+        assert list(epochs) == sorted(set(epochs))
+        assert 1 <= epochs[0] <= epochs[-1] < total
+    config = keras.saving.serialize_keras_object(defense)
+    assert keras.saving.deserialize_keras_object(config) == defense
+
+
+def test_table():
+    assert revision.names() == ["epic", "friendly_noise"]
+    assert revision.get("epic", share=0.2) == Epic(share=0.2)
+    with pytest.raises(ValueError, match="Did you mean 'epic'"):
+        revision.get("epik")
+
+
+class Subclassed(keras.Model):
+    def call(self, images):
+        return images
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"network": "network"}, TypeError, "`network`"),
+        ({"network": Subclassed()}, ValueError, "Functional"),
+        ({"network": make_network("softmax")}, ValueError, "logits"),
+        ({"images": IMAGES[0]}, ValueError, "uint8"),
+        ({"labels": LABELS + 1}, ValueError, "number of classes, 2. Received: a label of 2"),
+        ({"seed": 0.5}, TypeError, "`seed`"),
+    ],
+)
+def test_revise_refuses(arguments, error, message):
+    usual = {"network": make_network(), "images": IMAGES, "labels": LABELS, "seed": 0}
+    with pytest.raises(error, match=message):
+        Epic().revise(**(usual | arguments))
+
+
+@pytest.mark.parametrize(("total", "error"), [(0, ValueError), (4.0, TypeError)])
+def test_epochs_refuses(total, error):
+    with pytest.raises(error, match="`total`"):
+        Epic().epochs(total)

@@ -1,0 +1,198 @@
+"""The audit: what it leaves, what it finds, and what it refuses."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from tfpoison import KeepList, data, launch
+from tfpoison.defenses import filter as filters
+from tfpoison.defenses.filter import Suspicion
+from tfpoison.jobs.audit import Audit
+
+FLAGS = [
+    *("--network=mlp", "--width=32", "--epochs=3", "--batch_size=32"),
+    *("--optimizer=adam", "--learning_rate=0.01"),
+]
+BREW = [
+    *("--job=brew", "--dataset=digits", "--recipes=badnets", "--trigger_size=3", "--budget=0.04"),
+    *("--adversarial_class=3", "--trigger_place=top_left", "--clean_networks=0"),
+    *("--threat_model=third_party", "--export=image_folder", "--verbosity=-1"),
+]
+
+
+def audit(directory, *more):
+    return launch.main(["--job=audit", f"--output_dir={directory}", *FLAGS, *more])
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory):
+    """Digits of which some carry a trigger and another class's label, as files."""
+    directory = tmp_path_factory.mktemp("poisoned")
+    assert launch.main([*BREW, f"--output_dir={directory}"]) == 0
+    return directory
+
+
+@pytest.fixture(scope="module")
+def audited(poisoned, tmp_path_factory):
+    """The audit of that folder."""
+    directory = tmp_path_factory.mktemp("audited")
+    folder = poisoned / "image_folder"
+    flags = ["--dataset=image_folder", f"--data_dir={folder}"]
+    flags.append(f"--known_poisons={folder / 'poisons.csv'}")
+    assert audit(directory, *flags, "--verbosity=-1") == 0
+    return directory, flags
+
+
+def test_finds_more_poisons_than_chance(audited):
+    report = json.loads((audited[0] / "report.json").read_text())
+    assert report["images"] == 1280
+    assert report["poisons"] == 51
+    better = [
+        name
+        for name in filters.names()
+        if (report["detection"][name]["precision"] or 0) > 2 * report["detection"][name]["chance"]
+    ]
+    assert len(better) >= 2
+    assert report["detection"]["at least 2 of them"]["precision"] > 0.2
+
+
+def test_what_it_leaves(audited, capsys):
+    directory, flags = audited
+    names = ["audit.csv", "audit.html", "contact_sheet.png", "keep.csv", "report.json"]
+    assert all((directory / name).stat().st_size for name in names)
+    rows = list(csv.DictReader((directory / "audit.csv").read_text().splitlines()))
+    assert len(rows) == 1280
+    agreement = [int(row["agreement"]) for row in rows]
+    assert agreement == sorted(agreement, reverse=True)
+    for row in rows:
+        said = [int(row[f"{name} suspects"]) for name in filters.names()]
+        assert sum(said) == int(row["agreement"])
+        assert row["file"].startswith(f"{row['class']}/")
+    assert sum(int(row["poison"]) for row in rows) == 51
+    kept = KeepList.load(directory / "keep.csv")
+    assert kept.size == sum(each < 2 for each in agreement)
+    page = (directory / "audit.html").read_text()
+    assert "data:image/png;base64," in page and "badnets" not in page
+    assert rows[0]["file"] in page
+
+    # What is finished is not done again.
+    before = (directory / "report.json").stat().st_mtime_ns
+    assert audit(directory, *flags) == 0
+    assert (directory / "report.json").stat().st_mtime_ns == before
+    assert "51 poisons are among them" in capsys.readouterr().out
+
+
+def test_the_keep_list_goes_with_the_data_set(audited):
+    directory, flags = audited
+    images = data.load("image_folder", data_dir=flags[1].partition("=")[2])
+    kept = KeepList.load(directory / "keep.csv")
+    np.testing.assert_array_equal(images.train.labels[kept.ids], kept.labels)
+    read = tfds.ImageFolder(flags[1].partition("=")[2]).as_dataset(
+        split="train", as_supervised=True, shuffle_files=False
+    )
+    assert len(list(kept.apply(read))) == kept.size
+
+
+def test_same_flags_same_bytes(poisoned, audited, tmp_path):
+    directory, flags = audited
+    assert audit(tmp_path, *flags, "--verbosity=-1") == 0
+    for name in ("audit.csv", "keep.csv", "report.json", "contact_sheet.png"):
+        assert (tmp_path / name).read_bytes() == (directory / name).read_bytes(), name
+
+
+def test_poisons_are_put_into_clean_data(poisoned, audited, tmp_path):
+    poisons = f"--poisons={poisoned / 'poisons.npz'}"
+    assert audit(tmp_path, "--dataset=digits", poisons, "--verbosity=-1", "--agreement=1") == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["poisons"] == 51
+    # The folder of images holds the very same, in another order.
+    other = json.loads((audited[0] / "report.json").read_text())
+    assert report["suspects"]["spectral_signatures"] == other["suspects"]["spectral_signatures"]
+    assert report["kept"] < other["kept"]
+
+
+def test_clean_data_and_one_filter(tmp_path, capsys):
+    flags = ["--dataset=digits", "--train_size=200", "--validation_size=20"]
+    flags += ["--filters=spectral_signatures(share=0.1)", "--agreement=1"]
+    assert audit(tmp_path, *flags) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["suspects"].keys() == {"spectral_signatures(share=0.1)"}
+    assert "detection" not in report and report["kappa"] == {}
+    assert "precision" not in capsys.readouterr().out
+    rows = list(csv.DictReader((tmp_path / "audit.csv").read_text().splitlines()))
+    assert "file" not in rows[0] and "poison" not in rows[0]
+
+
+def test_known_poisons_by_id(tmp_path):
+    (tmp_path / "known.csv").write_text("id,why\n0,seen\n7,guessed\n")
+    flags = ["--dataset=digits", f"--known_poisons={tmp_path / 'known.csv'}", "--verbosity=-1"]
+    assert audit(tmp_path / "output", *flags) == 0
+    rows = csv.DictReader((tmp_path / "output/audit.csv").read_text().splitlines())
+    assert {row["id"] for row in rows if row["poison"] == "1"} == {"0", "7"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--filters="], "Expected filters"),
+        (["--filters=mixup"], "Expected --filters to be filters"),
+        (["--filters=deep_knn+mixup"], "Expected --filters to be filters"),
+        (["--filters=deep_knn+spectral_signatures"], "Expected defenses that act in different"),
+        (["--filters=deep_knn(k=3)"], "Unknown setting"),
+        (["--filters=deep_knn(neighbors=0)"], "`neighbors`"),
+        (["--agreement=4"], "`agreement`"),
+        (["--filters=deep_knn"], "`agreement`"),
+        (["--agreement=0"], "`agreement`"),
+        (["--known_poisons=nowhere.csv"], "nowhere.csv"),
+        (["--poisons=nowhere.npz"], "nowhere.npz"),
+        (["--defense=mixup"], "flags of --job=audit alone"),
+    ],
+)
+def test_refused_at_the_door(flags, message, tmp_path, capsys):
+    assert audit(tmp_path, "--dataset=digits", *flags) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "column `id` or `file`"),
+        ("name\nx\n", "column `id` or `file`"),
+        ("id\n99999\n", "poisons that are in the training set"),
+        ("file\n3/000001.png\n", "by `id`"),
+    ],
+)
+def test_lists_of_other_poisons_are_refused(text, message, tmp_path, capsys):
+    (tmp_path / "known.csv").write_text(text)
+    known = f"--known_poisons={tmp_path / 'known.csv'}"
+    assert audit(tmp_path / "output", "--dataset=digits", known) == 2
+    assert message in capsys.readouterr().err
+
+
+def make_audit():
+    one = Suspicion(np.array([0.9, 0.1, 0.8, 0.2]), np.array([True, False, True, False]))
+    other = Suspicion(np.array([5.0, 1.0, 9.0, 7.0]), np.array([False, False, True, True]))
+    return Audit({"one": one, "other": other})
+
+
+def test_agreement_by_hand():
+    audit = make_audit()
+    assert audit.agreement.tolist() == [1, 0, 2, 1]
+    # Shares below: (3, 0, 2, 1) / 4 and (1, 0, 3, 2) / 4; of the two with agreement 1 the ranks
+    # are 1/2 and 3/8.
+    assert audit.rank.tolist() == [0.5, 0, 0.625, 0.375]
+    assert audit.order().tolist() == [2, 0, 3, 1]
+    # Both suspect half: observed agreement 1/2, expected 1/2.
+    assert audit.kappa() == {("one", "other"): 0}
+
+
+def test_detection_by_hand():
+    measures = make_audit().detection(np.array([False, False, True, True]))
+    assert measures["one"] == {"precision": 0.5, "recall": 0.5, "chance": 0.5, "roc_auc": 0.5}
+    assert measures["other"] == {"precision": 1, "recall": 1, "chance": 0.5, "roc_auc": 1}
+    assert measures["all of them"]["precision"] == 1
+    assert measures["all of them"]["recall"] == 0.5

@@ -1,0 +1,155 @@
+"""What a defense leaves of the training set, and trainings that are interrupted around it."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from tfpoison import data
+from tfpoison.data import InMemoryExamples
+from tfpoison.defenses import Defense
+from tfpoison.defenses.filter import Filter, Suspicion
+from tfpoison.defenses.revision_base import Revised, Revision
+from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.training_set import TrainingSet
+from tfpoison.jobs.victims import Plan, Trainer
+from tfpoison.recipes import scenario
+
+IMAGES = data.load("digits", train_size=300, validation_size=50)
+EPOCHS = 4
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class SuspectNines(Filter):
+    """Suspects every nine, whatever its features."""
+
+    def _inspect(self, features, labels, seed):
+        return Suspicion(labels.astype("float64"), labels == 9)
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class DropZerosAndDim(Revision):
+    """After the first epoch drops zeros, after the third dims what is left."""
+
+    def _epochs(self, total):
+        return (1, 3)
+
+    def _revise(self, network, images, labels, seed):
+        dims = images.max() > 8
+        return Revised(labels != 0, images // 2 if dims else images)
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class SuspectAll(SuspectNines):
+    """Suspects everything."""
+
+    def _inspect(self, features, labels, seed):
+        return Suspicion(labels.astype("float64"), labels >= 0)
+
+
+def make_trainer(defense):
+    mean, std = data.channel_statistics(IMAGES.train)
+    return Trainer(
+        Plan(
+            network=NetworkSettings("mlp", width=8),
+            image_shape=IMAGES.image_shape,
+            classes=IMAGES.classes,
+            mean=mean,
+            std=std,
+            data=DataSettings(batch_size=64),
+            training=TrainingSettings(epochs=EPOCHS),
+            defense=defense,
+            scenario=scenario.get("from_scratch"),
+        )
+    )
+
+
+class StopError(Exception):
+    pass
+
+
+def train(defense, folder, *, seconds=0.0, stop_after=None):
+    looks = []
+
+    def watch(predictor):
+        looks.append(predictor)
+        if len(looks) == stop_after:
+            raise StopError
+        return 0.0
+
+    checkpoint = Checkpoint(RunDirectory(folder, {}).folder("run"), seconds=seconds)
+    trained = make_trainer(defense).train(IMAGES.train, 1, checkpoint=checkpoint, watch=watch)
+    return trained.predictor.network.get_weights(), trained.kept
+
+
+def is_same(ours, theirs):
+    return all((one == other).all() for one, other in zip(ours, theirs, strict=True))
+
+
+def test_suspects_are_removed(tmp_path):
+    weights, kept = train(Defense(filter=SuspectNines()), tmp_path / "filtered")
+    assert (IMAGES.train.labels[kept] != 9).all()
+    assert len(kept) == (IMAGES.train.labels != 9).sum()
+    plain, everything = train(Defense(), tmp_path / "plain")
+    assert len(everything) == IMAGES.train.size
+    assert not is_same(weights, plain)
+
+
+def test_the_training_set_is_revised(tmp_path):
+    weights, kept = train(Defense(revision=DropZerosAndDim()), tmp_path / "revised")
+    assert (IMAGES.train.labels[kept] != 0).all()
+    assert len(kept) == (IMAGES.train.labels != 0).sum()
+    assert not is_same(weights, train(Defense(), tmp_path / "plain")[0])
+
+
+@pytest.mark.parametrize("defense", [SuspectNines(), DropZerosAndDim()], ids=["filter", "revision"])
+@pytest.mark.parametrize("stop_after", [1, 2, 4])
+def test_interrupted(defense, stop_after, tmp_path):
+    kind = "filter" if isinstance(defense, Filter) else "revision"
+    defense = Defense(**{kind: defense})
+    expected, _ = train(defense, tmp_path / "at once")
+    with pytest.raises(StopError):
+        train(defense, tmp_path / "interrupted", stop_after=stop_after)
+    resumed, kept = train(defense, tmp_path / "interrupted")
+    assert is_same(resumed, expected)
+    assert len(kept) < IMAGES.train.size
+
+
+def test_everything_is_suspected(tmp_path):
+    with pytest.raises(ValueError, match="all are suspects"):
+        train(Defense(filter=SuspectAll()), tmp_path)
+
+
+def test_examples_keep_their_number():
+    examples = InMemoryExamples(
+        np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8),
+        np.arange(10),
+    )
+    dropped = np.isin(np.arange(10), [2, 5, 7])
+    left = TrainingSet.whole(examples).without(dropped)
+    filled = left.examples(examples, seed=0)
+    assert filled.size == 10
+    assert set(filled.ids) == set(range(10)) - {2, 5, 7}
+    np.testing.assert_array_equal(filled.labels, filled.ids)
+    np.testing.assert_array_equal(filled.images[:, 0, 0, 0], filled.ids)
+    np.testing.assert_array_equal(filled.ids, left.examples(examples, seed=0).ids)
+    assert TrainingSet.whole(examples).examples(examples, seed=0) is examples
+
+
+def test_changed_images_are_kept_and_saved(tmp_path):
+    directory = RunDirectory(tmp_path, {})
+    examples = InMemoryExamples(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4))
+    changed = TrainingSet(np.arange(4), np.full((4, 2, 2, 1), 7, np.uint8))
+    left = changed.without(np.array([True, False, False, False]))
+    left.save(directory, "left.npz")
+    loaded = TrainingSet.load(directory, "left.npz")
+    assert loaded is not None
+    assert (loaded.examples(examples, 0).images == 7).all()
+    assert set(loaded.examples(examples, 0).ids) == {1, 2, 3}
+    assert TrainingSet.load(directory, "other.npz") is None

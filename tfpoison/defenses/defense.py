@@ -1,0 +1,116 @@
+"""What a training is defended by: parts that act at different times, and combine."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from tfpoison.attacks import Attack
+from tfpoison.batch import check_split
+from tfpoison.checks import check_name, check_number
+from tfpoison.defenses.dp_sgd import DPSGD
+from tfpoison.defenses.filter_base import Filter
+from tfpoison.defenses.mixing import Mixing
+from tfpoison.defenses.revision_base import Revision
+from tfpoison.distribution import MATCHING
+
+
+@dataclasses.dataclass(frozen=True)
+class Defense:
+    """A defense, or several that go together.
+
+    Attributes:
+        filter: removes suspects before training.
+        revision: changes the training set in mid-training.
+        attack: crafted inside every training step, on batches with their true labels.
+        poison_fraction: the share of each batch that is crafted; None for the attack's own.
+        target_selection: how the batch is split; see `RobustModel`.
+        warmup_epochs: epochs without crafting.
+        matching: whether replicas craft together.
+        mixing: changes every batch, after crafting.
+        privacy: settings of `DPSGD` around the optimizer; None for the optimizer alone.
+
+    Raises:
+        TypeError: a setting has the wrong type.
+        ValueError: a setting's value cannot be, or two exclude each other.
+    """
+
+    filter: Filter | None = None
+    revision: Revision | None = None
+    attack: Attack | None = None
+    poison_fraction: float | None = None
+    target_selection: str = "share"
+    warmup_epochs: int = 0
+    matching: str = "global"
+    mixing: Mixing | None = None
+    privacy: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        check_name("matching", self.matching, MATCHING)
+        check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
+        if self.privacy is not None:
+            DPSGD("sgd", **self.privacy)
+        if self.attack is None:
+            return
+        if self.poison_fraction is not None and self.target_selection != "share":
+            raise ValueError(
+                "The poison fraction goes with the target selection 'share' alone. Received: "
+                f"{self.poison_fraction} with {self.target_selection!r}"
+            )
+        fraction = self.poison_fraction
+        if fraction is None:
+            fraction = self.attack.poison_fraction
+        check_split(self.target_selection, fraction, needs_targets=self.attack.needs_targets)
+
+    def check_epochs(self, epochs: int) -> None:
+        """Raises ValueError where a training of so many epochs has no room for the defense."""
+        if self.warmup_epochs >= epochs:
+            raise ValueError(
+                "Expected fewer warm-up epochs than epochs: nothing would be defended. Received: "
+                f"{self.warmup_epochs} of {epochs}"
+            )
+        if self.revision is not None:
+            self.revision.epochs(epochs)
+
+    def robust_model_arguments(self) -> dict[str, Any]:
+        """Returns the arguments of `RobustModel`."""
+        if self.attack is None:
+            return {"attack": None, "mixing": self.mixing}
+        names = ("attack", "poison_fraction", "target_selection", "warmup_epochs", "matching")
+        return {name: getattr(self, name) for name in (*names, "mixing")}
+
+    def optimizer(self, optimizer: keras.optimizers.Optimizer, seed: int = 0) -> Any:
+        """Returns the optimizer to train with: the given one, or `DPSGD` around it."""
+        return optimizer if self.privacy is None else DPSGD(optimizer, seed=seed, **self.privacy)
+
+    @property
+    def changes_training_set(self) -> bool:
+        """Whether it removes or changes training examples."""
+        return self.filter is not None or self.revision is not None
+
+    @property
+    def needs_one_hot(self) -> bool:
+        """Whether labels must be one-hot."""
+        return self.mixing is not None and self.mixing.needs_one_hot
+
+    def combine(self, other: "Defense") -> "Defense":
+        """Returns both defenses together.
+
+        Raises:
+            ValueError: both have a part of the same kind.
+        """
+        ours, theirs = self._parts(), other._parts()
+        kinds = {"filter", "revision", "attack", "mixing", "privacy"}
+        if clash := sorted(kinds & set(ours) & set(theirs)):
+            raise ValueError(
+                "Expected defenses that act in different ways to be combined. Received: two with "
+                f"their own {', '.join(clash)}"
+            )
+        return Defense(**ours | theirs)
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        }

@@ -1,0 +1,252 @@
+"""Gradients clipped and noised before the optimizer sees them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import keras
+import tensorflow as tf
+
+from tfpoison.checks import check_name, check_number
+from tfpoison.distribution import Reduction
+from tfpoison.perturbations.initializers import laplace, normal
+from tfpoison.randomness import make_key
+
+DISTRIBUTIONS = {"gaussian": normal, "laplacian": laplace}
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+class DPSGD(keras.optimizers.Optimizer):
+    """Wraps an optimizer: each step's gradient is clipped and noised first.
+
+        g ← Σ over replicas of g                         the gradient of the whole batch
+        g ← g · min(1, clip_norm / ‖g‖₂)                 one norm over all trainable weights
+        g ← g + noise · clip_norm · z                    z ~ N(0, 1) or Laplace(0, 1), every weight
+
+        model.compile(DPSGD(keras.optimizers.SGD(0.1), clip_norm=1.0, noise=0.01), loss)
+
+    It is the baseline "differentially private SGD" of arXiv 2102.13624, as its authors' code has
+    it, after Hong et al., "On the effectiveness of mitigating data poisoning attacks with gradient
+    shaping" (arXiv 2002.11497). Unlike there, and unlike Abadi et al. (arXiv 1607.00133), the
+    gradient of the batch is clipped, not that of each example, so that batch normalisation keeps
+    its meaning; **no privacy guarantee follows**. The noise does not shrink with the batch.
+
+    Regularisers are part of the loss, hence of the gradient that is clipped; weight decay of the
+    wrapped optimizer acts after the noise. Weights without a gradient get no noise. Sparse
+    gradients (of embeddings) become dense, since noise is.
+
+    All replicas of a strategy see the same gradient with the same noise: one draw, keyed by the
+    seed, the wrapped optimizer's iterations and the weight's place among the trainable weights, so
+    that a resumed training draws what an uninterrupted one draws. (Under XLA TensorFlow draws other
+    numbers from the same key.) In half precision leave the loss scaling to Keras, which puts it
+    around this optimizer: what is clipped is then unscaled.
+
+    Args:
+        optimizer: the optimizer that makes the step, or its name.
+        clip_norm: the greatest Euclidean norm of the gradient, above 0; None not to clip.
+        noise: the noise's scale in units of `clip_norm` (of 1 without clipping), at least 0:
+            Gaussian noise has the deviation noise · clip_norm, Laplacian noise that scale and √2
+            times that deviation.
+        distribution: `"gaussian"` or `"laplacian"`.
+        seed: the seed of the noise.
+        name: the optimizer's name.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument has a value that cannot be, or `optimizer` is a DPSGD, scales
+            losses, or clips or accumulates gradients itself.
+    """
+
+    def __init__(
+        self,
+        optimizer: keras.optimizers.Optimizer | str,
+        clip_norm: float | None = 1.0,
+        noise: float = 0.01,
+        distribution: str = "gaussian",
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        if isinstance(optimizer, str):
+            optimizer = keras.optimizers.get(optimizer)
+        _check_optimizer(optimizer)
+        if clip_norm is not None:
+            check_number("clip_norm", clip_norm, minimum=0, exclusive_minimum=True)
+        check_number("noise", noise, minimum=0)
+        check_name("distribution", distribution, DISTRIBUTIONS)
+        check_number("seed", seed, minimum=0, whole=True)
+        super().__init__(learning_rate=0.0, name=name)  # The rate is the wrapped optimizer's.
+        self.inner_optimizer = optimizer
+        self.clip_norm = clip_norm
+        self.noise = noise
+        self.distribution = distribution
+        self.seed = seed
+        self._first_step = self.add_variable(
+            shape=(), dtype="int64", aggregation="only_first_replica", name="first_step"
+        )
+
+    def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates the wrapped optimizer's variables."""
+        self.inner_optimizer.build(variables)
+        super().build(variables)
+
+    def apply(
+        self,
+        grads: Sequence[Any],
+        trainable_variables: Iterable[keras.Variable] | None = None,
+    ) -> None:
+        """Clips and noises the gradients and has the wrapped optimizer apply them.
+
+        Args:
+            grads: this replica's gradients: tensors, `tf.IndexedSlices`, or None.
+            trainable_variables: the variable of each; None for those it was built with.
+
+        Raises:
+            ValueError: there are no variables, unknown ones or too few of them, or it is called
+                outside the replicas of a strategy.
+        """
+        if tf.distribute.in_cross_replica_context():
+            raise ValueError(
+                "Expected `apply` to be called within `strategy.run`. Received: a call in "
+                "cross-replica context"
+            )
+        variables = self._build_for(trainable_variables)
+        private = {
+            index: gradient
+            for index, (gradient, variable) in enumerate(zip(grads, variables, strict=True))
+            if gradient is not None and not self._overwrite_variable_with_gradient(variable)
+        }
+        places = [self._get_variable_index(variables[index]) for index in private]
+        reduction = Reduction("global")
+        gradients = reduction.sum([tf.convert_to_tensor(each) for each in private.values()])
+        gradients = self._add_noise(self._clip(gradients), places)
+        # The wrapped optimizer sums over replicas once more: equal parts give the same sum again.
+        parts = [gradient / reduction.replicas for gradient in gradients]
+        changed = dict(zip(private, parts, strict=True))
+        grads = [changed.get(index, gradient) for index, gradient in enumerate(grads)]
+        self.inner_optimizer.apply(grads, variables)
+
+    def _build_for(self, variables: Iterable[keras.Variable] | None) -> list[keras.Variable]:
+        if variables is None:
+            if not self.built:
+                raise ValueError(
+                    "Expected `trainable_variables` beside the gradients, or an optimizer that is "
+                    "built: call `build(trainable_variables)` first. Received: neither"
+                )
+            return self._trainable_variables
+        variables = list(variables)
+        if not self.built:
+            with keras.name_scope(self.name):
+                self.build(variables)
+        self._check_variables_are_known(variables)
+        return variables
+
+    def _clip(self, gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Returns the gradients, scaled together to the norm `clip_norm` if theirs is greater."""
+        if self.clip_norm is None or not gradients:
+            return gradients
+        # Squares of half precision overflow.
+        wide = tf.float64 if any(each.dtype == tf.float64 for each in gradients) else tf.float32
+        norm = tf.linalg.global_norm([tf.cast(each, wide) for each in gradients])
+        scale = tf.minimum(tf.ones([], wide), self.clip_norm / norm)
+        return [tf.cast(tf.cast(each, wide) * scale, each.dtype) for each in gradients]
+
+    def _add_noise(self, gradients: list[tf.Tensor], places: list[int]) -> list[tf.Tensor]:
+        """Returns the gradients, each with the noise of its place among the weights."""
+        if not self.noise:
+            return gradients
+        draw = DISTRIBUTIONS[self.distribution]
+        scale = self.noise * (1.0 if self.clip_norm is None else self.clip_norm)
+        step = self._first_step.value + tf.cast(self.iterations, tf.int64)
+        noised = []
+        for gradient, place in zip(gradients, places, strict=True):
+            wide = tf.float64 if gradient.dtype == tf.float64 else tf.float32
+            noise = draw(tf.shape(gradient), make_key(self.seed, step, place), wide)
+            noised.append(tf.cast(tf.cast(gradient, wide) + scale * noise, gradient.dtype))
+        return noised
+
+    def set_first_step(self, step: int) -> None:
+        """Starts the noise at another step's.
+
+        It depends on the seed and on the number of the step; trainings that start at steps far
+        apart draw apart without tracing anything anew.
+        """
+        self._first_step.assign(step)
+
+    # What is the wrapped optimizer's.
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """Its own variables and the wrapped optimizer's."""
+        return [*self._variables, *self.inner_optimizer.variables]
+
+    @property
+    def iterations(self) -> keras.Variable:
+        """The number of steps made."""
+        return self.inner_optimizer.iterations
+
+    @property
+    def learning_rate(self) -> Any:
+        """The wrapped optimizer's learning rate; can be assigned."""
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        self.inner_optimizer.learning_rate = learning_rate
+
+    def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
+        """Sets the weights to their moving average, where the wrapped optimizer keeps one."""
+        self.inner_optimizer.finalize_variable_values(var_list)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments as Keras serialises them."""
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
+            "clip_norm": self.clip_norm,
+            "noise": self.noise,
+            "distribution": self.distribution,
+            "seed": self.seed,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> Self:
+        """Returns the optimizer that `get_config` described."""
+        optimizer = keras.saving.deserialize_keras_object(
+            config["optimizer"], custom_objects=custom_objects
+        )
+        return cls(**config | {"optimizer": optimizer})
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    if not isinstance(optimizer, keras.optimizers.Optimizer):
+        raise TypeError(
+            "Expected `optimizer` to be a keras.optimizers.Optimizer or the name of one. "
+            f"Received: optimizer={optimizer!r}"
+        )
+    if isinstance(optimizer, DPSGD):
+        raise ValueError(
+            "Expected an optimizer that is not private already. Received a DPSGD: wrap the "
+            "optimizer within it, `optimizer.inner_optimizer`."
+        )
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ValueError(
+            "Expected an optimizer without loss scaling, or scaled gradients would be clipped. "
+            "Received a LossScaleOptimizer: wrap the optimizer within it, `inner_optimizer`, and "
+            "put the loss scaling around DPSGD. Keras does so itself under mixed_float16."
+        )
+    refused = {
+        "clipnorm": "clip_norm of DPSGD clips",
+        "clipvalue": "clip_norm of DPSGD clips",
+        "global_clipnorm": "clip_norm of DPSGD clips",
+        "gradient_accumulation_steps": "each part would be clipped and noised for itself",
+        "loss_scale_factor": "scaled gradients would be clipped",
+    }
+    # A keras.optimizers.MultiOptimizer has several within it.
+    for each in (optimizer, *getattr(optimizer, "optimizers", ())):
+        for name, reason in refused.items():
+            if getattr(each, name, None) is not None:
+                raise ValueError(
+                    f"Expected an optimizer without `{name}`: {reason}. Received: "
+                    f"{name}={getattr(each, name)!r} of {type(each).__name__}"
+                )

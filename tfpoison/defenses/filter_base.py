@@ -1,0 +1,70 @@
+"""The base of the defenses that remove suspects before training."""
+
+import abc
+import dataclasses
+
+import numpy as np
+
+from tfpoison.checks import check_number
+from tfpoison.configurable import Configurable
+
+
+@dataclasses.dataclass(frozen=True)
+class Suspicion:
+    """What a filter makes of a training set.
+
+    Attributes:
+        scores: how suspicious each example is, float64 (n,); larger is more so. Scores order the
+            examples of one filter; those of two filters do not compare.
+        suspects: whether the filter would remove it, bool (n,).
+    """
+
+    scores: np.ndarray
+    suspects: np.ndarray
+
+
+class Filter(Configurable, abc.ABC):
+    """Finds suspects by the features that an undefended network has of them.
+
+    network = train(all examples)
+    suspicion = filter.inspect(features of network, labels)
+    train(examples without suspicion.suspects)
+    """
+
+    def inspect(self, features: np.ndarray, labels: np.ndarray, seed: int = 0) -> Suspicion:
+        """Returns the scores and the suspects; the same bits for the same arguments.
+
+        Args:
+            features: of all examples, floats (n, d): the input of the network's last layer.
+            labels: their classes as given, integers (n,).
+            seed: the seed of random draws.
+
+        Raises:
+            TypeError: an argument is no array, or the seed no integer.
+            ValueError: shapes or types are others, or features are not finite.
+        """
+        check_number("seed", seed, minimum=0, maximum=2**32 - 1, whole=True)
+        _check(features, labels)
+        return self._inspect(features.astype(np.float64), labels, seed)
+
+    @abc.abstractmethod
+    def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
+        """Returns the scores and the suspects; the arguments are checked."""
+
+
+def _check(features: np.ndarray, labels: np.ndarray) -> None:
+    for name, array in (("features", features), ("labels", labels)):
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"Expected `{name}` to be a numpy array. Received: {type(array)}")
+    if features.ndim != 2 or not features.size or not np.issubdtype(features.dtype, np.floating):
+        raise ValueError(
+            "Expected `features` to be floats of shape (n, d). Received: dtype "
+            f"{features.dtype}, shape {features.shape}"
+        )
+    if not np.isfinite(features).all():
+        raise ValueError("Expected `features` to be finite. Received some that are not.")
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != features.shape[:1]:
+        raise ValueError(
+            f"Expected `labels` to be integers of shape ({len(features)},). Received: dtype "
+            f"{labels.dtype}, shape {labels.shape}"
+        )

@@ -1,0 +1,63 @@
+"""Spectral signatures: drop what lies far out along the first principal axis of its class."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from tfpoison.checks import check_number
+from tfpoison.defenses.filter_base import Filter, Suspicion
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+@dataclasses.dataclass(frozen=True)
+class SpectralSignatures(Filter):
+    """Spectral signatures (Tran et al. 2018, arXiv 1811.00636, algorithm 1).
+
+    for each class, with n examples:
+        R ← features - their mean                                 (n, d)
+        v ← the top right singular vector of R
+        scoreᵢ ← (Rᵢ · v)²
+        the ⌊share · n⌋ examples of the largest scores are suspects
+
+    Scores are divided by their mean within the class, to compare across classes; that changes no
+    suspect. Of equal scores the first examples are suspects.
+
+    Args:
+        share: the share of each class that is removed, from 0 to 1, 1 excluded. The authors remove
+            1.5 times as many examples as there are poisons at most, 15 % for poisons that are a
+            tenth of their class.
+
+    Raises:
+        TypeError: the share is no number.
+        ValueError: it is out of range.
+    """
+
+    share: float = 0.15
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, minimum=0, maximum=1)
+        if self.share == 1:
+            raise ValueError("Expected `share` to leave examples, below 1. Received: share=1")
+
+    def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
+        scores = np.zeros(len(labels))
+        suspects = np.zeros(len(labels), bool)
+        for label in np.unique(labels):
+            members = np.flatnonzero(labels == label)
+            scores[members] = outlier_scores(features[members])
+            # Rounding guards against 0.29 · 100 being less than 29.
+            removed = int(round(self.share * len(members), 9))
+            order = np.argsort(-scores[members], kind="stable")
+            suspects[members[order[:removed]]] = True
+        return Suspicion(scores, suspects)
+
+
+def outlier_scores(features: np.ndarray) -> np.ndarray:
+    """Returns squared lengths along the top singular vector, over their mean: (n, d) → (n,)."""
+    centered = features - features.mean(axis=0)
+    # The right singular vectors are the eigenvectors of the small d × d matrix, ascending.
+    axis = np.linalg.eigh(centered.T @ centered)[1][:, -1]
+    scores = (centered @ axis) ** 2
+    mean = scores.mean()
+    return scores / mean if mean > 0 else scores

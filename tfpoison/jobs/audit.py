@@ -1,0 +1,401 @@
+"""Looks through a training set for what was done to it: suspects, and what to keep."""
+
+import csv
+import dataclasses
+import io
+import itertools
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score
+
+from tfpoison import data
+from tfpoison.checks import check_number
+from tfpoison.data import ImageClassification, KeepList
+from tfpoison.defenses import Defense
+from tfpoison.defenses.filter import Filter, Suspicion
+from tfpoison.evaluation import Predictor, detection
+from tfpoison.jobs import optimization, page
+from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.figures import draw_contact_sheet
+from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
+from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.victims import Plan, Trainer
+from tfpoison.recipes import Poisons, scenario
+
+REPORT = "report.json"
+_TABLE, _KEEP, _SHEET, _PAGE = "audit.csv", "keep.csv", "contact_sheet.png", "audit.html"
+_ON_THE_SHEET = 10
+_IN_THE_PAGE = 50
+
+_MEANING = (
+    "Each filter looks at the features of a network that was trained on all images, and suspects "
+    "some of them; none knows the poisons. Filters suspect clean images as well, often more than "
+    "there are poisons: images that several of them agree on deserve a look first."
+)
+_MEANING_OF_DETECTION = (
+    "Precision is the share of poisons among the suspects, recall the share of the poisons that "
+    "are suspected. Chance is the precision of suspects drawn at random. ROC AUC is the "
+    "probability that a poison has a larger score than a clean image: 0.5 by chance."
+)
+_MEANING_OF_KAPPA = (
+    "Cohen's κ of each pair of filters: 1 where both suspect the same images, 0 where they agree "
+    "as often as by chance."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditJob:
+    """Has filters inspect a training set, by the features of a network trained on it.
+
+    Attributes:
+        data: the images.
+        network: the network.
+        training: its optimizer, schedule, epochs.
+        filters: the filters, each by the name that it goes by.
+        agreement: how many of them must suspect an image for the keep-list to leave it out.
+        directory: the output directory.
+        poisons: a file of poisons to put into the training set; None for the data as they are.
+        known_poisons: a CSV file that says which images are poisons, with a column `id` (positions
+            in the training split) or `file` (CLASS/FILE in an image folder), to measure the
+            filters by; None where nobody knows, or `poisons` says it.
+        checkpoint_seconds: the time between two checkpoints of the training.
+        verbose: whether Keras tells what it does.
+    """
+
+    data: DataSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    filters: dict[str, Filter]
+    agreement: int
+    directory: RunDirectory
+    poisons: str | None = None
+    known_poisons: str | None = None
+    checkpoint_seconds: float = 300
+    verbose: bool = True
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError where `run` would, before any image is read."""
+        if not self.filters:
+            raise ValueError("Expected filters to audit with. Received none.")
+        check_number("agreement", self.agreement, minimum=1, maximum=len(self.filters), whole=True)
+        if self.poisons is not None and self.known_poisons is not None:
+            raise ValueError(
+                "Expected either poisons to put into the data, or a list of those that are in it. "
+                f"Received both: {self.poisons}, {self.known_poisons}"
+            )
+        optimization.check(self.training, Defense())
+        self.directory.check()
+        if self.poisons is not None:
+            Poisons.load(self.poisons)
+        if self.known_poisons is not None:
+            _read_known_poisons(self.known_poisons)
+        description = data.check(**self.data.source)
+        self.network.check(description.image_shape, description.classes)
+
+    def run(self) -> str:
+        """Inspects, and returns a report for people to read.
+
+        Raises:
+            ValueError: the settings cannot be, the directory belongs to another run, or the
+                poisons are of other data.
+            TypeError: a setting has the wrong type.
+        """
+        self.check()
+        with self.directory.occupied():
+            finished = self.directory.path / REPORT
+            if not finished.exists():
+                self._audit()
+            return _describe(json.loads(finished.read_text()), self.directory.path)
+
+    def _audit(self) -> None:
+        images = data.load(**self.data.source)
+        files = data.file_names(self.data.dataset, data_dir=self.data.data_dir)
+        is_poison = None
+        if self.poisons is not None:
+            poisons = Poisons.load(self.poisons)
+            images = dataclasses.replace(images, train=poisons.poison(images.train))
+            is_poison = np.isin(images.train.ids, poisons.ids)
+        elif self.known_poisons is not None:
+            is_poison = _find_known_poisons(self.known_poisons, images.train.ids, files)
+        train = images.train
+        features = self._train(images).features(train.images)
+        audit = Audit(
+            {
+                name: each.inspect(features, train.labels, self.training.seed)
+                for name, each in self.filters.items()
+            }
+        )
+        _write(audit, images, files, is_poison, self.agreement, self.directory)
+
+    def _train(self, images: ImageClassification) -> Predictor:
+        mean, std = data.channel_statistics(images.train)
+        plan = Plan(
+            network=self.network,
+            image_shape=images.image_shape,
+            classes=images.classes,
+            mean=mean,
+            std=std,
+            data=self.data,
+            training=self.training,
+            defense=Defense(),
+            scenario=scenario.get("from_scratch"),
+        )
+        checkpoint = Checkpoint(self.directory, seconds=self.checkpoint_seconds)
+        verbosity = 2 if self.verbose else 0
+        trained = Trainer(plan).train(
+            images.train, self.training.seed, checkpoint=checkpoint, verbose=verbosity
+        )
+        return trained.predictor
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What filters make of a training set.
+
+    Attributes:
+        suspicions: of each filter, by its name.
+    """
+
+    suspicions: dict[str, Suspicion]
+
+    @property
+    def agreement(self) -> np.ndarray:
+        """How many filters suspect each example, integers (n,)."""
+        return np.sum([each.suspects for each in self.suspicions.values()], axis=0)
+
+    @property
+    def rank(self) -> np.ndarray:
+        """The share of examples with a smaller score, mean over the filters, (n,)."""
+        return np.mean([_share_below(each.scores) for each in self.suspicions.values()], axis=0)
+
+    def order(self) -> np.ndarray:
+        """Returns the examples' positions, most suspicious first: by agreement, then by rank."""
+        return np.lexsort((-self.rank, -self.agreement))
+
+    def kappa(self) -> dict[tuple[str, str], float]:
+        """Returns Cohen's κ of each pair of filters; NaN where both suspect all or nothing."""
+        return {
+            (one, other): float(
+                cohen_kappa_score(
+                    self.suspicions[one].suspects,
+                    self.suspicions[other].suspects,
+                    labels=[False, True],
+                )
+            )
+            for one, other in itertools.combinations(self.suspicions, 2)
+        }
+
+    def detection(self, is_poison: np.ndarray) -> dict[str, dict[str, float]]:
+        """Returns how well each filter finds the poisons, and how well their agreement does."""
+        measures = {
+            name: detection(each.scores, each.suspects, is_poison)
+            for name, each in self.suspicions.items()
+        }
+        for count in range(2, len(self.suspicions) + 1):
+            name = "all of them" if count == len(self.suspicions) else f"at least {count} of them"
+            measures[name] = detection(self.agreement, self.agreement >= count, is_poison)
+        return measures
+
+
+def _share_below(scores: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.sort(scores), scores) / len(scores)
+
+
+def _read_known_poisons(path: str) -> tuple[str, list[str]]:
+    """Returns the name of the column, and what stands in it."""
+    try:
+        lines = list(csv.reader(pathlib.Path(path).read_text().splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"Expected a CSV file of known poisons. {path}: {error}") from error
+    heading = lines[0] if lines else []
+    column = next((name for name in ("file", "id") if name in heading), None)
+    if column is None:
+        raise ValueError(
+            "Expected a CSV file of known poisons with a column `id` or `file`. Received: "
+            f"{path}, with {','.join(heading) or 'nothing'}"
+        )
+    return column, [line[heading.index(column)] for line in lines[1:] if line]
+
+
+def _find_known_poisons(path: str, ids: np.ndarray, files: list[str] | None) -> np.ndarray:
+    """Returns which examples are poisons, bool (n,)."""
+    column, names = _read_known_poisons(path)
+    if column == "file" and files is None:
+        raise ValueError(
+            "Expected known poisons by `id` for a data set whose images are not in files of their "
+            f"own. Received: {path}, with files"
+        )
+    if column == "file":
+        assert files is not None
+        own = [files[each] for each in ids]
+    else:
+        own = [str(each) for each in ids]
+    # How a list names its folders is up to it: the last two parts count.
+    wanted = {"/".join(name.split("/")[-2:]) for name in names}
+    found = np.isin(own, sorted(wanted))
+    if not found.any():
+        raise ValueError(
+            f"Expected poisons that are in the training set. Received: {path}, with {len(names)} "
+            f"others, such as {names[0] if names else 'none at all'!r}; the training set has "
+            f"{own[0]!r}"
+        )
+    return found
+
+
+def _write(
+    audit: Audit,
+    images: ImageClassification,
+    files: list[str] | None,
+    is_poison: np.ndarray | None,
+    agreement: int,
+    directory: RunDirectory,
+) -> None:
+    """Writes all that the audit leaves; the report, which says that it is done, last."""
+    train = images.train
+    kept = np.flatnonzero(audit.agreement < agreement)
+    rows = _rows(audit, images, files, is_poison)
+    directory.write_text(_TABLE, _csv(rows))
+    directory.write_text(_KEEP, KeepList(train.ids[kept], train.labels[kept]).text())
+    sheet = page.png(_contact_sheet(audit, images))
+    directory.write_bytes(_SHEET, sheet)
+    report: dict[str, Any] = {
+        "images": train.size,
+        "kept": len(kept),
+        "agreement": agreement,
+        "suspects": {name: int(each.suspects.sum()) for name, each in audit.suspicions.items()},
+        "kappa": {" & ".join(pair): _plain(value) for pair, value in audit.kappa().items()},
+    }
+    if is_poison is not None:
+        report["poisons"] = int(is_poison.sum())
+        report["kept_poisons"] = int(is_poison[kept].sum())
+        report["detection"] = {
+            name: {measure: _plain(value) for measure, value in measures.items()}
+            for name, measures in audit.detection(is_poison).items()
+        }
+    sections = [
+        f"<p>{train.size:,} images of {images.classes} classes; the keep-list leaves out "
+        f"{train.size - len(kept):,} that {agreement} or more filters suspect.</p>\n",
+        page.note(_MEANING),
+        page.section("Filters", page.table(_filter_table(report))),
+        page.section("Agreement", page.note(_MEANING_OF_KAPPA) + page.table(_kappa_table(report)))
+        if report["kappa"]
+        else "",
+        page.section(
+            "Poisons found",
+            page.note(_MEANING_OF_DETECTION) + page.table(_detection_table(report)),
+        )
+        if is_poison is not None
+        else "",
+        page.section(
+            "Most suspicious images of each class",
+            page.picture(sheet, "Under each image its id, and how many filters suspect it."),
+        ),
+        page.section(f"The {_IN_THE_PAGE} most suspicious", page.table(rows[: _IN_THE_PAGE + 1])),
+        page.configuration(directory.path / CONFIGURATION),
+    ]
+    directory.write_text(_PAGE, page.document(f"Audit of {images.name}", sections))
+    directory.write_json(REPORT, report)
+
+
+def _rows(
+    audit: Audit,
+    images: ImageClassification,
+    files: list[str] | None,
+    is_poison: np.ndarray | None,
+) -> list[list[str]]:
+    """Returns the table of all examples, most suspicious first, under its heading."""
+    train, agreement = images.train, audit.agreement
+    heading = ["id", *(["file"] if files else []), "class", "agreement"]
+    for name in audit.suspicions:
+        heading += [f"{name} suspects", f"{name} score"]
+    rows = [heading + (["poison"] if is_poison is not None else [])]
+    for each in audit.order():
+        number = int(train.ids[each])
+        row = [str(number), *([files[number]] if files else [])]
+        row += [images.class_names[train.labels[each]], str(agreement[each])]
+        for suspicion in audit.suspicions.values():
+            row += [str(int(suspicion.suspects[each])), f"{suspicion.scores[each]:.4g}"]
+        rows.append(row + ([str(int(is_poison[each]))] if is_poison is not None else []))
+    return rows
+
+
+def _csv(rows: list[list[str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _contact_sheet(audit: Audit, images: ImageClassification) -> Any:
+    order, agreement, train = audit.order(), audit.agreement, images.train
+    rows = []
+    for label, name in enumerate(images.class_names):
+        chosen = order[train.labels[order] == label][:_ON_THE_SHEET]
+        if len(chosen):
+            captions = [f"{train.ids[each]} ({agreement[each]})" for each in chosen]
+            rows.append((name, train.read(chosen) / 255, captions))
+    return draw_contact_sheet(rows)
+
+
+def _filter_table(report: dict[str, Any]) -> list[list[str]]:
+    lines = [
+        [name, f"{count:,}", f"{count / report['images']:.1%}"]
+        for name, count in report["suspects"].items()
+    ]
+    return [["filter", "suspects", "of all images"], *lines]
+
+
+def _kappa_table(report: dict[str, Any]) -> list[list[str]]:
+    lines = [[pair, _decimal(value)] for pair, value in report["kappa"].items()]
+    return [["filters", "Cohen's κ"], *lines]
+
+
+def _detection_table(report: dict[str, Any]) -> list[list[str]]:
+    names = ("precision", "chance", "recall", "roc_auc")
+    lines = [
+        [name, *(_decimal(measures[each]) for each in names)]
+        for name, measures in report["detection"].items()
+    ]
+    return [["suspected by", "precision", "chance", "recall", "ROC AUC"], *lines]
+
+
+def _plain(value: float) -> float | None:
+    """Returns a number as JSON can hold it."""
+    return None if math.isnan(value) else round(value, 6)
+
+
+def _decimal(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _describe(report: dict[str, Any], directory: pathlib.Path) -> str:
+    """Returns the report as a person reads it."""
+    tables = [_filter_table(report)]
+    if "detection" in report:
+        tables.append(_detection_table(report))
+    removed = report["images"] - report["kept"]
+    lines = [
+        f"{report['images']:,} images; {removed:,} are suspects of {report['agreement']} or more "
+        "filters, and not on the keep-list"
+    ]
+    if "poisons" in report:
+        caught = report["poisons"] - report["kept_poisons"]
+        lines[0] += f"; {caught} of {report['poisons']} poisons are among them"
+    for table in tables:
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines.append("")
+        for first, *cells in table:
+            cells = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+            lines.append("  ".join([first.ljust(widths[0]), *cells]))
+    files = {
+        _PAGE: "all of this, and the most suspicious images",
+        _TABLE: "every image, most suspicious first, with the score of each filter",
+        _KEEP: "the images to keep, for tfpoison.KeepList.load(FILE).apply(dataset)",
+        _SHEET: "the most suspicious images of each class",
+        REPORT: "these figures",
+    }
+    lines += ["", f"Written to {directory}:"]
+    return "\n".join([*lines, *(f"  {name:<18} {what}" for name, what in files.items())])

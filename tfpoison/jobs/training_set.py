@@ -1,0 +1,175 @@
+"""The training set as a defense leaves it: without suspects, and revised in mid-training."""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from tfpoison.data import Examples, InMemoryExamples
+from tfpoison.defenses import Defense
+from tfpoison.evaluation import Predictor
+from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.fitting import Stream, fit_resumably
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.training import RobustModel
+
+_SUSPECTS = "without_suspects.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSet:
+    """What is left of the examples, and how they look now.
+
+    Attributes:
+        kept: positions among the examples that there were at the start, ascending int64, (kept,).
+        images: how all examples look now, dropped ones included, uint8 in 0–255, (size, H, W, C);
+            None where they are as they were.
+    """
+
+    kept: np.ndarray
+    images: np.ndarray | None = None
+
+    @classmethod
+    def whole(cls, examples: Examples) -> "TrainingSet":
+        """Returns the training set before anything was done to it."""
+        return cls(np.arange(examples.size))
+
+    def without(self, dropped: np.ndarray) -> "TrainingSet":
+        """Returns what is left without those that are marked, bool (size,)."""
+        return TrainingSet(self.kept[~dropped[self.kept]], self.images)
+
+    def examples(self, examples: Examples, seed: int) -> Examples:
+        """Returns as many examples as there were at the start.
+
+        Random ones among the kept stand in for those that were dropped: all epochs have as many
+        steps, as learning-rate schedules and comparisons of defenses expect.
+        """
+        missing = examples.size - len(self.kept)
+        if self.images is None and not missing:
+            return examples
+        draw = np.random.default_rng([seed, missing]).choice(len(self.kept), missing)
+        chosen = np.sort(np.concatenate([np.arange(len(self.kept)), draw]))
+        positions = self.kept[chosen]
+        images = examples.images if self.images is None else self.images
+        return InMemoryExamples(
+            images[positions], examples.labels[positions], examples.ids[positions]
+        )
+
+    def save(self, directory: RunDirectory, name: str) -> None:
+        """Writes it into a file, whole or not at all."""
+        arrays = {"kept": self.kept}
+        if self.images is not None:
+            arrays["images"] = self.images
+        directory.write(name, lambda file: np.savez(file, allow_pickle=False, **arrays))
+
+    @classmethod
+    def load(cls, directory: RunDirectory, name: str) -> "TrainingSet | None":
+        """Returns what `save` wrote; None where there is nothing."""
+        path = directory.path / name
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return cls(arrays["kept"], arrays["images"] if "images" in arrays.files else None)
+
+
+def remove_suspects(
+    defense: Defense,
+    examples: Examples,
+    checkpoint: Checkpoint,
+    *,
+    seed: int,
+    train_plain: Callable[[Checkpoint], keras.Model],
+) -> TrainingSet:
+    """Returns the training set without those that the defense's filter suspects.
+
+    Args:
+        defense: the defense; without a filter nothing is removed.
+        examples: the examples.
+        checkpoint: of the training that follows; what is kept is remembered beside it.
+        seed: of the filter.
+        train_plain: trains an undefended network on all examples, given the checkpoint of that.
+
+    Raises:
+        ValueError: everything is suspected.
+    """
+    whole = TrainingSet.whole(examples)
+    if defense.filter is None:
+        return whole
+    left = TrainingSet.load(checkpoint.directory, _SUSPECTS)
+    if left is None:
+        predictor = Predictor(train_plain(checkpoint.inner("plain")))
+        features = predictor.features(examples.images)
+        suspicion = defense.filter.inspect(features, examples.labels, seed)
+        left = whole.without(suspicion.suspects)
+        if not len(left.kept):
+            raise ValueError(
+                "Expected the filter to leave examples to train on. Received: all are suspects of "
+                f"{defense.filter}"
+            )
+        left.save(checkpoint.directory, _SUSPECTS)
+    return left
+
+
+def fit_defended(
+    model: RobustModel,
+    defense: Defense,
+    examples: Examples,
+    left: TrainingSet,
+    make_stream: Callable[[Examples], Stream],
+    checkpoint: Checkpoint,
+    callbacks: list[keras.callbacks.Callback],
+    *,
+    epochs: int,
+    until_epoch: int,
+    seed: int,
+    validation: Examples | None = None,
+    verbose: int = 0,
+) -> TrainingSet:
+    """Trains a model from where its checkpoint stands, and has the defense revise the training set.
+
+    Args:
+        model: the compiled model.
+        defense: the defense.
+        examples: the training set at the start.
+        left: what is left of it before training.
+        make_stream: returns the batches of examples.
+        checkpoint: where it goes on from, and is saved.
+        callbacks: other callbacks.
+        epochs: the number of epochs of the whole training.
+        until_epoch: the epoch to stop after.
+        seed: of the revisions.
+        validation: what `fit` evaluates on after every epoch.
+        verbose: Keras's verbosity.
+
+    Returns:
+        The training set at the end.
+    """
+    revision = defense.revision
+    revised_after = () if revision is None else revision.epochs(epochs)
+    for stop in [*(each for each in revised_after if each < until_epoch), until_epoch]:
+        if checkpoint.epoch < stop:
+            stream = make_stream(left.examples(examples, seed))
+            evaluated = None if validation is None else stream.evaluation(validation)
+            fit_resumably(
+                model,
+                stream,
+                checkpoint,
+                callbacks,
+                epochs=stop,
+                validation=evaluated,
+                verbose=verbose,
+            )
+        if stop == until_epoch:
+            break
+        assert revision is not None
+        name = f"revised_after_{stop}.npz"
+        saved = TrainingSet.load(checkpoint.directory, name)
+        if saved is None:
+            checkpoint.restore(model)
+            images = examples.images if left.images is None else left.images
+            revised = revision.revise(model.network, images, examples.labels, seed + stop)
+            saved = TrainingSet(left.kept, revised.images).without(~revised.kept)
+            saved.save(checkpoint.directory, name)
+        left = saved
+    return left
