@@ -30,8 +30,9 @@ def draw_success_against_accuracy(rows: Sequence[Row]) -> Figure:
 
     As figure 2 of arXiv 2102.13624: a point for each setting, a colour for each defense, a line
     through the settings of one defense, each named beside its point. Markers tell recipes and
-    scenarios apart where there are several, and defenses of one colour otherwise; they are hollow
-    where the adversary is adaptive. The best defenses stand at the bottom on the right.
+    scenarios apart where there are several, and defenses of one colour otherwise. Each kind of
+    adversary has a panel of its own, with the undefended networks in both. The best defenses stand
+    at the bottom on the right.
 
     Args:
         rows: of `summary.summarise`.
@@ -39,41 +40,32 @@ def draw_success_against_accuracy(rows: Sequence[Row]) -> Figure:
     families = list(dict.fromkeys(map(summary.family, summary.defenses(rows))))
     colours = _colours(families)
     attacks = list(dict.fromkeys(_attack_name(row) for row in rows))
-    several = len(attacks) > 1
-    adaptive = any(row.adversary == _ADAPTIVE for row in rows)
+    adversaries = list(dict.fromkeys(row.adversary for row in rows))
 
     def marker(row: Row) -> str:
-        if several:
+        if len(attacks) > 1:
             return _MARKERS[attacks.index(_attack_name(row)) % len(_MARKERS)]
         return _marker_of_family(families, summary.family(row.defense))
 
-    figure = Figure(figsize=(8.5, max(4.6, 1.8 + 0.25 * (len(families) + len(attacks)))))
-    figure.set_layout_engine("constrained")
-    axis = figure.subplots()
-    curves: dict[tuple[str, str, str], list[Row]] = {}
-    for row in rows:
-        curve = _attack_name(row), row.adversary, summary.family(row.defense)
-        curves.setdefault(curve, []).append(row)
-    for (_, adversary, family), points in curves.items():
-        colour = colours[family]
-        axis.plot(
-            [row.clean_accuracy.mean for row in points],
-            [row.success.mean for row in points],
-            color=colour,
-            linestyle="--" if adversary == _ADAPTIVE else "-",
-            linewidth=1,
-            alpha=0.5,
-        )
-        for row in points:
-            _draw_point(axis, row, colour, marker(row))
-            if len(points) > 1:
-                _name_setting(axis, row, colour)
-    axis.set_xlabel("clean accuracy (%)")
-    axis.set_ylabel("success of the poisons (%)")
-    axis.set_ylim(-5, 105)
-    axis.grid(alpha=0.3)
-    handles = [_patch(colour, name) for name, colour in colours.items()]
-    if several:
+    height = max(4.6, 1.8 + 0.25 * (len(families) + len(attacks)))
+    figure = Figure(figsize=(3.5 + 5 * len(adversaries), height), layout="constrained")
+    axes = figure.subplots(1, len(adversaries), sharex=True, sharey=True, squeeze=False)[0]
+    for axis, adversary in zip(axes, adversaries, strict=True):
+        shown = [row for row in rows if adversary == row.adversary or row.defense == UNDEFENDED]
+        curves: dict[tuple[str, str], list[Row]] = {}
+        for row in shown:
+            curve = _attack_name(row), summary.family(row.defense)
+            curves.setdefault(curve, []).append(row)
+        for (_, family), points in curves.items():
+            _draw_curve(axis, points, colours[family], marker)
+        if len(adversaries) > 1:
+            axis.set_title(f"{adversary} adversary", fontsize=10)
+        axis.set_xlabel("clean accuracy (%)")
+        axis.set_ylim(-5, 105)
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("success of the poisons (%)")
+    if len(attacks) > 1:
+        handles = [_patch(colour, name) for name, colour in colours.items()]
         named = {name: _MARKERS[index % len(_MARKERS)] for index, name in enumerate(attacks)}
         handles += [_key(shape, name, "grey") for name, shape in named.items()]
     else:
@@ -81,26 +73,33 @@ def draw_success_against_accuracy(rows: Sequence[Row]) -> Figure:
             _key(_marker_of_family(families, name), summary.title(name), colours[name])
             for name in families
         ]
-    if adaptive:
-        handles.append(_key("o", "adaptive adversary", "grey", hollow=True))
     figure.legend(handles=handles, loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
-def _draw_point(axis: Axes, row: Row, colour: str, marker: str) -> None:
-    axis.errorbar(
-        row.clean_accuracy.mean,
-        row.success.mean,
-        xerr=np.nan_to_num(row.clean_accuracy.error),
-        yerr=np.nan_to_num(row.success.error),
-        color=colour,
-        marker=marker,
-        markersize=7,
-        markerfacecolor=_face(row.adversary == _ADAPTIVE, colour),
-        linewidth=1,
-        capsize=2,
-        alpha=0.9,
-    )
+def _draw_curve(
+    axis: Axes, points: Sequence[Row], colour: str, marker: Callable[[Row], str]
+) -> None:
+    """Draws the settings of one defense against one attack."""
+    accuracies = [row.clean_accuracy.mean for row in points]
+    successes = [row.success.mean for row in points]
+    axis.plot(accuracies, successes, color=colour, linewidth=1, alpha=0.5)
+    for row in points:
+        _, _, bars = axis.errorbar(
+            row.clean_accuracy.mean,
+            row.success.mean,
+            xerr=np.nan_to_num(row.clean_accuracy.error),
+            yerr=np.nan_to_num(row.success.error),
+            color=colour,
+            marker=marker(row),
+            markersize=7,
+            linewidth=1,
+            alpha=0.9,
+        )
+        for bar in bars:
+            bar.set_alpha(0.35)
+        if len(points) > 1:
+            _name_setting(axis, row, colour)
 
 
 def _name_setting(axis: Axes, row: Row, colour: str) -> None:
@@ -123,16 +122,8 @@ def _marker_of_family(families: list[str], family: str) -> str:
     return _MARKERS[number // len(_COLOURS) % len(_MARKERS)]
 
 
-def _key(marker: str, label: str, colour: str, *, hollow: bool = False) -> Line2D:
-    return Line2D(
-        [],
-        [],
-        marker=marker,
-        color=colour,
-        markerfacecolor=_face(hollow, colour),
-        linestyle="none",
-        label=label,
-    )
+def _key(marker: str, label: str, colour: str) -> Line2D:
+    return Line2D([], [], marker=marker, color=colour, linestyle="none", label=label)
 
 
 def draw_confidence_over_training(records: Sequence[Record]) -> Figure:
@@ -357,10 +348,6 @@ def _add_legend(
             fontsize=8,
             frameon=False,
         )
-
-
-def _face(hollow: bool, colour: str) -> str:
-    return "white" if hollow else colour
 
 
 def _patch(colour: str, label: str) -> Line2D:
