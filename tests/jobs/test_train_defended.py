@@ -59,22 +59,22 @@ def test_every_defense_trains(name, poisons, tmp_path):
 
 def test_columns_of_an_experiment(tmp_path):
     columns = "none,mixup(ways=4)+dp_sgd(noise=0.001),deep_knn(neighbors=5),epic(share=0.3)"
-    flags = ["--job=experiment", *ATTACK, f"--defenses={columns}", "--trials=2"]
+    flags = ["--job=experiment", *ATTACK, f"--defenses={columns}", "--trials=1"]
     flags += ["--adversaries=standard,adaptive"]
     assert run(tmp_path, *flags) == 0
     records = [json.loads(line) for line in (tmp_path / "records.jsonl").read_text().splitlines()]
     names = columns.split(",")
-    expected = [(trial, "standard", name) for trial in range(2) for name in names]
-    expected += [(trial, "adaptive", name) for trial in range(2) for name in names[1:]]
+    expected = [(0, "standard", name) for name in names]
+    expected += [(0, "adaptive", name) for name in names[1:]]
     found = [(each["trial"], each["adversary"], each["defense"]) for each in records]
     assert sorted(found) == sorted(expected)
     for record in records:
         removes = "removed_share" in record
-        assert removes <= (record["defense"].startswith(("deep_knn", "epic")))
+        assert removes == record["defense"].startswith(("deep_knn", "epic"))
         if removes:
-            assert 0 < record["removed_share"] < 1
+            assert 0 <= record["removed_share"] < 1
             assert 0 <= record["removed_poisons"] <= 1
-    assert any("removed_share" in record for record in records)
+    assert any(record.get("removed_share") for record in records)
 
 
 @pytest.mark.parametrize(
