@@ -117,9 +117,7 @@ def check(
         source.close()
 
 
-def file_names(
-    name: str, *, data_dir: str | pathlib.Path | None = None, download: bool = False
-) -> list[str] | None:
+def file_names(name: str, *, data_dir: str | pathlib.Path | None = None) -> list[str] | None:
     """Returns what the files of the training split are called, CLASS/FILE.
 
     They stand in the order that `Examples.ids` count. None where images are not in files of their
@@ -128,13 +126,13 @@ def file_names(
     Args:
         name: see `load`.
         data_dir: see `load`.
-        download: see `load`.
 
     Raises:
-        ValueError: see `load`.
-        TypeError: see `load`.
+        ValueError: there is no such folder of images.
     """
-    source = open_source(name, None if data_dir is None else str(data_dir), download)
+    if name != IMAGE_FOLDER:
+        return None
+    source = open_source(name, None if data_dir is None else str(data_dir), download=False)
     try:
         return source.file_names(source.train_split)
     finally:

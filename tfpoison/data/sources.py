@@ -89,10 +89,8 @@ class Source:
             return next(self._file_paths(split).skip(position).as_numpy_iterator()).decode()
         return f"example {position} of the split {split!r}"
 
-    def file_names(self, split: str) -> list[str] | None:
-        """Returns CLASS/FILE of all examples of a split; None where images are no files."""
-        if not isinstance(self.builder, tfds.ImageFolder):
-            return None
+    def file_names(self, split: str) -> list[str]:
+        """Returns CLASS/FILE of all examples of a split, for a folder of images."""
         paths = (
             pathlib.PurePath(each.decode()) for each in self._file_paths(split).as_numpy_iterator()
         )

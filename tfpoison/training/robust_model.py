@@ -115,7 +115,7 @@ class RobustModel(keras.Model):
             self.attack, poison_fraction, target_selection
         )
         self.warmup_epochs = warmup_epochs
-        self.mixing = _resolve_mixing(mixing)
+        self.mixing = mixings.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(matching)
         self.seed = seed
@@ -440,17 +440,6 @@ def _resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
             f"Received: {', '.join(sorted(settings))}"
         )
     return attack
-
-
-def _resolve_mixing(chosen: str | Mixing | None) -> Mixing | None:
-    if isinstance(chosen, str):
-        return mixings.get(chosen)
-    if chosen is not None and not isinstance(chosen, Mixing):
-        raise TypeError(
-            "Expected `mixing` to be the name of a mixing, a tfpoison.defenses.Mixing or None. "
-            f"Received: mixing={chosen!r}"
-        )
-    return chosen
 
 
 def _resolve_poison_fraction(
