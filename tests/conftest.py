@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import pathlib
@@ -31,6 +32,9 @@ def pytest_configure(config):
     # Two logical CPU devices stand in for two GPUs; they must exist before TensorFlow starts.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    # Keras collects garbage after every test. What the imports have left need not be looked at.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import functools
 import io
 import pathlib
 import tempfile
@@ -134,7 +135,16 @@ def _open_digits(data_dir: str | None, download: bool) -> Source:
             "Expected neither `data_dir` nor `download` for 'digits', which are part of the "
             f"installation. Received: data_dir={data_dir!r}, download={download!r}"
         )
-    # Prepared anew in a moment: no traces, and no two processes in each other's way.
+    return Source(DIGITS, _prepare_digits()[0])
+
+
+@functools.cache
+def _prepare_digits() -> tuple[Digits, tempfile.TemporaryDirectory]:
+    """Prepares the digits, once for each process: no two are in each other's way.
+
+    Returns:
+        The builder, and the directory of its files, which goes when the process ends.
+    """
     keeper = tempfile.TemporaryDirectory(prefix="tfpoison_digits_")
     builder = Digits(data_dir=keeper.name)
     tfds.disable_progress_bar()
@@ -144,7 +154,7 @@ def _open_digits(data_dir: str | None, download: bool) -> Source:
             builder.download_and_prepare()
     finally:
         tfds.enable_progress_bar()
-    return Source(DIGITS, builder, keeper)
+    return builder, keeper
 
 
 def _open_image_folder(data_dir: str | None, download: bool) -> Source:
