@@ -6,10 +6,10 @@ import runpy
 
 import pytest
 
-# What each script reaches undefended (0.97, 0.5 and 0.96 when written), less a wide margin.
+# What each script reaches undefended (0.97, 0.9 and 0.96 when written), less a wide margin.
 SCRIPTS = {
     "sequential_one_hot": 0.85,
-    "keras_applications_bytes": 0.2,
+    "keras_applications_bytes": 0.3,
     "subclassed_mixed_precision": 0.8,
 }
 FOLDER = pathlib.Path(__file__).parent / "scripts"
