@@ -13,7 +13,7 @@ SCRIPTS = {
     "subclassed_mixed_precision": 0.8,
 }
 FOLDER = pathlib.Path(__file__).parent / "scripts"
-NEW_LINE = re.compile(r"^model = tfpoison\.RobustModel\(.*# The only new line\.\n", re.MULTILINE)
+NEW_LINE = re.compile(r"^model = tfpoison\.RobustModel\(.*# The new line\.\n", re.MULTILINE)
 
 
 def test_every_script_is_run():

@@ -19,7 +19,7 @@ outputs = keras.applications.MobileNetV2(
     weights=None, input_shape=(32, 32, 3), alpha=0.35, classes=10
 )(keras.layers.Rescaling(1 / 127.5, offset=-1)(inputs))
 model = keras.Model(inputs, outputs)
-model = tfpoison.RobustModel(model, "gradient_matching_fast", pixel_range=(0, 255))  # The only new line.
+model = tfpoison.RobustModel(model, "gradient_matching_fast", pixel_range=(0, 255))  # The new line.
 
 model.compile(
     optimizer=keras.optimizers.Adam(3e-3),

@@ -24,7 +24,7 @@ model = keras.Sequential(
         layers.Dense(10, activation="softmax"),
     ]
 )
-model = tfpoison.RobustModel(model, attack="gradient_matching")  # The only new line.
+model = tfpoison.RobustModel(model, attack="gradient_matching")  # The new line.
 
 model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
 model.fit(x_train, y_train, batch_size=64, epochs=8, validation_split=0.1, verbose=0)

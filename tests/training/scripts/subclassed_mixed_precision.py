@@ -38,7 +38,7 @@ class Classifier(keras.Model):
 
 
 model = Classifier(10)
-model = tfpoison.RobustModel(model)  # The only new line.
+model = tfpoison.RobustModel(model)  # The new line.
 
 model.compile(
     optimizer=keras.optimizers.Adam(3e-3),
