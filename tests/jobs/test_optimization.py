@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from tfpoison.jobs.optimization import OPTIMIZERS, add_weight_decay, make_optimizer
+from tfpoison.jobs.optimization import (
+    OPTIMIZERS,
+    add_weight_decay,
+    last_learning_rate,
+    make_optimizer,
+)
 from tfpoison.jobs.settings import TrainingSettings
 
 
@@ -32,6 +37,14 @@ def test_the_papers_optimizer():
     steps = {0: 0.1, 139: 0.1, 140: 0.01, 239: 0.01, 240: 1e-3, 349: 1e-3, 350: 1e-4}
     for step, rate in steps.items():
         assert float(schedule(step)) == pytest.approx(rate)
+
+
+def test_the_rate_that_a_training_has_come_to():
+    settings = TrainingSettings(epochs=40, schedule="steps", milestones=(14, 24, 35))
+    rates = {10: 0.1, 14: 0.1, 15: 0.01, 24: 0.01, 25: 1e-3, 40: 1e-4}
+    for epochs, rate in rates.items():
+        assert last_learning_rate(settings, 10, epochs) == pytest.approx(rate)
+    assert last_learning_rate(TrainingSettings(learning_rate=0.25), 10, 3) == 0.25
 
 
 def test_weight_decay_is_added_to_the_gradient():

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -23,7 +24,7 @@ SETTINGS = BrewSettings(
 
 def brew(settings=SETTINGS, networks=None, *, seed=0, make=Brewer, **more):
     networks = networks or [make_network()]
-    extra = {name: more.pop(name) for name in ("target_loss",) if name in more}
+    extra = {name: more.pop(name) for name in ("target_loss", "learning_rates") if name in more}
     brewer = make(settings, networks, loss(), **extra)
     return brewer.brew(IMAGES, LABELS, TARGETS, TARGET_LABELS, seed=seed, **more)
 
@@ -123,6 +124,25 @@ def test_the_target_loss_matters():
     plain, _ = brew()
     other, _ = brew(target_loss=target_loss.CarliniWagner())
     assert (plain != other).any()
+
+
+def test_training_steps_are_unrolled_at_the_rate_of_each_surrogate():
+    networks, rates = [make_network(number) for number in range(2)], [0.5, 0.01]
+    settings = change(objective=objectives.get("metapoison", unrolled_steps=1), steps=3)
+    poisoned, (value,) = brew(settings, networks, learning_rates=rates)
+    losses = []
+    for network, rate in zip(networks, rates, strict=True):
+        before = network.get_weights()
+        network.compile(keras.optimizers.SGD(rate), loss())
+        with tf.GradientTape() as tape:
+            training_loss = loss()(LABELS, network(poisoned / 255, training=False))
+        weights = network.trainable_variables
+        network.optimizer.apply(tape.gradient(training_loss, weights), weights)
+        losses.append(float(loss()(TARGET_LABELS, network(TARGETS / 255, training=False))))
+        network.set_weights(before)
+    # Rounding to grey levels moves the value a little.
+    np.testing.assert_allclose(value, np.mean(losses), rtol=1e-3)
+    assert abs(losses[0] - losses[1]) > 0.01
 
 
 class InterruptionError(Exception):

@@ -17,7 +17,7 @@ from tfpoison import data
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor
-from tfpoison.jobs import experiment_data
+from tfpoison.jobs import experiment_data, optimization
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import (
@@ -118,12 +118,21 @@ class CleanNetworks:
             count: how many.
             staggered: whether they stop at different epochs, the last one at the end.
         """
-        epochs = self.setup.training.epochs
-        networks = []
-        for number in range(count):
-            stop = max(epochs * (number + 1) // count, 1) if staggered else epochs
-            networks.append(self._network("surrogate", number, scenario_name, defense, stop))
-        return networks
+        return [
+            self._network("surrogate", number, scenario_name, defense, stop)
+            for number, stop in enumerate(self._stops(count, staggered))
+        ]
+
+    def surrogate_rates(
+        self, scenario_name: str, defense: str, count: int, *, staggered: bool = False
+    ) -> list[float]:
+        """Returns the learning rates that the training of `surrogates` has come to."""
+        training = self.trainer(scenario_name, defense).plan.training_from(seed=0)
+        batches = data.batches_per_epoch(self.images.train, self.setup.data.batch_size)
+        return [
+            optimization.last_learning_rate(training, batches, stop)
+            for stop in self._stops(count, staggered)
+        ]
 
     def clean_victims(self, scenario_name: str, defense: str, count: int) -> list[keras.Model]:
         """Returns victims of a column as they are without poisons."""
@@ -178,6 +187,12 @@ class CleanNetworks:
             network.set_weights(trained.predictor.network.get_weights())
             networks.append(network)
         return networks
+
+    def _stops(self, count: int, staggered: bool) -> list[int]:
+        epochs = self.setup.training.epochs
+        if not staggered:
+            return [epochs] * count
+        return [max(epochs * (number + 1) // count, 1) for number in range(count)]
 
     def _network(
         self, role: str, number: int, scenario_name: str, defense: str, stop: int

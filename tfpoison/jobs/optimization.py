@@ -102,6 +102,12 @@ def make_schedule(settings: TrainingSettings, batches_per_epoch: int) -> Any:
     return keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values)
 
 
+def last_learning_rate(settings: TrainingSettings, batches_per_epoch: int, epochs: int) -> float:
+    """Returns the learning rate of a training's last step where it stops after these epochs."""
+    schedule = make_schedule(settings, batches_per_epoch)
+    return float(schedule(epochs * batches_per_epoch - 1) if callable(schedule) else schedule)
+
+
 def add_weight_decay(network: keras.Model, settings: TrainingSettings) -> None:
     """Gives every trainable weight its L2 penalty, where the optimizer has no decay of its own."""
     if settings.weight_decay and settings.optimizer not in DECOUPLED_DECAY:

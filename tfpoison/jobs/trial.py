@@ -201,17 +201,14 @@ class Adversary:
 
     def _make_brewer(self) -> Brewer:
         settings = self.settings.settings
-        self._surrogates = self._clean.surrogates(
-            self.settings.scenario,
-            self._defense,
-            settings["surrogates"],
-            staggered=settings["staggered"],
-        )
+        which = self.settings.scenario, self._defense, settings["surrogates"]
+        self._surrogates = self._clean.surrogates(*which, staggered=settings["staggered"])
         return Brewer(
             self.settings.brew_settings(),
             self._surrogates,
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             target_loss=self.settings.target_loss(),
+            learning_rates=self._clean.surrogate_rates(*which, staggered=settings["staggered"]),
         )
 
     def _draw(self, poisons: Poisons, name: str) -> None:

@@ -1,6 +1,7 @@
 """MetaPoison: poisons that lower the target's loss after a few training steps on them."""
 
 import dataclasses
+from typing import Self
 
 import keras
 import tensorflow as tf
@@ -35,6 +36,10 @@ class MetaPoison(Objective):
     def __post_init__(self) -> None:
         check_number("unrolled_steps", self.unrolled_steps, minimum=1, whole=True)
         check_number("learning_rate", self.learning_rate, minimum=0, exclusive_minimum=True)
+
+    def at_rate(self, learning_rate: float) -> Self:
+        """Returns the objective with unrolled steps of that learning rate."""
+        return dataclasses.replace(self, learning_rate=learning_rate)
 
     def value(self, classifier: Classifier, batch: SplitBatch, prepared: None) -> tf.Tensor:
         """Returns the targets' loss under their fake labels after the unrolled steps."""

@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 
@@ -24,6 +24,10 @@ class Objective(Configurable, abc.ABC):
 
     needs_features: ClassVar[bool] = False
     """Whether the value depends on the network's penultimate features."""
+
+    def at_rate(self, learning_rate: float) -> Self:
+        """Returns the objective for a network whose training has come to that learning rate."""
+        return self
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Any:
         """Returns what the value needs and what does not depend on the perturbation of poisons.

@@ -151,6 +151,9 @@ class Brewer:
         loss: what the surrogates are trained with.
         target_loss: what the targets lose under their fake labels; None for `loss`.
         features: see `RobustModel`.
+        learning_rates: what the training of each surrogate has come to; objectives that unroll
+            training steps take them at that rate, as the code of arXiv 2009.02276 does. None for
+            the rate of the objective.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class Brewer:
         *,
         target_loss: Any = None,
         features: str | None = None,
+        learning_rates: Sequence[float] | None = None,
     ):
         if not surrogates:
             raise ValueError("Expected at least one surrogate to craft against. Received none.")
@@ -170,6 +174,9 @@ class Brewer:
             Classifier(each, loss, features=features, target_loss=target_loss)
             for each in self.surrogates
         ]
+        self._objectives = [settings.objective for _ in surrogates]
+        if learning_rates is not None:
+            self._objectives = [settings.objective.at_rate(rate) for rate in learning_rates]
         self._pixels = PixelRange()
         self._optimizer = perturbation_optimizers.get(
             settings.optimizer, settings.step_size, settings.epsilon
@@ -245,7 +252,10 @@ class Brewer:
 
     def _prepare_objectives(self, *batch: tf.Tensor) -> list[Any]:
         parts = SplitBatch(*batch)
-        return [self.settings.objective.prepare(each, parts) for each in self._classifiers]
+        return [
+            objective.prepare(classifier, parts)
+            for objective, classifier in zip(self._objectives, self._classifiers, strict=True)
+        ]
 
     def _step(self, delta, moments, iteration, rate, key, prepared, *batch):
         bound = BoundAdditive(SplitBatch(*batch), self._pixels, delta, self.settings.epsilon)
@@ -264,8 +274,10 @@ class Brewer:
 
     def _aims(self, bound: BoundPerturbation, prepared: list[Any]) -> list[BoundObjective]:
         return [
-            BoundObjective(self.settings.objective, classifier, bound, each)
-            for classifier, each in zip(self._classifiers, prepared, strict=True)
+            BoundObjective(objective, classifier, bound, each)
+            for objective, classifier, each in zip(
+                self._objectives, self._classifiers, prepared, strict=True
+            )
         ]
 
     # The loop.
