@@ -143,6 +143,12 @@ def test_static_batch_size_where_all_batches_are_alike():
     assert batch_dimension(data.evaluation_batches(EXAMPLES, 11)) == 11
 
 
+def test_an_iterator_that_ends_waits_for_no_tuning():
+    training = data.training_batches(EXAMPLES, batch_size=BATCH, epochs=EPOCHS, seed=0)
+    for batches in (training, data.evaluation_batches(EXAMPLES, BATCH)):
+        assert batches.options().autotune.enabled is False
+
+
 def test_one_hot_labels():
     integers = stream(EXAMPLES)
     one_hot = stream(EXAMPLES, one_hot_classes=3)
