@@ -229,5 +229,7 @@ def test_refusals(changes, message):
 def test_more_refusals():
     with pytest.raises(ValueError, match="at least one surrogate"):
         Brewer(SETTINGS, [], loss())
+    with pytest.raises(ValueError, match="2 for 1 surrogate"):
+        brew(learning_rates=[0.1, 0.01])
     with pytest.raises(ValueError, match="train surrogates anew"):
         brew(change(retrainings=1))

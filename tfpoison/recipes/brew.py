@@ -174,8 +174,13 @@ class Brewer:
             Classifier(each, loss, features=features, target_loss=target_loss)
             for each in self.surrogates
         ]
-        self._objectives = [settings.objective for _ in surrogates]
+        self._objectives = [settings.objective] * len(self.surrogates)
         if learning_rates is not None:
+            if len(learning_rates) != len(self.surrogates):
+                raise ValueError(
+                    "Expected one learning rate for each surrogate. Received: "
+                    f"{len(learning_rates)} for {len(self.surrogates)} surrogate(s)"
+                )
             self._objectives = [settings.objective.at_rate(rate) for rate in learning_rates]
         self._pixels = PixelRange()
         self._optimizer = perturbation_optimizers.get(
