@@ -1,5 +1,7 @@
 """The command line: what is refused at the door, and what a run can be repeated from."""
 
+import pathlib
+
 import pytest
 
 from tfpoison import launch
@@ -88,7 +90,7 @@ REFUSED = {
     f"{BREW} --trigger_size=2": ["without a trigger", "--trigger_size"],
     f"{BREW} --recipes=badnets --targets=2": ["with a trigger", "--targets"],
     f"{BREW} --poison_ids=1,2 --budget=2": ["beside poison_ids", "--budget"],
-    f"{BREW} --setups_in_original_order": ["set-up", "--setups_in_original_order"],
+    f"{BREW} --nosetups_in_original_order": ["set-up", "--setups_in_original_order"],
     f"{BREW} --recipes=bullseye --target_loss=carlini_wagner": ["bullseye", "--target_loss"],
     f"{BREW} --staggered": ["two surrogates"],
     "--job=experiment --recipes=badnets --adversaries=adaptive": ["surrogates", "badnets"],
@@ -160,15 +162,54 @@ def test_help_shows_every_flag_in_its_group(capsys):
     assert "gradient_matching_fast" in text
 
 
-def test_the_configuration_of_a_run_is_a_flagfile_that_repeats_it(tmp_path):
-    line = f"--epochs=3 --schedule=steps --milestones=1,2 --nesterov --momentum=0.5 {DEFENDED}"
-    parsed = launch.parse([*line.split(), "--verbosity=-1"])
+LINES = [
+    "",
+    f"--epochs=3 --schedule=steps --milestones=1,2 --nesterov --momentum=0.5 {DEFENDED}",
+    "--defense=mixup(ways=3)+gradient_matching",
+    BREW,
+    f"{BREW} --recipes=badnets --trigger_size=3",
+    f"{BREW} --scenarios=fine_tuning --train_size=900 --pretraining_source=other_images",
+    f"{BREW} --poison_ids=1,2 --target_class=3 --adversarial_class=4",
+    "--job=experiment --defenses=none,patch,mixup --adversaries=standard,adaptive",
+    "--job=experiment --recipes=bullseye,hidden_trigger --scenarios=from_scratch,transfer "
+    "--train_size=900 --pretraining_source=other_classes --pretraining_classes=1,2",
+    "--job=audit --dataset=digits --filters=spectral_signatures",
+    "--job=benchmark --benchmark_steps=3",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_configuration_of_a_run_is_a_flagfile_that_repeats_it(line, tmp_path):
+    output = f"--output_dir={tmp_path / 'out'}"
+    parsed = launch.parse([*line.split(), "--verbosity=-1", output])
+    launch.make_job(*parsed)
     texts = launch.flags_of_the_run(*parsed)
-    assert texts["milestones"] == "1,2"
-    assert texts["nesterov"] == "True"
     assert "verbosity" not in texts
     flagfile = tmp_path / "config.flags"
     flagfile.write_text("".join(f"--{name}={value}\n" for name, value in texts.items()))
-    again, groups = launch.parse([f"--flagfile={flagfile}", f"--output_dir={tmp_path / 'out'}"])
+    again, groups = launch.parse([f"--flagfile={flagfile}", output])
     assert launch.flags_of_the_run(again, groups) == texts
     assert launch.make_job(again, groups)
+
+
+def test_the_lines_are_of_every_job_that_has_a_configuration():
+    jobs = {launch.parse(line.split())[0].job for line in LINES}
+    assert jobs == set(launch.JOBS) - {"report"}
+
+
+RECORDS = sorted((pathlib.Path(__file__).parents[1] / "docs" / "results").rglob("config.flags"))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.parent.name)
+def test_every_record_can_be_repeated(record, tmp_path):
+    values, groups = launch.parse([f"--flagfile={record}", f"--output_dir={tmp_path / 'out'}"])
+    assert launch.make_job(values, groups)
+    texts = launch.flags_of_the_run(values, groups)
+    recorded = [line[2:].partition("=") for line in record.read_text().splitlines()]
+    assert {name: texts.get(name, value) for name, _, value in recorded} == {
+        name: value for name, _, value in recorded
+    }
+
+
+def test_there_are_records():
+    assert len(RECORDS) > 10

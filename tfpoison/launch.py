@@ -453,10 +453,10 @@ def _training_settings(values: flags.FlagValues) -> TrainingSettings:
 def _defense(values: flags.FlagValues) -> Defense:
     if not _crafting_parts(values.defense):
         set_flags = [
-            name for name in values if name.startswith("defense_") and values[name].present
+            name
+            for name in values
+            if (name.startswith("defense_") or name == "matching") and _is_set(values, name)
         ]
-        if values.matching != values["matching"].default:
-            set_flags.append("matching")
         if set_flags:
             raise ValueError(
                 "Expected no flags of adversarial poisoning with "
@@ -519,7 +519,7 @@ def _column(values: flags.FlagValues, expression: str) -> Defense:
 def _pretraining_settings(values: flags.FlagValues) -> PretrainingSettings | None:
     needed = any(scenario.get(name).pretrained for name in values.scenarios)
     if values.pretraining_source is None or not needed:
-        names = [name for name in values if "pretraining" in name and values[name].present]
+        names = [name for name in values if "pretraining" in name and _is_set(values, name)]
         if names:
             raise ValueError(
                 "Expected flags of a pretraining with --pretraining_source, and a scenario that "
@@ -615,7 +615,7 @@ def _check_threat_flags(values: flags.FlagValues) -> None:
         "beside poison_ids": ["budget", "poison_selection"] if values.poison_ids else [],
     }
     for what, names in useless.items():
-        present = [f"--{name}" for name in names if values[name].present]
+        present = [f"--{name}" for name in names if _is_set(values, name)]
         if present:
             raise ValueError(f"Expected no flags {what}. Received: {', '.join(present)}")
 
@@ -629,6 +629,11 @@ def _whole_numbers(values: flags.FlagValues, name: str, count: int | None = None
             f"Received: {','.join(received)}"
         )
     return tuple(int(each) for each in received)
+
+
+def _is_set(values: flags.FlagValues, name: str) -> bool:
+    """Returns whether a flag asks for anything: a run's configuration names the defaults too."""
+    return values[name].present > 0 and values[name].value != values[name].default
 
 
 def _used_flags(values: flags.FlagValues, groups: Groups) -> set[str]:
@@ -742,7 +747,7 @@ def make_job(values: flags.FlagValues, groups: Groups) -> Job:
         f"--{name}"
         for names in groups.values()
         for name in names
-        if values[name].present and name not in used
+        if _is_set(values, name) and name not in used
     ]
     if unused:
         raise ValueError(
