@@ -10,6 +10,10 @@ DEFENDED = "--defense=adversarial_poisoning"
 BREW = "--job=brew"
 TRANSFER = "--job=brew --scenarios=transfer"
 
+LONG = (
+    "mixup(ways=2)+patch(patch_size=2;poison_fraction=0.5;target_selection=share;matching=global)"
+    "+dp_sgd(clip_norm=1.0;noise=0.01;distribution=gaussian)+spectral_signatures(share=0.2)"
+)
 REFUSED = {
     "--job=trian": ["Unknown job", "'train'"],
     "--epohcs=3": ["epohcs", "epochs"],
@@ -103,6 +107,10 @@ REFUSED = {
     "--job=experiment --victims=0": ["victims", "at least 1"],
     "--job=experiment --defenses=none,gradient": ["defense", "gradient_matching"],
     "--job=experiment --defenses=none --adversaries=adaptive": ["adaptive", "--defenses=none"],
+    "--job=experiment --adversaries=": ["adversaries", "none"],
+    "--job=experiment --recipes=": ["attacks", "none"],
+    "--job=experiment --checkpoint_seconds=-1": ["checkpoint_seconds"],
+    f"--job=experiment --defenses={LONG}": ["up to 150 characters", "files are named"],
     "--job=report": ["output directory of an experiment"],
     "--job=report --epochs=3": ["--job=report", "--epochs"],
 }
@@ -149,6 +157,31 @@ def test_what_stops_a_job(error, code, message, monkeypatch, capsys):
     assert capsys.readouterr().err == f"tfpoison.launch: {message}\n".replace(
         "No space left", "[Errno 28] No space left on device"
     )
+
+
+def test_a_file_that_cannot_be_had(tmp_path, capsys):
+    output_dir = tmp_path / ("long" * 80)
+    assert launch.main([f"--output_dir={output_dir}"]) == launch.SYSTEM_ERROR
+    assert "File name too long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["mixup", "mixup,none", "none,mixup"])
+def test_undefended_is_always_a_column(columns, tmp_path):
+    line = f"--job=experiment --defenses={columns} --output_dir={tmp_path / 'out'}"
+    job = launch.make_job(*launch.parse(line.split()))
+    assert list(job.setup.defenses) == ["none", "mixup"]
+
+
+def test_a_directory_of_poisons_holds_those_of_one_recipe(tmp_path):
+    output = f"--output_dir={tmp_path}"
+    for recipe in ("watermark", "badnets"):
+        job = launch.make_job(*launch.parse([BREW, f"--recipes={recipe}", output]))
+        if recipe == "watermark":
+            with job.directory.occupied():
+                pass
+        else:
+            with pytest.raises(ValueError, match="--recipes=watermark there, badnets now"):
+                job.check()
 
 
 def test_help_shows_every_flag_in_its_group(capsys):

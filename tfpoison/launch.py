@@ -16,7 +16,7 @@ from absl import flags, logging
 
 from tfpoison import attacks, data, defenses, distribution, networks, recipes
 from tfpoison.batch import TARGET_SELECTIONS
-from tfpoison.checks import check_name
+from tfpoison.checks import check_name, check_number
 from tfpoison.defenses import Defense, Filter
 from tfpoison.defenses import filter as filters
 from tfpoison.distribution import MATCHING
@@ -49,8 +49,11 @@ SYSTEM_ERROR = 1
 INTERRUPTED = 130
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
-# A grid may be extended: what is recorded stays.
-_EXTENDABLE = ("trials", "victims", "recipes", "scenarios", "adversaries", "export")
+# What a directory may be gone on with: what is recorded stays.
+_EXTENDABLE = {
+    "experiment": ("trials", "victims", "recipes", "scenarios", "adversaries"),
+    "brew": ("export",),
+}
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
 
 
@@ -242,7 +245,8 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
         "list",
         "defenses",
         ["none", "gradient_matching"],
-        "Columns: each as --defense, or the attack that adversarial poisoning crafts.",
+        "Columns beside the undefended one: each as --defense, or the attack that adversarial "
+        "poisoning crafts.",
     )
     whole(group, "trials", 10, "Trials, each with a threat of its own.")
     whole(group, "victims", 1, "Victims trained on each poisoning.")
@@ -301,7 +305,8 @@ def _train(values: flags.FlagValues, groups: Groups) -> Job:
 def _directory(values: flags.FlagValues, groups: Groups) -> RunDirectory:
     if values.output_dir is None:
         raise ValueError("Expected --output_dir, the directory for the results. Received none.")
-    return RunDirectory(values.output_dir, flags_of_the_run(values, groups), free=_EXTENDABLE)
+    free = _EXTENDABLE.get(values.job, ())
+    return RunDirectory(values.output_dir, flags_of_the_run(values, groups), free=free)
 
 
 def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
@@ -323,7 +328,7 @@ def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
 
 def _experiment(values: flags.FlagValues, groups: Groups) -> Job:
     return ExperimentJob(
-        setup=_training_setup(values, values.defenses),
+        setup=_training_setup(values, ["none", *values.defenses]),
         attacks=_attacks(values),
         adversaries=tuple(values.adversaries),
         trials=values.trials,
@@ -495,7 +500,7 @@ def _crafting_flags(values: flags.FlagValues, name: str, own: dict[str, Any]) ->
 
 
 def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> TrainingSetup:
-    """Returns how networks are trained, for columns of defenses; undefended is always one."""
+    """Returns how networks are trained, for columns of defenses."""
     table = {column: _column(values, column) for column in dict.fromkeys(columns)}
     return TrainingSetup(
         data=_data_settings(values),
@@ -753,6 +758,7 @@ def make_job(values: flags.FlagValues, groups: Groups) -> Job:
         raise ValueError(
             f"Expected flags of --job={values.job} alone. Received others: {', '.join(unused)}"
         )
+    check_number("checkpoint_seconds", values.checkpoint_seconds, minimum=0)
     return JOBS[values.job](values, groups)
 
 
@@ -780,6 +786,10 @@ def main(arguments: Sequence[str]) -> int:
             job.check()
     except (ValueError, TypeError) as error:
         return _refuse(error)
+    except OSError as error:
+        # A file that cannot be read, a name that the file system does not take.
+        _refuse(error)
+        return SYSTEM_ERROR
     try:
         report = job.run()
     except KeyboardInterrupt:
