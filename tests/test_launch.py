@@ -72,6 +72,7 @@ REFUSED = {
     f"{TRANSFER} --pretraining_source=web": ["pretraining source", "other_images"],
     f"{TRANSFER} --pretraining_source=other_images": ["train_size"],
     f"{TRANSFER} --pretraining_source=other_classes": ["classes"],
+    f"{TRANSFER} --pretraining_source=other_images --pretraining_data_dir=d": ["another data set"],
     f"{TRANSFER} --pretraining_source=data_set": ["name of a data set"],
     f"{TRANSFER} --pretraining_source=data_set --pretraining_dataset=nothing_": ["nothing_"],
     f"{TRANSFER} --pretraining_source=other_classes --pretraining_classes=3,10": ["from 0 to 9"],
@@ -170,6 +171,23 @@ def test_undefended_is_always_a_column(columns, tmp_path):
     line = f"--job=experiment --defenses={columns} --output_dir={tmp_path / 'out'}"
     job = launch.make_job(*launch.parse(line.split()))
     assert list(job.setup.defenses) == ["none", "mixup"]
+
+
+@pytest.mark.parametrize(
+    ("line", "without"),
+    [
+        ("--job=experiment --defenses=mixup --defense_epsilon=0.1", ["--defense_epsilon"]),
+        ("--job=experiment --defenses=patch --defense_epsilon=0.1", ["--defense_epsilon"]),
+        ("--job=experiment --defenses=noise(epsilon=0.2) --defense_epsilon=0.1", ["epsilon"]),
+        ("--job=experiment --defenses=gradient_matching,mixup --defense_epsilon=0.1", []),
+        ("--job=brew --defense_attack=patch", ["--defense_attack"]),
+        ("--job=brew --adversaries=adaptive --defense_attack=patch", []),
+    ],
+)
+def test_flags_without_effect_are_told(line, without, tmp_path, capsys):
+    launch.make_job(*launch.parse([*line.split(), f"--output_dir={tmp_path / 'out'}"]))
+    told = capsys.readouterr().err
+    assert [part for part in ["no effect", *without] if (part in told) != bool(without)] == []
 
 
 def test_a_directory_of_poisons_holds_those_of_one_recipe(tmp_path):

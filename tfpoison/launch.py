@@ -9,7 +9,7 @@ import pathlib
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from absl import flags, logging
@@ -502,6 +502,7 @@ def _crafting_flags(values: flags.FlagValues, name: str, own: dict[str, Any]) ->
 def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> TrainingSetup:
     """Returns how networks are trained, for columns of defenses."""
     table = {column: _column(values, column) for column in dict.fromkeys(columns)}
+    _tell_of_no_effect(values, table)
     return TrainingSetup(
         data=_data_settings(values),
         network=_network_settings(values),
@@ -513,12 +514,44 @@ def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> Trainin
 
 def _column(values: flags.FlagValues, expression: str) -> Defense:
     """Returns the defense of a column; the flags hold for those that have such settings."""
+    return defenses.build(
+        [(name, shared | own) for name, shared, own in _parts(values, expression)]
+    )
+
+
+def _parts(
+    values: flags.FlagValues, expression: str
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Returns (name, what the flags say about it, its own settings) for each part of a defense."""
     parts = []
     for name, own in defenses.parse(expression):
         shared = _crafting_flags(values, name, own)
         known = defenses.settings(name, **{"attack": values.defense_attack} | shared | own)
-        parts.append((name, {each: shared[each] for each in shared if each in known} | own))
-    return defenses.build(parts)
+        parts.append((name, {each: shared[each] for each in shared if each in known}, own))
+    return parts
+
+
+def _tell_of_no_effect(values: flags.FlagValues, columns: Collection[str]) -> None:
+    """Tells which flags make no difference: a flagfile's columns may be replaced by others."""
+    used = {
+        f"defense_{setting}"
+        for column in columns
+        for _, shared, own in _parts(values, column)
+        for setting in shared.keys() - own.keys()
+    }
+    if values.defense_attack in columns:
+        used.add("defense_attack")
+    without = [
+        f"--{name}"
+        for name in ("defense_attack", *_ADAPTIVE)
+        if _is_set(values, name) and name not in used
+    ]
+    if without:
+        print(
+            f"tfpoison.launch: no effect on the defenses {', '.join(columns)}: "
+            f"{', '.join(without)}",
+            file=sys.stderr,
+        )
 
 
 def _pretraining_settings(values: flags.FlagValues) -> PretrainingSettings | None:

@@ -183,6 +183,12 @@ class PretrainingSettings:
                 f"alone. Received: source={self.source!r}, dataset={self.dataset!r}"
             )
 
+        if self.data_dir is not None and self.source != "data_set":
+            raise ValueError(
+                "Expected the folder of another data set for the pretraining on one alone. "
+                f"Received: source={self.source!r}, data_dir={self.data_dir!r}"
+            )
+
     def training(self, training: TrainingSettings) -> TrainingSettings:
         """Returns the settings of the pretraining, given those of the training."""
         changes: dict[str, Any] = {"milestones": self.milestones}
