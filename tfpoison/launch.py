@@ -54,6 +54,8 @@ _EXTENDABLE = {
     "experiment": ("trials", "victims", "recipes", "scenarios", "adversaries"),
     "brew": ("export",),
 }
+# Flags that name a file to read.
+_FILES = ("poisons", "known_poisons", "setups", "trigger_image")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
 
 
@@ -305,8 +307,12 @@ def _train(values: flags.FlagValues, groups: Groups) -> Job:
 def _directory(values: flags.FlagValues, groups: Groups) -> RunDirectory:
     if values.output_dir is None:
         raise ValueError("Expected --output_dir, the directory for the results. Received none.")
-    free = _EXTENDABLE.get(values.job, ())
-    return RunDirectory(values.output_dir, flags_of_the_run(values, groups), free=free)
+    return RunDirectory(
+        values.output_dir,
+        flags_of_the_run(values, groups),
+        free=_EXTENDABLE.get(values.job, ()),
+        files=_FILES,
+    )
 
 
 def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:

@@ -30,6 +30,20 @@ def test_the_configuration_of_an_extended_run_names_all_of_it(tmp_path):
     assert read_flags(run.path / "config.flags") == expected
 
 
+def test_a_file_that_was_replaced(tmp_path):
+    poisons = tmp_path / "poisons.npz"
+    poisons.write_text("one")
+    flags = {"poisons": str(poisons), "seed": "0"}
+    run = RunDirectory(tmp_path / "run", flags, files=("poisons", "trigger_image"))
+    with run.occupied():
+        pass
+    run.check()
+    assert read_flags(run.path / "config.flags") == flags
+    poisons.write_text("two")
+    with pytest.raises(ValueError, match=r"--poisons has the SHA-256 .* another one"):
+        run.check()
+
+
 @pytest.mark.parametrize("how", ["shared", "occupied"])
 def test_another_run_comes_first(how, tmp_path, monkeypatch):
     """Between the look into the directory and the lock on it."""

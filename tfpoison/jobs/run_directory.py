@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -22,14 +23,21 @@ class RunDirectory:
         flags: the flags that change the results, name by name, as they stand in a flagfile.
         free: flags among them that may change from run to run. The configuration keeps the largest
             number, and what any of the runs has named in a list.
+        files: flags among them that name a file to read; the configuration holds its checksum.
     """
 
     def __init__(
-        self, path: str | os.PathLike, flags: dict[str, str], *, free: Collection[str] = ()
+        self,
+        path: str | os.PathLike,
+        flags: dict[str, str],
+        *,
+        free: Collection[str] = (),
+        files: Collection[str] = (),
     ):
         self.path = pathlib.Path(path)
         self.flags = flags
         self._free = free
+        self._files = [name for name in files if name in flags]
 
     def check(self) -> None:
         """Raises ValueError where the directory is not free for this configuration."""
@@ -45,6 +53,7 @@ class RunDirectory:
         configuration = self.path / CONFIGURATION
         if configuration.exists():
             self._compare(read_flags(configuration))
+            self._compare_files(configuration.read_text())
         elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
             raise ValueError(
                 "Expected output_dir to be new, empty or of an earlier run with the same flags. "
@@ -68,6 +77,23 @@ class RunDirectory:
                 f"Expected output_dir {self.path} to belong to these flags. Received other ones: "
                 f"{both}. Choose another --output_dir, or run with the flags of {CONFIGURATION}."
             )
+
+    def _compare_files(self, configuration: str) -> None:
+        for line in self._checksums():
+            if line not in configuration.splitlines():
+                raise ValueError(
+                    f"Expected output_dir {self.path} to be started with these files. Received: "
+                    f"{line.removeprefix('# ')}, which is another one. Choose another --output_dir."
+                )
+
+    def _checksums(self) -> list[str]:
+        """Returns a line for each file there is; a job refuses others itself."""
+        paths = {name: pathlib.Path(self.flags[name]) for name in self._files}
+        return [
+            f"# --{name} has the SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+            for name, path in sorted(paths.items())
+            if path.is_file()
+        ]
 
     @contextlib.contextmanager
     def occupied(self) -> Iterator[None]:
@@ -166,6 +192,7 @@ class RunDirectory:
             for name in theirs.keys() & self.flags.keys() & set(self._free)
         }
         lines = [f"--{name}={value}" for name, value in sorted(flags.items())]
+        lines += self._checksums()
         self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
 
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
