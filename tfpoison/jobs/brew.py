@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
 from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
@@ -95,6 +97,8 @@ def _describe(poisons: Poisons, images: ImageClassification, paths: list) -> str
         f"{poisons.epsilon:.3f} of the pixel range",
     ]
     if objective:
-        lines.append(f"objective {min(objective):.4f}, the best of {len(objective)} restart(s)")
+        lines.append(
+            f"objective {np.nanmin(objective):.4f}, the best of {len(objective)} restart(s)"
+        )
     lines += ["", "Written:", *(f"  {path}" for path in paths)]
     return "\n".join(lines)
