@@ -282,8 +282,8 @@ def _find_known_poisons(path: str, size: int, files: list[str] | None) -> np.nda
     if missing:
         raise ValueError(
             f"Expected known poisons that are in the training split. Received: {path}; "
-            f"{len(missing)} of its {len(wanted)} are not, such as {missing[0][:80]!r}; the split has "
-            f"{own[0]!r}. Take them off the list."
+            f"{len(missing)} of its {len(wanted)} are not, such as {missing[0][:80]!r}, where the "
+            f"split has {own[0]!r}. Take them off the list."
         )
     return np.isin(own, sorted(wanted))
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
+from tfpoison.jobs import experiment_data
 from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
 from tfpoison.jobs.experiment import check_setup
 from tfpoison.jobs.run_directory import RunDirectory
@@ -48,6 +49,9 @@ class BrewJob:
         for name in self.exports:
             check_name("export", name, exports.names())
         check_setup(self.setup, (self.attack,))
+        experiment_data.check_threat(
+            self.attack.threat_settings(self.trial), self.setup.pretraining
+        )
         self.directory.check()
 
     def run(self) -> str:
