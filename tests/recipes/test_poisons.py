@@ -3,6 +3,7 @@
 import json
 import pathlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -154,6 +155,19 @@ def spoil(path: pathlib.Path, how: str) -> None:
         path.write_bytes(content)
     elif how == "array":
         np.savez(path, np.arange(3))
+    elif how == "single array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    elif how == "no arrays":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("description", "{}")
+            archive.writestr("checksum", "0")
+    elif how == "encrypted":
+        # Bit 0 of the flags of every member, in the directory that the archive ends with.
+        for place in range(len(content)):
+            if content[place : place + 4] == b"PK\x01\x02":
+                content[place + 8] |= 1
+        path.write_bytes(content)
     else:
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -162,6 +176,10 @@ def spoil(path: pathlib.Path, how: str) -> None:
             arrays["checksum"] = np.array(_checksum(arrays))
         elif how == "changed":
             arrays["labels"] = arrays["labels"] + 1
+        elif how in ("no JSON", "a list"):
+            del arrays["checksum"]
+            arrays["description"] = np.array("[]" if how == "a list" else "{")
+            arrays["checksum"] = np.array(_checksum(arrays))
         else:
             description = json.loads(str(arrays["description"])) | {"format": "poisons 9"}
             arrays["description"] = np.array(json.dumps(description))
@@ -169,7 +187,11 @@ def spoil(path: pathlib.Path, how: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "how", ["missing", "cut", "empty", "pickle", "bit", "array", "changed", "format", "parts"]
+    "how",
+    [
+        *("missing", "cut", "empty", "pickle", "bit", "array", "changed", "format", "parts"),
+        *("single array", "no arrays", "encrypted", "no JSON", "a list"),
+    ],
 )
 def test_files_that_are_refused(tmp_path, how):
     poisons, _ = make_poisons()
