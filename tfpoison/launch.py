@@ -225,7 +225,7 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     )
     define(group, "string", "trigger_image", None, "An image file; unset: random pixels.")
     whole(group, "trigger_sources", 128, "Source images that poisons are crafted with.")
-    text = "Clean victims of every column that must classify targets rightly."
+    text = "Clean victims of every column that must classify drawn targets rightly."
     whole(group, "clean_networks", 1, text)
 
     group = "Pretraining"

@@ -121,8 +121,8 @@ def test_small_classes_are_not_poisoned(model):
 
 
 def test_small_classes_are_no_sources():
-    more = {"trigger": {"size": 1}, "poisons_are_sources": True}
-    drawn = [draw_uneven(trial, more=more)[0] for trial in range(40)]
+    more = {"trigger": {"size": 1}}
+    drawn = [draw_uneven(trial, more=more, poisons_are_sources=True)[0] for trial in range(40)]
     assert {threat.target_class for threat in drawn} == {0, 2, 4}
     assert {threat.adversarial_class for threat in drawn} == {0, 1, 2, 3, 4}
 
@@ -187,10 +187,10 @@ def test_budgets_that_every_trial_has_room_for(settings, room):
 
 
 def test_sources_need_held_out_images_too():
-    more = {"trigger": {"size": 1}, "poisons_are_sources": True, "eligible": np.zeros(50, bool)}
+    more = {"trigger": {"size": 1}, "eligible": np.zeros(50, bool)}
     more["eligible"][10:20] = True
     with pytest.raises(ValueError, match="only some of them room for the budget"):
-        draw_uneven(0, more=more)
+        draw_uneven(0, more=more, poisons_are_sources=True)
 
 
 def test_selection_by_gradient_norm():
@@ -238,8 +238,8 @@ def test_the_class_of_given_poisons(trial):
     threat = draw_threat(trial, poison_ids=(15, 3))
     assert threat.adversarial_class == 1
     assert threat.target_class != 1
-    sources = {"trigger": {"size": 2}, "poisons_are_sources": True}
-    threat = draw_threat(trial, poison_ids=(15, 3), more=sources)
+    trigger = {"trigger": {"size": 2}}
+    threat = draw_threat(trial, poison_ids=(15, 3), more=trigger, poisons_are_sources=True)
     assert threat.target_class == 1
     assert threat.adversarial_class != 1
 
@@ -268,7 +268,7 @@ def test_triggers_have_all_held_out_sources_for_targets(sources):
 
 
 def test_poisons_may_be_sources():
-    threat = draw_threat(more={"trigger": {"size": 2}, "sources": 10, "poisons_are_sources": True})
+    threat = draw_threat(more={"trigger": {"size": 2}, "sources": 10}, poisons_are_sources=True)
     assert classes_of(DATA.train, threat.poison_ids) == {threat.target_class}
     assert not set(threat.source_ids) & set(threat.poison_ids)
 

@@ -80,6 +80,9 @@ class ExperimentJob:
                     "Expected a recipe with surrogates for the adaptive adversary. Received: "
                     f"{names} with --adversaries=adaptive"
                 )
+        for attack in self.attacks:
+            for trial in range(self.trials if attack.setups else 1):
+                experiment_data.check_threat(attack.threat_settings(trial), self.setup.pretraining)
         self.directory.check()
 
     def run(self) -> str:

@@ -92,7 +92,6 @@ class Adversary:
             eligible=self._eligible,
             gradient_norms=self._norms,
             trigger=self.settings.trigger(images.image_shape),
-            poisons_are_sources=self._recipe.changes_labels,
             sources=self.settings.sources if self._recipe.crafts_on_sources else 0,
         )
 

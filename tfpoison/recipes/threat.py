@@ -229,7 +229,6 @@ def draw(
     eligible: np.ndarray | None = None,
     gradient_norms: np.ndarray | None = None,
     trigger: dict[str, Any] | None = None,
-    poisons_are_sources: bool = False,
     sources: int = 0,
 ) -> Threat:
     """Draws a threat; the same key and settings give the same threat.
@@ -245,14 +244,11 @@ def draw(
             are: `success_without_poisons` of a trial's record tells what clean networks say.
         gradient_norms: of every training image, (train,), for the selection by them.
         trigger: arguments of `Trigger.draw` for a threat with a trigger; None for one without.
-        poisons_are_sources: as in the settings; it is enough that one of both says so.
         sources: how many training images of the source class are drawn beside, to craft with.
 
     Raises:
         ValueError: no such threat can be drawn from these data.
     """
-    if poisons_are_sources:
-        settings = dataclasses.replace(settings, poisons_are_sources=True)
     settings.check(train, validation, classes)
     settings = settings.complete(train, validation)
     has_room = _has_room(settings, train, classes)
