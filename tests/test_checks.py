@@ -2,7 +2,7 @@
 
 import pytest
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_bool, check_name, check_number
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1, 1.0])
@@ -26,6 +26,13 @@ def test_numbers_that_pass(value):
 def test_numbers_that_do_not(value, settings, error, message):
     with pytest.raises(error, match=message):
         check_number("share", value, minimum=0, maximum=1, **settings)
+
+
+def test_truths():
+    check_bool("flip", False)
+    for value in ("false", 0, None):
+        with pytest.raises(TypeError, match=r"`flip` to be True or False. Received: flip="):
+            check_bool("flip", value)
 
 
 def test_names():

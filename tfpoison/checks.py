@@ -42,6 +42,17 @@ def check_number(
         )
 
 
+def check_bool(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is True or False: a text such as "false" would count as True.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was received.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={value!r}")
+
+
 def check_name(name: str, value: Any, known: Iterable[str]) -> None:
     """Raises unless `value` is one of the `known` names; suggests the nearest one.
 

@@ -97,6 +97,15 @@ def test_every_part_is_in_the_table():
             Defense(privacy={"clip_norm": None, "noise": 0.01, "distribution": "laplacian"}),
         ),
         ("evasion(epsilon=0.1)", Defense(attack=attacks.get("evasion", epsilon=0.1))),
+        ("evasion(epsilon=16/255)", Defense(attack=attacks.get("evasion", epsilon=16 / 255))),
+        (
+            "patch_adaptive(same_on_targets=false)",
+            Defense(attack=attacks.get("patch_adaptive", same_on_targets=False)),
+        ),
+        (
+            "hidden_trigger(one_to_one=true)",
+            Defense(attack=attacks.get("hidden_trigger", one_to_one=True)),
+        ),
         (
             "noise(kind=laplace;poison_fraction=0.5)",
             Defense(attack=attacks.get("noise_laplace"), poison_fraction=0.5),
@@ -132,6 +141,20 @@ def test_expressions(text, expected):
 )
 def test_expressions_that_cannot_be(text, message):
     with pytest.raises(ValueError, match=message):
+        defenses.from_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "patch_adaptive(same_on_targets=no)",
+        "hidden_trigger(one_to_one=1)",
+        "evasion(epsilon=1/0)",
+        "evasion(epsilon=1/2/3)",
+    ],
+)
+def test_values_of_another_type(text):
+    with pytest.raises(TypeError, match="Expected `"):
         defenses.from_text(text)
 
 

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_bool, check_name, check_number
 from tfpoison.perturbations.patches import (
     Rectangles,
     draw_patterns,
@@ -92,7 +92,7 @@ class ClassPatch(Perturbation):
         same_on_targets: whether targets carry the poisons' patches, or others of their own.
 
     Raises:
-        TypeError: the patch size is no integer.
+        TypeError: the patch size is no integer, or `same_on_targets` neither True nor False.
         ValueError: a name is unknown or the patch size below 1; in use, patches that are larger
             than the images.
     """
@@ -110,6 +110,7 @@ class ClassPatch(Perturbation):
         check_name("pattern of patches", self.pattern, PATTERNS)
         if self.patch_size is not None:
             check_number("patch_size", self.patch_size, minimum=1, whole=True)
+        check_bool("same_on_targets", self.same_on_targets)
 
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
