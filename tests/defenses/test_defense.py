@@ -190,6 +190,20 @@ def test_the_optimizer():
         defenses.from_text("dp_sgd").optimizer(clipping)
 
 
+def test_reading_a_defense_starts_no_device(monkeypatch):
+    """Several workers' strategy must be made before any variable is, and flags are read before."""
+
+    def made(*_, **__):
+        raise AssertionError("a variable was made")
+
+    monkeypatch.setattr(keras.Variable, "__init__", made)
+    monkeypatch.setattr(keras.optimizers.Optimizer, "__init__", made)
+    with pytest.raises(AssertionError, match="a variable"):
+        DPSGD("sgd")
+    for name in defenses.names():
+        defenses.from_text(name)
+
+
 @pytest.mark.parametrize(
     ("text", "epochs"), [("gradient_matching(warmup_epochs=3)", 3), ("epic(first_epoch=5)", 5)]
 )

@@ -8,7 +8,7 @@ import keras
 from tfpoison.attacks import Attack
 from tfpoison.batch import check_split
 from tfpoison.checks import check_name, check_number
-from tfpoison.defenses.dp_sgd import DPSGD
+from tfpoison.defenses import dp_sgd
 from tfpoison.defenses.filter_base import Filter
 from tfpoison.defenses.mixing import Mixing
 from tfpoison.defenses.revision_base import Revision
@@ -49,7 +49,7 @@ class Defense:
         check_name("matching", self.matching, MATCHING)
         check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
         if self.privacy is not None:
-            DPSGD("sgd", **self.privacy)
+            dp_sgd.check_settings(**self.privacy)
         if self.attack is None:
             return
         if self.poison_fraction is not None and self.target_selection != "share":
@@ -81,7 +81,9 @@ class Defense:
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer, seed: int = 0) -> Any:
         """Returns the optimizer to train with: the given one, or `DPSGD` around it."""
-        return optimizer if self.privacy is None else DPSGD(optimizer, seed=seed, **self.privacy)
+        if self.privacy is None:
+            return optimizer
+        return dp_sgd.DPSGD(optimizer, seed=seed, **self.privacy)
 
     @property
     def changes_training_set(self) -> bool:
