@@ -175,7 +175,8 @@ def per_example_loss(loss: Any) -> LossFunction:
         function = function.call
 
     def loss_of_each(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
-        labels = tf.convert_to_tensor(labels)
+        # Keras hands losses all labels as floating-point numbers; classes come through unchanged.
+        labels = tf.cast(labels, predictions.dtype)
         if labels.shape.rank == predictions.shape.rank - 1 and predictions.shape[-1] == 1:
             labels = labels[..., tf.newaxis]
         losses = tf.convert_to_tensor(function(labels, predictions))
