@@ -1,6 +1,7 @@
 """The table of defenses, their expressions, and how their parts combine."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import tfpoison
 from tfpoison import attacks, defenses
 from tfpoison.defenses import DPSGD, Defense, filter, mixing, revision
+from tfpoison.perturbations import Additive
+from tfpoison.randomness import split_key
 
 
 def only(defense):
@@ -273,6 +276,36 @@ def test_mixing_in_the_step_is_that_on_batches():
     assert set(erased.sum(axis=(1, 2, 3))) <= {1, 2, 4}
     kept = ~erased
     np.testing.assert_array_equal(np.array(seen[-1])[kept], images[:16][kept])
+
+
+def test_mixing_and_crafting_draw_apart(monkeypatch):
+    """Draws by the same key would be the same: the cut of an image would follow its noise."""
+    drawn = {"mixing": [], "crafting": []}
+    bind = Additive.bind
+
+    def recording_mix(self, classifier, images, labels, key):
+        drawn["mixing"].append(key)
+        return images, labels
+
+    def recording_bind(self, batch, *, key, **arguments):
+        drawn["crafting"].append(key)
+        return bind(self, batch, key=key, **arguments)
+
+    monkeypatch.setattr(mixing.Cutout, "_mix", recording_mix)
+    monkeypatch.setattr(Additive, "bind", recording_bind)
+    model = tfpoison.RobustModel(make_network(), "noise_uniform", mixing="cutout", seed=5)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=True)
+    model.fit(*make_data(lambda labels: labels), batch_size=16, verbose=0)
+
+    def split(keys):
+        return {tuple(part.numpy()) for key in keys for part in itertools.islice(split_key(key), 9)}
+
+    keys = {
+        kind: split(drawn[kind]) | {tuple(key.numpy()) for key in drawn[kind]} for kind in drawn
+    }
+    assert len(keys["mixing"]) == len(keys["crafting"]) == 30
+    assert not keys["mixing"] & keys["crafting"]
 
 
 def test_mixing_refused_at_the_door():

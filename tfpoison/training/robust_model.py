@@ -21,8 +21,6 @@ from tfpoison.randomness import make_key, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.callbacks import CraftingSchedule, PixelRangeCheck
 
-# Sets the draws of mixing apart from those of crafting.
-_MIXING = 1
 _OWN_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
@@ -216,7 +214,7 @@ class RobustModel(keras.Model):
                 f"of shape {labels.shape}: map them through keras.ops.one_hot, and compile with "
                 "the categorical cross-entropy"
             )
-        key = make_key(self.seed, self._steps.value, replica_id(), _MIXING)
+        key = mixings.step_key(self.seed, self._steps.value, replica_id())
         return mixing.mix(self.classifier(), images, labels, key)
 
     def create_state(self, x: Any, y: Any = None) -> None:
