@@ -157,7 +157,8 @@ class BoundObjective:
         objective: the objective.
         classifier: the network.
         perturbation: the perturbation of the batch.
-        prepared: what does not depend on the parameters; None where the targets move with them.
+        prepared: what does not depend on the parameters; None where the targets move with them, or
+            where it is seldom needed.
     """
 
     objective: Objective
@@ -175,10 +176,10 @@ class BoundObjective:
         return cls(objective, classifier, perturbation, prepared)
 
     def on_one_replica(self) -> Self:
-        """Returns the objective of this replica's images alone."""
+        """Returns the objective of this replica's images alone; `value` prepares it."""
         if self.classifier.reduction.replicas == 1:
             return self
-        return self.bind(self.objective, self.classifier.on_one_replica(), self.perturbation)
+        return dataclasses.replace(self, classifier=self.classifier.on_one_replica(), prepared=None)
 
     def gradients(self, parameters: Parameters) -> Parameters:
         """Returns the objective's gradients by the parameters."""
@@ -196,7 +197,9 @@ class BoundObjective:
         perturbed = self.perturbation.apply(parameters)
         prepared = self.prepared
         if prepared is None:
-            prepared = self.objective.prepare(self.classifier, perturbed)
+            moves = self.perturbation.moves_targets
+            before = perturbed if moves else self.perturbation.batch
+            prepared = self.objective.prepare(self.classifier, before)
         return tf.cast(self.objective.value(self.classifier, perturbed, prepared), tf.float32)
 
     def values(
