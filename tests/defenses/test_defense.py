@@ -219,10 +219,20 @@ def test_trainings_too_short_for_the_defense(text, epochs):
 
 def test_parts_that_exclude_each_other():
     attack = attacks.get("gradient_matching")
-    with pytest.raises(ValueError, match="target selection 'share' alone"):
-        Defense(attack=attack, poison_fraction=0.5, target_selection="one")
-    with pytest.raises(ValueError, match="below 1"):
-        Defense(attack=attack, poison_fraction=1.0)
+    patches = attacks.get("patch")
+    for settings, message in [
+        ({"attack": attack, "poison_fraction": 0.5, "target_selection": "one"}, "share"),
+        ({"attack": attack, "poison_fraction": 1.0}, "below 1"),
+        ({"attack": patches, "target_selection": "shuffled"}, "copies that are not trained on"),
+        ({"attack": None, "poison_fraction": 0.5}, "nothing is crafted. .*poison_fraction=0.5"),
+        ({"attack": None, "target_selection": "half"}, "nothing is crafted"),
+        ({"attack": None, "warmup_epochs": 3}, "nothing is crafted"),
+        ({"attack": None, "matching": "replica"}, "nothing is crafted"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Defense(**settings)
+        with pytest.raises(ValueError, match=message):
+            tfpoison.RobustModel(make_network(), **settings)
 
 
 def make_data(labels_of):

@@ -6,13 +6,11 @@ from typing import Any
 import keras
 
 from tfpoison.attacks import Attack
-from tfpoison.batch import check_split
-from tfpoison.checks import check_name, check_number
+from tfpoison.attacks.in_step import resolve_poison_fraction
 from tfpoison.defenses import dp_sgd
 from tfpoison.defenses.filter_base import Filter
 from tfpoison.defenses.mixing import Mixing
 from tfpoison.defenses.revision_base import Revision
-from tfpoison.distribution import MATCHING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,21 +44,15 @@ class Defense:
     privacy: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        check_name("matching", self.matching, MATCHING)
-        check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
+        resolve_poison_fraction(
+            self.attack,
+            poison_fraction=self.poison_fraction,
+            target_selection=self.target_selection,
+            warmup_epochs=self.warmup_epochs,
+            matching=self.matching,
+        )
         if self.privacy is not None:
             dp_sgd.check_settings(**self.privacy)
-        if self.attack is None:
-            return
-        if self.poison_fraction is not None and self.target_selection != "share":
-            raise ValueError(
-                "The poison fraction goes with the target selection 'share' alone. Received: "
-                f"{self.poison_fraction} with {self.target_selection!r}"
-            )
-        fraction = self.poison_fraction
-        if fraction is None:
-            fraction = self.attack.poison_fraction
-        check_split(self.target_selection, fraction, needs_targets=self.attack.needs_targets)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises ValueError where a training of so many epochs has no room for the defense."""

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tfpoison import attacks
 from tfpoison.attacks import Attack, CraftedBatch
-from tfpoison.batch import LabelEncoding, check_split, split
+from tfpoison.attacks.in_step import resolve_poison_fraction
+from tfpoison.batch import LabelEncoding, split
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
 from tfpoison.defenses import Mixing
@@ -56,7 +57,7 @@ class RobustModel(keras.Model):
             probabilities, as the loss expects. Under a strategy both the network and this model
             must be made within its scope.
         attack: a name of `tfpoison.attacks.names()`, a `tfpoison.attacks.Attack`, or None for plain
-            training.
+            training, which takes none of the settings of crafting.
         poison_fraction: the share of each batch that is poisoned, for `target_selection="share"`;
             None for the attack's own: 0.75, 0.5 for patches and hidden triggers, 1 for evasion.
         target_selection: which images of the batch are the targets: `"share"` (the last ones),
@@ -103,14 +104,17 @@ class RobustModel(keras.Model):
         # The outer policy decides whether Keras scales the loss for half precision.
         super().__init__(name=name, dtype=network.dtype_policy)
         _check_strategy(self, network)
-        check_number("warmup_epochs", warmup_epochs, minimum=0, whole=True)
         check_number("seed", seed, minimum=0, whole=True)
         self.network = network
         self.attack = _resolve_attack(attack, attack_settings)
         self.pixels = PixelRange(pixel_range)
         self.target_selection = target_selection
-        self.poison_fraction = _resolve_poison_fraction(
-            self.attack, poison_fraction, target_selection
+        self.poison_fraction = resolve_poison_fraction(
+            self.attack,
+            poison_fraction=poison_fraction,
+            target_selection=target_selection,
+            warmup_epochs=warmup_epochs,
+            matching=matching,
         )
         self.warmup_epochs = warmup_epochs
         self.mixing = mixings.get(mixing)
@@ -438,32 +442,6 @@ def _resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
             f"Received: {', '.join(sorted(settings))}"
         )
     return attack
-
-
-def _resolve_poison_fraction(
-    attack: Attack | None, poison_fraction: float | None, target_selection: str
-) -> float:
-    if attack is None:
-        if poison_fraction is not None:
-            raise ValueError(
-                "Expected no `poison_fraction` with attack=None. "
-                f"Received: poison_fraction={poison_fraction!r}"
-            )
-        return 0.0
-    if poison_fraction is not None and target_selection != "share":
-        raise ValueError(
-            '`poison_fraction` goes with target_selection="share" alone. Received: '
-            f"poison_fraction={poison_fraction!r}, target_selection={target_selection!r}"
-        )
-    fraction = attack.poison_fraction if poison_fraction is None else poison_fraction
-    check_split(target_selection, fraction, needs_targets=attack.needs_targets)
-    if target_selection == "shuffled" and attack.perturbation.changes_targets:
-        raise ValueError(
-            "This attack changes the targets as well and trains on them, and with "
-            'target_selection="shuffled" they are copies that are not trained on. Choose '
-            f'"share" or "half". Received: attack={attack!r}'
-        )
-    return fraction
 
 
 def _check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:
