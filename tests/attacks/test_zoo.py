@@ -168,6 +168,16 @@ def test_nothing_is_measured_unasked():
     assert [float(each) for each in craft(attack, *make_case(attack)).measured] == [0, 0]
 
 
+@pytest.mark.parametrize("name", perturbations.names())
+def test_perturbations_say_whether_they_move_the_targets(name):
+    perturbation = perturbations.get(name)
+    _, batch = make_case(tfpoison.Attack(perturbation, poison_fraction=0.5))
+    bound = perturbation.bind(
+        batch, pixels=PixelRange(), encoding=LabelEncoding(4, one_hot=False), key=make_key(0)
+    )
+    assert bound.moves_targets == perturbation.moves_targets
+
+
 def test_other_combinations():
     """Orthogonal axes: patterns of patches that collide in feature space."""
     attack = tfpoison.Attack(
@@ -241,6 +251,11 @@ def test_replicas_prepare_once_what_stays_the_same(preparations, two_cpus):
             lambda: tfpoison.Attack(perturbations.Additive(), "evasion"),
             TypeError,
             "tfpoison Objective",
+        ),
+        (
+            lambda: tfpoison.Attack(perturbations.ClassPatch(), objectives.GradientMatchingFast()),
+            ValueError,
+            "moves the targets as well",
         ),
     ],
 )

@@ -50,8 +50,8 @@ class Attack(Configurable):
 
     Raises:
         TypeError: a setting has the wrong type.
-        ValueError: a setting is out of range, a name is unknown, or steps are asked for without an
-            objective.
+        ValueError: a setting is out of range, a name is unknown, steps are asked for without an
+            objective, or the objective and the perturbation do not go together.
     """
 
     perturbation: Perturbation
@@ -71,6 +71,17 @@ class Attack(Configurable):
                     f"Expected `{name}` to be a tfpoison {name.capitalize()}. Received: "
                     f"{name}={value!r}. tfpoison.{name}s.get makes one by its name."
                 )
+        if (
+            self.objective is not None
+            and self.objective.needs_still_targets
+            and self.perturbation.moves_targets
+        ):
+            raise ValueError(
+                f"Expected a perturbation of the poisons alone with {self.objective!r}: its "
+                "gradient is none by the targets. Received: "
+                f"{self.perturbation!r}, which moves the targets as well. The objective "
+                "tfpoison.objectives.GradientMatching takes it."
+            )
         check_number("steps", self.steps, minimum=0, whole=True)
         check_name("optimizer of perturbations", self.optimizer, OPTIMIZERS)
         if self.step_size is not None:

@@ -1,7 +1,7 @@
 """Gradient matching without second-order gradients."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -32,7 +32,8 @@ class GradientMatchingFast(GradientMatching):
         -∇δ ⟨g(δ), v⟩ ≈ (∇δ L(x + δ, y; θ - h v) - ∇δ L(x + δ, y; θ)) / h
 
     Neither the second-order graph nor the poisons' gradient by the weights is needed. The value is
-    that of `GradientMatching`.
+    that of `GradientMatching`. It goes with perturbations that leave the targets as they are: by
+    the targets' pixels there is no such difference.
 
     Args:
         relative_step: ‖h v‖ as a share of ‖θ‖. A network of ReLUs is piecewise linear: a step much
@@ -42,6 +43,8 @@ class GradientMatchingFast(GradientMatching):
         TypeError: the relative step is no number.
         ValueError: the relative step is not above 0.
     """
+
+    needs_still_targets: ClassVar[bool] = True
 
     relative_step: float = 0.01
 

@@ -99,6 +99,7 @@ class ClassPatch(Perturbation):
 
     needs_targets: ClassVar[bool] = True
     changes_targets: ClassVar[bool] = True
+    moves_targets: ClassVar[bool] = True
 
     place: str = "image"
     pattern: str = "bernoulli"
