@@ -43,8 +43,9 @@ class Attack(Configurable):
         objective: what the poisons should achieve; None for perturbations that are not optimised.
         steps: the number of steps, 0 or more; only with an objective.
         optimizer: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
-        step_size: as a share of the pixel range for both Adams, of ε for the others; None for the
-            optimizer's default.
+        step_size: as a share of the pixel range for both Adams, of ε for PGD; for momentum, which
+            takes the gradient as it is, what that is multiplied by in units of ε: it needs a large
+            one. None for the optimizer's default.
         poison_fraction: the share of a training batch that is poisoned, where the user of the
             attack gives none; above 0, at most 1.
 
