@@ -257,6 +257,14 @@ def test_replicas_prepare_once_what_stays_the_same(preparations, two_cpus):
             ValueError,
             "moves the targets as well",
         ),
+        *(
+            (
+                lambda settings=settings: tfpoison.Attack(perturbations.Additive(), **settings),
+                ValueError,
+                "Expected an objective beside .*objective=None, ",
+            )
+            for settings in ({"steps": 50}, {"optimizer": "pgd"}, {"step_size": 0.1})
+        ),
     ],
 )
 def test_refused(call, error, message):

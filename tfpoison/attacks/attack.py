@@ -41,7 +41,7 @@ class Attack(Configurable):
     Args:
         perturbation: what of the images may change.
         objective: what the poisons should achieve; None for perturbations that are not optimised.
-        steps: the number of steps, 0 or more; only with an objective.
+        steps: the number of steps, 0 or more. This and the next two: only with an objective.
         optimizer: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
         step_size: as a share of the pixel range for both Adams, of ε for PGD; for momentum, which
             takes the gradient as it is, what that is multiplied by in units of ε: it needs a large
@@ -51,8 +51,8 @@ class Attack(Configurable):
 
     Raises:
         TypeError: a setting has the wrong type.
-        ValueError: a setting is out of range, a name is unknown, steps are asked for without an
-            objective, or the objective and the perturbation do not go together.
+        ValueError: a setting is out of range, a name is unknown, a setting of the loop is given
+            without an objective, or the objective and the perturbation do not go together.
     """
 
     perturbation: Perturbation
@@ -72,17 +72,6 @@ class Attack(Configurable):
                     f"Expected `{name}` to be a tfpoison {name.capitalize()}. Received: "
                     f"{name}={value!r}. tfpoison.{name}s.get makes one by its name."
                 )
-        if (
-            self.objective is not None
-            and self.objective.needs_still_targets
-            and self.perturbation.moves_targets
-        ):
-            raise ValueError(
-                f"Expected a perturbation of the poisons alone with {self.objective!r}: its "
-                "gradient is none by the targets. Received: "
-                f"{self.perturbation!r}, which moves the targets as well. The objective "
-                "tfpoison.objectives.GradientMatching takes it."
-            )
         check_number("steps", self.steps, minimum=0, whole=True)
         check_name("optimizer of perturbations", self.optimizer, OPTIMIZERS)
         if self.step_size is not None:
@@ -90,6 +79,28 @@ class Attack(Configurable):
         check_number(
             "poison_fraction", self.poison_fraction, minimum=0, maximum=1, exclusive_minimum=True
         )
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        """Raises ValueError where the objective does not go with the other settings."""
+        if self.objective is None:
+            names = ("steps", "optimizer", "step_size")
+            defaults = self.settings()
+            given = {name: getattr(self, name) for name in names}
+            given = {name: given[name] for name in given if given[name] != defaults[name]}
+            if given:
+                raise ValueError(
+                    "Expected an objective beside settings of the crafting loop: without one the "
+                    "perturbation stays as it is drawn. Received: objective=None, "
+                    f"{', '.join(f'{name}={value!r}' for name, value in given.items())}"
+                )
+        elif self.objective.needs_still_targets and self.perturbation.moves_targets:
+            raise ValueError(
+                f"Expected a perturbation of the poisons alone with {self.objective!r}: its "
+                "gradient is none by the targets. Received: "
+                f"{self.perturbation!r}, which moves the targets as well. The objective "
+                "tfpoison.objectives.GradientMatching takes it."
+            )
 
     @property
     def needs_targets(self) -> bool:
