@@ -1,5 +1,7 @@
 """RobustModel in Keras pipelines of every kind."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -326,13 +328,24 @@ def test_warmup_epochs_are_plain_training():
     plain, robust = make_network(), make_network()
     compile_and_fit(plain, fit={"epochs": 2})
     model = tfpoison.RobustModel(robust, warmup_epochs=2)
-    logs = compile_and_fit(model, fit={"epochs": 2})
+    with pytest.warns(UserWarning, match="ended within the warm-up of 2 epochs"):
+        logs = compile_and_fit(model, fit={"epochs": 2})
     assert_same_bits(robust.get_weights(), plain.get_weights())
     assert "objective_before" not in logs
     plain_logs = plain.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False)
     logs = model.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False).history
     assert "objective_before" in logs
     assert logs["loss"] != plain_logs.history["loss"]
+
+
+def test_a_training_that_goes_on_within_its_warm_up_does_not_warn():
+    model = tfpoison.RobustModel(make_network(), "noise_uniform", warmup_epochs=3)
+    model.compile("sgd", logits_loss())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for epoch in (1, 2, 3):
+            data = (*make_data(), 16)
+            model.fit(*data, initial_epoch=epoch, epochs=epoch + 1, verbose=0)
 
 
 def test_same_seed_same_bits():

@@ -65,7 +65,9 @@ class RobustModel(keras.Model):
             all images in a random order; all images are poisons).
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
-        warmup_epochs: epochs of `fit` without crafting at the start.
+        warmup_epochs: epochs of `fit` without crafting at the start. Each `fit` counts its epochs
+            from its `initial_epoch`, 0 unless it is given: one that goes on with a training needs
+            it, and one that ends within the warm-up warns.
         mixing: a name of `tfpoison.defenses.mixing.names()`, a `tfpoison.defenses.Mixing`, or None.
             Images that are mixed need one-hot labels. Each image keeps its own sample weight.
         features: for attacks on features: the layer whose output is the features, or its name; None
