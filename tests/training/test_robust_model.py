@@ -511,6 +511,7 @@ def test_refused_at_the_door(network, settings, error, message):
     ("data", "message"),
     [
         ((make_data()[0],), "images, labels"),
+        ((tf.data.Dataset.from_tensor_slices(make_data()[:1]).batch(16),), "images, labels"),
         (({"image": make_data()[0]}, make_data()[1]), "images, labels"),
         ((make_data()[0], np.zeros((IMAGES, 7))), "Expected labels"),
         ((255 * make_data()[0], make_data()[1]), "pixels within the pixel range"),

@@ -232,7 +232,8 @@ class RobustModel(keras.Model):
         if self._distribute_strategy is not None or not self.built or not self.compiled:
             return
         batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y)
-        if not isinstance(batch, tuple) or not all(hasattr(each, "shape") for each in batch[:2]):
+        pairs = isinstance(batch, tuple) and len(batch) > 1
+        if not pairs or not all(hasattr(each, "shape") for each in batch[:2]):
             return
         shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
         if all(shape.rank for shape in shapes):
