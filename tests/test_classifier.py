@@ -101,6 +101,13 @@ def test_frozen_weights_are_left_out():
     assert [tuple(each.shape) for each in linear(frozen=True).weights] == [(4, 3), (3,)]
 
 
+def test_a_network_that_is_frozen_has_no_gradients():
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    network.trainable = False
+    with pytest.raises(ValueError, match="whose weights are all frozen"):
+        Classifier(network, "mse").weight_gradients(tf.ones([2, 5]), tf.ones([2, 3]))
+
+
 def test_weight_gradients_are_those_of_the_training_step():
     classifier = linear()
     images, labels = tf.random.stateless_uniform([4, 5], [0, 1]), tf.constant(LABELS)

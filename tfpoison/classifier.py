@@ -127,8 +127,17 @@ class Classifier:
         """Returns the gradients of the mean loss by the weights, over the images of all replicas.
 
         They can be differentiated once more, by the images.
+
+        Raises:
+            ValueError: all weights are frozen.
         """
         weights = self.weights if weights is None else weights
+        if not weights:
+            raise ValueError(
+                "Expected a network with trainable weights: this attack works on the gradients by "
+                f"them. Received: {self.network.name!r}, whose weights are all frozen. Set "
+                "`trainable` on the layers to be trained, or choose an attack on features."
+            )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss = self.loss(images, labels, weights) * self.loss_scale
