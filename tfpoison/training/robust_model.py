@@ -73,7 +73,8 @@ class RobustModel(keras.Model):
         features: for attacks on features: the layer whose output is the features, or its name; None
             for the input of the last Dense layer.
         matching: under a strategy, `"global"`: the replicas craft together what one device would
-            craft on the whole batch; `"replica"`: each crafts on its own part.
+            craft on the whole batch (but for random draws, starts and patches, of which each
+            replica has its own); `"replica"`: each crafts on its own part.
         seed: the seed of all random draws, which differ by step and by replica.
         name: the model's name.
         **attack_settings: with an attack's name: its settings, see `tfpoison.attacks.get`:
