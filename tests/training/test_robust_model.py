@@ -1,5 +1,6 @@
 """RobustModel in Keras pipelines of every kind."""
 
+import json
 import warnings
 
 import keras
@@ -346,6 +347,22 @@ def test_a_training_that_goes_on_within_its_warm_up_does_not_warn():
         for epoch in (1, 2, 3):
             data = (*make_data(), 16)
             model.fit(*data, initial_epoch=epoch, epochs=epoch + 1, verbose=0)
+
+
+def test_numbers_of_numpy_are_settings_as_pythons_are():
+    settings = {"steps": 2, "epsilon": 0.25, "poison_fraction": 0.5, "seed": 3}
+    theirs = {
+        name: np.int8(value) if isinstance(value, int) else np.float32(value)
+        for name, value in settings.items()
+    }
+    weights = []
+    for each in (settings, theirs):
+        network = make_network()
+        model = tfpoison.RobustModel(network, **each)
+        compile_and_fit(model)
+        weights.append(network.get_weights())
+        json.dumps(model.get_config())
+    assert_same_bits(*weights)
 
 
 def test_same_seed_same_bits():

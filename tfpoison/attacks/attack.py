@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
 from tfpoison.objectives import Objective
@@ -63,6 +63,7 @@ class Attack(Configurable):
     poison_fraction: float = 0.75
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name, kind, value in (
             ("perturbation", Perturbation, self.perturbation),
             ("objective", Objective | None, self.objective),

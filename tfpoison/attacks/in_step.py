@@ -54,7 +54,7 @@ def resolve_poison_fraction(
             'target_selection="shuffled" they are copies that are not trained on. Choose '
             f'"share" or "half". Received: attack={attack!r}'
         )
-    return fraction
+    return float(fraction)
 
 
 def _check_no_crafting(**settings: tuple[object, object]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfpoison.checks import check_bool, check_name, check_number
+from tfpoison.checks import check_bool, check_name, check_number, make_plain
 
 INTERPOLATIONS = ("bilinear", "nearest")
 
@@ -73,6 +73,7 @@ class ShiftAndFlip(Augmentation):
     fill: float | Sequence[float] = 0.0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("shift", self.shift, minimum=0)
         check_bool("flip", self.flip)
         check_name("interpolation", self.interpolation, INTERPOLATIONS)

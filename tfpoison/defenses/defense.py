@@ -7,6 +7,7 @@ import keras
 
 from tfpoison.attacks import Attack
 from tfpoison.attacks.in_step import resolve_poison_fraction
+from tfpoison.checks import make_plain
 from tfpoison.defenses import dp_sgd
 from tfpoison.defenses.filter_base import Filter
 from tfpoison.defenses.mixing import Mixing
@@ -44,6 +45,7 @@ class Defense:
     privacy: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         resolve_poison_fraction(
             self.attack,
             poison_fraction=self.poison_fraction,

@@ -72,10 +72,10 @@ class DPSGD(keras.optimizers.Optimizer):
         check_number("seed", seed, minimum=0, whole=True)
         super().__init__(learning_rate=0.0, name=name)  # The rate is the wrapped optimizer's.
         self.inner_optimizer = optimizer
-        self.clip_norm = clip_norm
-        self.noise = noise
+        self.clip_norm = None if clip_norm is None else float(clip_norm)
+        self.noise = float(noise)
         self.distribution = distribution
-        self.seed = seed
+        self.seed = int(seed)
         self._first_step = self.add_variable(
             shape=(), dtype="int64", aggregation="only_first_replica", name="first_step"
         )

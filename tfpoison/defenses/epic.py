@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.revision_base import Revised, Revision
 from tfpoison.evaluation import Predictor
 
@@ -57,6 +57,7 @@ class Epic(Revision):
     interval: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("share", self.share, minimum=0, maximum=1, exclusive_minimum=True)
         for name in ("first_epoch", "last_epoch", "interval"):
             if getattr(self, name) is not None:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, cast
 import keras
 import tensorflow as tf
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
 from tfpoison.randomness import make_key, permutation, split_key, uniform_integers
@@ -118,6 +118,7 @@ class Mixup(Mixing):
     needs_one_hot: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("alpha", self.alpha, minimum=0, exclusive_minimum=True)
         check_number("ways", self.ways, minimum=2, whole=True)
 
@@ -159,6 +160,7 @@ class CutMix(Mixing):
     needs_one_hot: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("alpha", self.alpha, minimum=0, exclusive_minimum=True)
         check_number("probability", self.probability, minimum=0, maximum=1, exclusive_minimum=True)
 
@@ -210,6 +212,7 @@ class Cutout(Mixing):
     fill_value: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         _check_cutout(self.size, self.fill_value)
 
     def _mix(
@@ -268,6 +271,7 @@ class MaxUp(Mixing):
     needs_classifier: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("copies", self.copies, minimum=1, whole=True)
         _check_cutout(self.size, self.fill_value)
 

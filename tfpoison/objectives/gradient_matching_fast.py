@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.gradient_matching import GradientMatching
 from tfpoison.objectives.objective import finite, norm
@@ -49,6 +49,7 @@ class GradientMatchingFast(GradientMatching):
     relative_step: float = 0.01
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("relative_step", self.relative_step, minimum=0, exclusive_minimum=True)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> TargetDirection:  # type: ignore[override]

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_bool
+from tfpoison.checks import check_bool, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
 
@@ -44,6 +44,7 @@ class HiddenTrigger(Objective):
     needs_features: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_bool("one_to_one", self.one_to_one)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Pairs:

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_bool, check_name, check_number
+from tfpoison.checks import check_bool, check_name, check_number, make_plain
 from tfpoison.perturbations.patches import (
     Rectangles,
     draw_patterns,
@@ -107,6 +107,7 @@ class ClassPatch(Perturbation):
     same_on_targets: bool = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_name("place of patches", self.place, PLACES)
         check_name("pattern of patches", self.pattern, PATTERNS)
         if self.patch_size is not None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.recipes.trigger import Trigger
 
@@ -61,6 +61,7 @@ class ThreatSettings:
     poison_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_name("threat model", self.threat_model, THREAT_MODELS)
         check_name("poison selection", self.selection, SELECTIONS)
         check_number("budget", self.budget, minimum=0, exclusive_minimum=True)

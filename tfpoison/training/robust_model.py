@@ -119,11 +119,11 @@ class RobustModel(keras.Model):
             warmup_epochs=warmup_epochs,
             matching=matching,
         )
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs = int(warmup_epochs)
         self.mixing = mixings.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(matching)
-        self.seed = seed
+        self.seed = int(seed)
         _check_features(network, self.attack, features)
         _check_features(network, self.attack, self.features)  # Saved models know it by its name.
         self.crafting = self.attack is not None
