@@ -1,7 +1,6 @@
 """EPIC: drop the examples that stand alone in gradient space."""
 
 import dataclasses
-import functools
 import heapq
 import math
 
@@ -12,6 +11,8 @@ from sklearn.metrics.pairwise import euclidean_distances
 from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.revision_base import Revised, Revision
 from tfpoison.evaluation import Predictor
+
+_PREDICTOR = "_tfpoison_predictor"
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -86,10 +87,14 @@ class Epic(Revision):
         return Revised(kept, images)
 
 
-@functools.lru_cache(maxsize=1)
 def _predictor(network: keras.Model) -> Predictor:
-    """Returns the network's predictor, the same one for every revision: tracing takes seconds."""
-    return Predictor(network)
+    """Returns the network's predictor, the same one for every revision: tracing takes seconds.
+
+    The network itself holds it, past Keras's tracking, so that both are let go together.
+    """
+    if _PREDICTOR not in vars(network):
+        object.__setattr__(network, _PREDICTOR, Predictor(network))
+    return vars(network)[_PREDICTOR]
 
 
 def isolated(gradients: np.ndarray, share: float) -> np.ndarray:
