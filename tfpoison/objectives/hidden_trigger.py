@@ -33,7 +33,7 @@ class HiddenTrigger(Objective):
         one_to_one: whether every poison has one target of its own, as in algorithm 1 (targets are
             shared where there are fewer of them). Otherwise the pairs are the closest of all, as
             many as there are targets or poisons, whichever is more, as in the code of arXiv
-            2102.13624: poisons that are close to no target stay as they are.
+            2102.13624: poisons that are close to no target keep their random start.
 
     Raises:
         TypeError: `one_to_one` is neither True nor False.

@@ -209,18 +209,12 @@ class RobustModel(keras.Model):
             replica_id(),
             measure=first,
         )
-        self._record(crafted, first)
+        self._record(crafted, images, first)
         return crafted.poisoned.join()
 
     def _mix(
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if mixing.needs_one_hot and labels.shape.rank != 2:
-            raise ValueError(
-                f"Expected one-hot labels, (n, classes), where images are mixed. Received labels "
-                f"of shape {labels.shape}: map them through keras.ops.one_hot, and compile with "
-                "the categorical cross-entropy"
-            )
         key = mixings.step_key(self.seed, self._steps.value, replica_id())
         return mixing.mix(self.classifier(), images, labels, key)
 
@@ -320,8 +314,8 @@ class RobustModel(keras.Model):
             return []
         return [self._objective_before, self._objective_after]
 
-    def _record(self, crafted: CraftedBatch, measured: tf.Tensor) -> None:
-        shares = self.pixels.to_shares(crafted.clean.join())
+    def _record(self, crafted: CraftedBatch, images: tf.Tensor, measured: tf.Tensor) -> None:
+        shares = self.pixels.to_shares(images)
         self._lowest_pixel.update_state(tf.reduce_min(shares))
         self._highest_pixel.update_state(tf.reduce_max(shares))
         for metric, value in zip(self._crafting_metrics(), crafted.measured, strict=False):
