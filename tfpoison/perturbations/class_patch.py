@@ -198,6 +198,7 @@ def cut_pieces(
     top, left = draw_places(next(keys), rectangles.heights, rectangles.widths, sides)
     rows = tf.minimum(top[:, tf.newaxis] + tf.range(rectangles.canvas[0]), sides[0] - 1)
     columns = tf.minimum(left[:, tf.newaxis] + tf.range(rectangles.canvas[1]), sides[1] - 1)
-    pieces = tf.gather(tf.gather(images, source), rows, axis=1, batch_dims=1)
-    pieces = tf.gather(pieces, columns, axis=2, batch_dims=1)
-    return pixels.to_shares(pieces)
+    # Pixel by pixel: whole images, one for each of many classes, would fill the memory.
+    lines = (source[:, tf.newaxis] * sides[0] + rows) * sides[1]
+    places = lines[:, :, tf.newaxis] + columns[:, tf.newaxis, :]
+    return pixels.to_shares(tf.gather(tf.reshape(images, [-1, images.shape[-1]]), places))
