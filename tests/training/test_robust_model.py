@@ -378,6 +378,21 @@ def test_same_seed_same_bits():
 # Saving, loading, callbacks.
 
 
+def test_half_precision_survives_saving(tmp_path):
+    """Loaded under the usual policy, the model still scales its loss, and goes on with its bits."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = tfpoison.RobustModel(make_network(), "evasion", steps=1)
+    compile_and_fit(model, fit={"epochs": 1})
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.network.dtype_policy.name == loaded.dtype_policy.name == "mixed_float16"
+    assert isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer)
+    for each in (model, loaded):
+        each.fit(*make_data(), batch_size=16, epochs=2, verbose=0, shuffle=False)
+    assert_same_bits(loaded.network.get_weights(), model.network.get_weights())
+
+
 @pytest.mark.parametrize("make", [make_network, Subclassed])
 def test_a_loaded_model_goes_on_training(make, tmp_path):
     data = make_data()

@@ -351,6 +351,7 @@ class RobustModel(keras.Model):
         shares = self.attack is not None and self.target_selection == "share"
         return {
             "network": keras.saving.serialize_keras_object(self.network),
+            "dtype": keras.saving.serialize_keras_object(self.network.dtype_policy),
             "attack": keras.saving.serialize_keras_object(self.attack),
             "poison_fraction": self.poison_fraction if shares else None,
             "target_selection": self.target_selection,
@@ -370,7 +371,12 @@ class RobustModel(keras.Model):
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("network", "attack", "pixel_range", "mixing")
         }
-        return cls(**(config | parts))
+        config = config | parts
+        # Keras forgets the policy of a network, though not those of its layers; the optimizer is
+        # wrapped in loss scaling by it.
+        if policy := config.pop("dtype", None):
+            config["network"].dtype_policy = keras.saving.deserialize_keras_object(policy)
+        return cls(**config)
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the step, and the network's random state, which Keras leaves out."""
