@@ -52,6 +52,26 @@ def test_the_reduction_of_a_loss_is_always_the_mean():
     assert float(Classifier(network, losses[0]).loss(images[:0], LABELS[:0])) == 0
 
 
+def squared_difference(labels, outputs):
+    return keras.ops.mean((labels - outputs) ** 2, axis=-1)
+
+
+class OwnLoss(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return squared_difference(y_true, y_pred)
+
+
+@pytest.mark.parametrize("loss", [squared_difference, OwnLoss()])
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_own_losses_see_labels_in_the_precision_of_the_outputs(loss, precision):
+    outputs = LOGITS.astype(precision)
+    for labels in (np.eye(3, dtype="int64")[LABELS], np.eye(3, dtype="float32")[LABELS]):
+        ours = per_example_loss(loss)(tf.constant(labels), tf.constant(outputs))
+        assert ours.dtype == precision
+        theirs = np.mean((labels - outputs.astype("float64")) ** 2, axis=-1)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-15 if precision == "float64" else 1e-6)
+
+
 @pytest.mark.parametrize("loss", [None, {"a": "mse", "b": "mse"}, ["mse", "mse"]])
 def test_other_than_one_loss_is_refused(loss):
     with pytest.raises(ValueError, match="compiled with one loss"):
@@ -79,6 +99,13 @@ def test_weights_that_stand_in():
 
 def test_frozen_weights_are_left_out():
     assert [tuple(each.shape) for each in linear(frozen=True).weights] == [(4, 3), (3,)]
+
+
+def test_a_network_that_is_frozen_has_no_gradients():
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    network.trainable = False
+    with pytest.raises(ValueError, match="whose weights are all frozen"):
+        Classifier(network, "mse").weight_gradients(tf.ones([2, 5]), tf.ones([2, 3]))
 
 
 def test_weight_gradients_are_those_of_the_training_step():

@@ -64,6 +64,19 @@ def test_nothing_of_the_layer_stays_changed():
     assert "call" not in vars(network.layers[-1])
 
 
+def test_a_call_of_the_instances_own_is_put_back():
+    network = sequential()
+    head = network.layers[-1]
+    call = head.call
+
+    def own(inputs, training=None):
+        return 2 * call(inputs)
+
+    head.call = own
+    Classifier(network, "mse").features(IMAGES)
+    assert vars(head)["call"] is own
+
+
 def convolutional_head():
     return keras.Sequential(
         [keras.Input((6, 6, 3)), keras.layers.Conv2D(3, 6), keras.layers.Flatten()]
@@ -89,6 +102,15 @@ class Subclassed(keras.Model):
 def test_networks_that_do_not_end_in_one_dense_layer_ask_for_a_name(make):
     with pytest.raises(ValueError, match=r"RobustModel\(\.\.\., features=layer_or_name\)"):
         FeatureExtractor(make())
+
+
+def test_a_network_that_is_not_built_is_to_be_built():
+    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    for unbuilt in (network, keras.Sequential([network])):
+        with pytest.raises(ValueError, match=r"Expected a network that is built.*keras\.Input"):
+            FeatureExtractor(unbuilt)
+    network.build((None, 6, 6, 3))
+    assert FeatureExtractor(network).layer is network.layers[-1]
 
 
 def test_names_that_are_refused():

@@ -1,9 +1,13 @@
 """Checks of arguments that several parts share; each raises before any work starts."""
 
+import dataclasses
 import difflib
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
+
+import numpy as np
 
 
 def check_number(
@@ -15,7 +19,7 @@ def check_number(
     whole: bool = False,
     exclusive_minimum: bool = False,
 ) -> None:
-    """Raises unless `value` is a finite number within the bounds.
+    """Raises unless `value` is a finite number within the bounds; numpy's numbers are numbers too.
 
     Args:
         name: the argument's name, for the message.
@@ -30,7 +34,8 @@ def check_number(
         ValueError: `value` is outside the bounds or not finite.
     """
     expected = "an integer" if whole else "a number"
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+    is_number = isinstance(value, numbers.Integral if whole else numbers.Real)
+    if isinstance(value, bool) or not is_number:
         raise TypeError(f"Expected `{name}` to be {expected}. Received: {name}={value!r}")
     too_small = value <= minimum if exclusive_minimum else value < minimum
     if not math.isfinite(value) or too_small or value > maximum:
@@ -40,6 +45,28 @@ def check_number(
         raise ValueError(
             f"Expected `{name}` to be {expected}, {bounds}. Received: {name}={value!r}"
         )
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is True or False: a text such as "false" would count as True.
+
+    Args:
+        name: the argument's name, for the message.
+        value: what was received.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={value!r}")
+
+
+def make_plain(settings: Any) -> None:
+    """Turns numpy's numbers among the fields of a dataclass, even a frozen one, into Python's.
+
+    TensorFlow does not take an int64 where a loop counts in int32, and JSON takes none at all.
+    """
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if isinstance(value, np.generic):
+            object.__setattr__(settings, field.name, value.item())
 
 
 def check_name(name: str, value: Any, known: Iterable[str]) -> None:

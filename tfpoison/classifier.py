@@ -127,8 +127,17 @@ class Classifier:
         """Returns the gradients of the mean loss by the weights, over the images of all replicas.
 
         They can be differentiated once more, by the images.
+
+        Raises:
+            ValueError: all weights are frozen.
         """
         weights = self.weights if weights is None else weights
+        if not weights:
+            raise ValueError(
+                "Expected a network with trainable weights: this attack works on the gradients by "
+                f"them. Received: {self.network.name!r}, whose weights are all frozen. Set "
+                "`trainable` on the layers to be trained, or choose an attack on features."
+            )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss = self.loss(images, labels, weights) * self.loss_scale
@@ -175,7 +184,8 @@ def per_example_loss(loss: Any) -> LossFunction:
         function = function.call
 
     def loss_of_each(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
-        labels = tf.convert_to_tensor(labels)
+        # Keras hands losses all labels as floating-point numbers; classes come through unchanged.
+        labels = tf.cast(labels, predictions.dtype)
         if labels.shape.rank == predictions.shape.rank - 1 and predictions.shape[-1] == 1:
             labels = labels[..., tf.newaxis]
         losses = tf.convert_to_tensor(function(labels, predictions))

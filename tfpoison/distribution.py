@@ -48,8 +48,10 @@ class Reduction:
     """Means and sums over the examples of all replicas, or of this one alone.
 
     With `"global"` matching N replicas craft what one device would craft on the whole batch: each
-    mean over examples is weighted by the number of examples that each replica holds. With
-    `"replica"` matching each replica crafts on its own part of the batch.
+    mean over examples is weighted by the number of examples that each replica holds. What is drawn
+    at random (where perturbations start, patches) is drawn by each replica for itself, and is not
+    what one device would draw. With `"replica"` matching each replica crafts on its own part of the
+    batch.
 
     The results are differentiable. A gradient taken through them on every replica adds up the
     gradients of the N equal copies of the result: divide it by `replicas`.

@@ -43,7 +43,7 @@ class FeatureExtractor:
     @contextlib.contextmanager
     def _listening(self) -> Iterator[list[tf.Tensor]]:
         heard: list[tf.Tensor] = []
-        call = self.layer.call
+        call, own = self.layer.call, "call" in vars(self.layer)
 
         def listening_call(inputs, *args, **kwargs):
             outputs = call(inputs, *args, **kwargs)
@@ -55,7 +55,10 @@ class FeatureExtractor:
         try:
             yield heard
         finally:
-            object.__delattr__(self.layer, "call")
+            if own:
+                object.__setattr__(self.layer, "call", call)
+            else:
+                object.__delattr__(self.layer, "call")
 
 
 def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:
@@ -85,10 +88,16 @@ def last_dense(network: keras.Model) -> keras.layers.Dense:
     Only layers without weights of their own (activations, dropout, reshaping) may follow it.
 
     Raises:
-        ValueError: the network has no graph (it is subclassed), or does not end so.
+        ValueError: the network has no graph (it is subclassed), is not built, or does not end so.
     """
     layer: keras.Layer | None = network
     while isinstance(layer, keras.Model):
+        if isinstance(layer, keras.Sequential) and not layer.built:
+            raise ValueError(
+                "Expected a network that is built, to look for the last Dense layer in it. "
+                f"Received: {layer.name!r}, a Sequential without weights yet. Begin it with "
+                "keras.Input, or call its build(input_shape) first."
+            )
         layer = _last_layer_with_weights(layer)
     if isinstance(layer, keras.layers.Dense):
         return layer

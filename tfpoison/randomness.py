@@ -17,6 +17,7 @@ def make_key(seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
         seed: the user's seed.
         *numbers: integers that set this draw apart from others: step, replica, epoch, …
     """
+    seed = int(seed)  # Short integers of numpy would overflow.
     key = tf.constant([seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], tf.int32)
     for number in numbers:
         key = tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int32))

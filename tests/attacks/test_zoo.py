@@ -168,6 +168,16 @@ def test_nothing_is_measured_unasked():
     assert [float(each) for each in craft(attack, *make_case(attack)).measured] == [0, 0]
 
 
+@pytest.mark.parametrize("name", perturbations.names())
+def test_perturbations_say_whether_they_move_the_targets(name):
+    perturbation = perturbations.get(name)
+    _, batch = make_case(tfpoison.Attack(perturbation, poison_fraction=0.5))
+    bound = perturbation.bind(
+        batch, pixels=PixelRange(), encoding=LabelEncoding(4, one_hot=False), key=make_key(0)
+    )
+    assert bound.moves_targets == perturbation.moves_targets
+
+
 def test_other_combinations():
     """Orthogonal axes: patterns of patches that collide in feature space."""
     attack = tfpoison.Attack(
@@ -181,17 +191,44 @@ def test_other_combinations():
     assert after < before
 
 
-def test_what_stays_the_same_is_prepared_once(monkeypatch):
-    calls = []
+@pytest.fixture
+def preparations(monkeypatch):
+    """Counts how often gradient matching is prepared, as it runs rather than as it is traced."""
+    ran = []
     prepare = objectives.GradientMatching.prepare
-    monkeypatch.setattr(
-        objectives.GradientMatching,
-        "prepare",
-        lambda self, *arguments: calls.append(1) or prepare(self, *arguments),
-    )
+
+    def counting_prepare(self, *arguments):
+        tf.numpy_function(lambda: ran.append(1) or 0, [], tf.int64)
+        return prepare(self, *arguments)
+
+    monkeypatch.setattr(objectives.GradientMatching, "prepare", counting_prepare)
+    return ran
+
+
+def test_what_stays_the_same_is_prepared_once(preparations):
     attack = attacks.get("gradient_matching", steps=4)
     craft(attack, *make_case(attack), measure=True)
-    assert len(calls) == 1
+    assert len(preparations) == 1
+
+
+def test_replicas_prepare_once_what_stays_the_same(preparations, two_cpus):
+    """Each replica looks at its own images as well, but only where the objective is measured."""
+    attack = attacks.get("gradient_matching", steps=2)
+    alone, batch = make_case(attack)
+    together = Classifier(alone.network, alone._loss, reduction=Reduction("global"))
+
+    @tf.function(autograph=False)
+    def run(measure):
+        return two_cpus.run(lambda: craft(attack, together, batch, measure=measure).measured)
+
+    unmeasured = run(tf.constant(False))
+    assert len(preparations) == 2
+    measured = run(tf.constant(True))
+    assert len(preparations) > 4
+    expected = craft(attack, alone, batch, measure=True).measured
+    for none, ours, theirs in zip(unmeasured, measured, expected, strict=True):
+        assert [float(each) for each in none.values] == [0, 0]
+        np.testing.assert_allclose([float(each) for each in ours.values], theirs, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +251,19 @@ def test_what_stays_the_same_is_prepared_once(monkeypatch):
             lambda: tfpoison.Attack(perturbations.Additive(), "evasion"),
             TypeError,
             "tfpoison Objective",
+        ),
+        (
+            lambda: tfpoison.Attack(perturbations.ClassPatch(), objectives.GradientMatchingFast()),
+            ValueError,
+            "moves the targets as well",
+        ),
+        *(
+            (
+                lambda settings=settings: tfpoison.Attack(perturbations.Additive(), **settings),
+                ValueError,
+                "Expected an objective beside .*objective=None, ",
+            )
+            for settings in ({"steps": 50}, {"optimizer": "pgd"}, {"step_size": 0.1})
         ),
     ],
 )

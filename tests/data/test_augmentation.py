@@ -134,3 +134,5 @@ def test_wrong_settings_are_refused():
         ShiftAndFlip(interpolation="cubic")
     with pytest.raises(ValueError, match="whole"):
         ShiftAndFlip(shift=1.5, interpolation="nearest")
+    with pytest.raises(TypeError, match="True or False"):
+        ShiftAndFlip(flip="false")

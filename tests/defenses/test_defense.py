@@ -1,6 +1,7 @@
 """The table of defenses, their expressions, and how their parts combine."""
 
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 import tfpoison
 from tfpoison import attacks, defenses
 from tfpoison.defenses import DPSGD, Defense, filter, mixing, revision
+from tfpoison.perturbations import Additive
+from tfpoison.randomness import split_key
 
 
 def only(defense):
@@ -97,6 +100,15 @@ def test_every_part_is_in_the_table():
             Defense(privacy={"clip_norm": None, "noise": 0.01, "distribution": "laplacian"}),
         ),
         ("evasion(epsilon=0.1)", Defense(attack=attacks.get("evasion", epsilon=0.1))),
+        ("evasion(epsilon=16/255)", Defense(attack=attacks.get("evasion", epsilon=16 / 255))),
+        (
+            "patch_adaptive(same_on_targets=false)",
+            Defense(attack=attacks.get("patch_adaptive", same_on_targets=False)),
+        ),
+        (
+            "hidden_trigger(one_to_one=true)",
+            Defense(attack=attacks.get("hidden_trigger", one_to_one=True)),
+        ),
         (
             "noise(kind=laplace;poison_fraction=0.5)",
             Defense(attack=attacks.get("noise_laplace"), poison_fraction=0.5),
@@ -135,6 +147,20 @@ def test_expressions_that_cannot_be(text, message):
         defenses.from_text(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "patch_adaptive(same_on_targets=no)",
+        "hidden_trigger(one_to_one=1)",
+        "evasion(epsilon=1/0)",
+        "evasion(epsilon=1/2/3)",
+    ],
+)
+def test_values_of_another_type(text):
+    with pytest.raises(TypeError, match="Expected `"):
+        defenses.from_text(text)
+
+
 def test_what_a_training_needs_to_know():
     plain = Defense()
     assert not plain.changes_training_set and not plain.needs_one_hot
@@ -167,6 +193,20 @@ def test_the_optimizer():
         defenses.from_text("dp_sgd").optimizer(clipping)
 
 
+def test_reading_a_defense_starts_no_device(monkeypatch):
+    """Several workers' strategy must be made before any variable is, and flags are read before."""
+
+    def made(*_, **__):
+        raise AssertionError("a variable was made")
+
+    monkeypatch.setattr(keras.Variable, "__init__", made)
+    monkeypatch.setattr(keras.optimizers.Optimizer, "__init__", made)
+    with pytest.raises(AssertionError, match="a variable"):
+        DPSGD("sgd")
+    for name in defenses.names():
+        defenses.from_text(name)
+
+
 @pytest.mark.parametrize(
     ("text", "epochs"), [("gradient_matching(warmup_epochs=3)", 3), ("epic(first_epoch=5)", 5)]
 )
@@ -179,10 +219,20 @@ def test_trainings_too_short_for_the_defense(text, epochs):
 
 def test_parts_that_exclude_each_other():
     attack = attacks.get("gradient_matching")
-    with pytest.raises(ValueError, match="target selection 'share' alone"):
-        Defense(attack=attack, poison_fraction=0.5, target_selection="one")
-    with pytest.raises(ValueError, match="below 1"):
-        Defense(attack=attack, poison_fraction=1.0)
+    patches = attacks.get("patch")
+    for settings, message in [
+        ({"attack": attack, "poison_fraction": 0.5, "target_selection": "one"}, "share"),
+        ({"attack": attack, "poison_fraction": 1.0}, "below 1"),
+        ({"attack": patches, "target_selection": "shuffled"}, "copies that are not trained on"),
+        ({"attack": None, "poison_fraction": 0.5}, "nothing is crafted. .*poison_fraction=0.5"),
+        ({"attack": None, "target_selection": "half"}, "nothing is crafted"),
+        ({"attack": None, "warmup_epochs": 3}, "nothing is crafted"),
+        ({"attack": None, "matching": "replica"}, "nothing is crafted"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Defense(**settings)
+        with pytest.raises(ValueError, match=message):
+            tfpoison.RobustModel(make_network(), **settings)
 
 
 def make_data(labels_of):
@@ -236,6 +286,36 @@ def test_mixing_in_the_step_is_that_on_batches():
     assert set(erased.sum(axis=(1, 2, 3))) <= {1, 2, 4}
     kept = ~erased
     np.testing.assert_array_equal(np.array(seen[-1])[kept], images[:16][kept])
+
+
+def test_mixing_and_crafting_draw_apart(monkeypatch):
+    """Draws by the same key would be the same: the cut of an image would follow its noise."""
+    drawn = {"mixing": [], "crafting": []}
+    bind = Additive.bind
+
+    def recording_mix(self, classifier, images, labels, key):
+        drawn["mixing"].append(key)
+        return images, labels
+
+    def recording_bind(self, batch, *, key, **arguments):
+        drawn["crafting"].append(key)
+        return bind(self, batch, key=key, **arguments)
+
+    monkeypatch.setattr(mixing.Cutout, "_mix", recording_mix)
+    monkeypatch.setattr(Additive, "bind", recording_bind)
+    model = tfpoison.RobustModel(make_network(), "noise_uniform", mixing="cutout", seed=5)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, run_eagerly=True)
+    model.fit(*make_data(lambda labels: labels), batch_size=16, verbose=0)
+
+    def split(keys):
+        return {tuple(part.numpy()) for key in keys for part in itertools.islice(split_key(key), 9)}
+
+    keys = {
+        kind: split(drawn[kind]) | {tuple(key.numpy()) for key in drawn[kind]} for kind in drawn
+    }
+    assert len(keys["mixing"]) == len(keys["crafting"]) == 30
+    assert not keys["mixing"] & keys["crafting"]
 
 
 def test_mixing_refused_at_the_door():

@@ -1,5 +1,8 @@
 """EPIC against a case worked by hand and a plain second implementation."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -119,6 +122,20 @@ def test_revise_drops_what_is_isolated_in_its_class():
     np.testing.assert_array_equal(network.get_weights(), weights)
     # One medoid in each class has the whole class for its cluster.
     assert Epic(share=0.1).revise(network, images, labels, seed=0).kept.all()
+
+
+def test_a_network_is_traced_once_and_let_go():
+    images, labels = make_images([[4.0, 0.0], [0.0, 4.0]]), np.zeros(2, "int64")
+    network = make_network()
+    traced = []
+    network.layers[-1].activation = lambda outputs: traced.append(1) or outputs
+    for _ in range(2):
+        Epic().revise(network, images, labels, seed=0)
+    assert len(traced) == 1
+    gone = weakref.ref(network)
+    del network
+    gc.collect()
+    assert gone() is None
 
 
 def test_revise_looks_at_the_weights_as_they_are():

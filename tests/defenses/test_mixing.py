@@ -390,7 +390,7 @@ def test_on_batches(name):
     first = list(ours.as_numpy_iterator())
     assert [len(each) for each, _ in first] == [4, 4, 2]
     for number, (batch, result) in enumerate(zip(dataset, first, strict=True)):
-        expected = mixed(mixing.get(name), *batch, make_key(5, number))
+        expected = mixed(mixing.get(name), *batch, make_key(5, -1, number))
         for one, other in zip(result, expected, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
     for one, other in zip(first, ours.as_numpy_iterator(), strict=True):

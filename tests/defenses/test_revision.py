@@ -170,6 +170,11 @@ def test_callback_refuses(arguments, error, message):
         TrainingSetRevision(**(usual | arguments))
 
 
+def test_the_callback_is_made_outside_of_a_strategy(two_cpus):
+    with two_cpus.scope(), pytest.raises(ValueError, match="outside of a strategy's scope"):
+        TrainingSetRevision(Scripted(), IMAGES, LABELS, batch_size=6)
+
+
 @pytest.mark.parametrize("name", revision.names())
 def test_every_revision_keeps_the_contract(name):
     defense = revision.get(name)

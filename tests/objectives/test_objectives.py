@@ -208,6 +208,7 @@ def test_empty_sides_give_no_gradient_and_no_nan(name, counts):
         ("convex_polytope", {"iterations": 0}, ValueError),
         ("gradient_matching_fast", {"relative_step": 0.0}, ValueError),
         ("evasion", {"steps": 3}, TypeError),
+        ("hidden_trigger", {"one_to_one": "false"}, TypeError),
     ],
 )
 def test_refused(name, settings, error):

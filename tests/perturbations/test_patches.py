@@ -141,6 +141,24 @@ def test_pieces_are_cut_from_images_of_the_batch():
         assert (np.abs(windows - pixels).max((-3, -2, -1)) < 1e-6).any()
 
 
+def test_pieces_for_many_classes_need_no_whole_image_each():
+    """The largest tensor holds the batch or the pieces, not an image for each of 300 classes."""
+
+    @tf.function(autograph=False)
+    def cut(images, labels):
+        batch = SplitBatch(images, labels, images, labels, labels)
+        perturbation = attacks.get("patch_image").perturbation
+        encoding = LabelEncoding(300, one_hot=False)
+        bound = perturbation.bind(batch, pixels=PixelRange(), encoding=encoding, key=make_key(0))
+        return bound.initial
+
+    graph = cut.get_concrete_function(tf.zeros([4, 20, 20, 3]), tf.zeros([4], tf.int64)).graph
+    sizes = [
+        each.shape.num_elements() or 0 for node in graph.get_operations() for each in node.outputs
+    ]
+    assert max(sizes) == 300 * 8 * 8 * 3  # Patches have up to 0.4 of an image's side.
+
+
 @pytest.mark.parametrize("targets", [24, 30])
 def test_pairs_share_patch_and_place(targets):
     batch = make_batch(targets=targets)

@@ -1,5 +1,8 @@
 """RobustModel in Keras pipelines of every kind."""
 
+import json
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -326,13 +329,40 @@ def test_warmup_epochs_are_plain_training():
     plain, robust = make_network(), make_network()
     compile_and_fit(plain, fit={"epochs": 2})
     model = tfpoison.RobustModel(robust, warmup_epochs=2)
-    logs = compile_and_fit(model, fit={"epochs": 2})
+    with pytest.warns(UserWarning, match="ended within the warm-up of 2 epochs"):
+        logs = compile_and_fit(model, fit={"epochs": 2})
     assert_same_bits(robust.get_weights(), plain.get_weights())
     assert "objective_before" not in logs
     plain_logs = plain.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False)
     logs = model.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False).history
     assert "objective_before" in logs
     assert logs["loss"] != plain_logs.history["loss"]
+
+
+def test_a_training_that_goes_on_within_its_warm_up_does_not_warn():
+    model = tfpoison.RobustModel(make_network(), "noise_uniform", warmup_epochs=3)
+    model.compile("sgd", logits_loss())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for epoch in (1, 2, 3):
+            data = (*make_data(), 16)
+            model.fit(*data, initial_epoch=epoch, epochs=epoch + 1, verbose=0)
+
+
+def test_numbers_of_numpy_are_settings_as_pythons_are():
+    settings = {"steps": 2, "epsilon": 0.25, "poison_fraction": 0.5, "seed": 3}
+    theirs = {
+        name: np.int8(value) if isinstance(value, int) else np.float32(value)
+        for name, value in settings.items()
+    }
+    weights = []
+    for each in (settings, theirs):
+        network = make_network()
+        model = tfpoison.RobustModel(network, **each)
+        compile_and_fit(model)
+        weights.append(network.get_weights())
+        json.dumps(model.get_config())
+    assert_same_bits(*weights)
 
 
 def test_same_seed_same_bits():
@@ -346,6 +376,21 @@ def test_same_seed_same_bits():
 
 
 # Saving, loading, callbacks.
+
+
+def test_half_precision_survives_saving(tmp_path):
+    """Loaded under the usual policy, the model still scales its loss, and goes on with its bits."""
+    keras.config.set_dtype_policy("mixed_float16")
+    model = tfpoison.RobustModel(make_network(), "evasion", steps=1)
+    compile_and_fit(model, fit={"epochs": 1})
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert loaded.network.dtype_policy.name == loaded.dtype_policy.name == "mixed_float16"
+    assert isinstance(loaded.optimizer, keras.optimizers.LossScaleOptimizer)
+    for each in (model, loaded):
+        each.fit(*make_data(), batch_size=16, epochs=2, verbose=0, shuffle=False)
+    assert_same_bits(loaded.network.get_weights(), model.network.get_weights())
 
 
 @pytest.mark.parametrize("make", [make_network, Subclassed])
@@ -498,6 +543,7 @@ def test_refused_at_the_door(network, settings, error, message):
     ("data", "message"),
     [
         ((make_data()[0],), "images, labels"),
+        ((tf.data.Dataset.from_tensor_slices(make_data()[:1]).batch(16),), "images, labels"),
         (({"image": make_data()[0]}, make_data()[1]), "images, labels"),
         ((make_data()[0], np.zeros((IMAGES, 7))), "Expected labels"),
         ((255 * make_data()[0], make_data()[1]), "pixels within the pixel range"),

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
 from tfpoison.objectives import Objective
@@ -41,17 +41,18 @@ class Attack(Configurable):
     Args:
         perturbation: what of the images may change.
         objective: what the poisons should achieve; None for perturbations that are not optimised.
-        steps: the number of steps, 0 or more; only with an objective.
+        steps: the number of steps, 0 or more. This and the next two: only with an objective.
         optimizer: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
-        step_size: as a share of the pixel range for both Adams, of ε for the others; None for the
-            optimizer's default.
+        step_size: as a share of the pixel range for both Adams, of ε for PGD; for momentum, which
+            takes the gradient as it is, what that is multiplied by in units of ε: it needs a large
+            one. None for the optimizer's default.
         poison_fraction: the share of a training batch that is poisoned, where the user of the
             attack gives none; above 0, at most 1.
 
     Raises:
         TypeError: a setting has the wrong type.
-        ValueError: a setting is out of range, a name is unknown, or steps are asked for without an
-            objective.
+        ValueError: a setting is out of range, a name is unknown, a setting of the loop is given
+            without an objective, or the objective and the perturbation do not go together.
     """
 
     perturbation: Perturbation
@@ -62,6 +63,7 @@ class Attack(Configurable):
     poison_fraction: float = 0.75
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name, kind, value in (
             ("perturbation", Perturbation, self.perturbation),
             ("objective", Objective | None, self.objective),
@@ -78,6 +80,28 @@ class Attack(Configurable):
         check_number(
             "poison_fraction", self.poison_fraction, minimum=0, maximum=1, exclusive_minimum=True
         )
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        """Raises ValueError where the objective does not go with the other settings."""
+        if self.objective is None:
+            names = ("steps", "optimizer", "step_size")
+            defaults = self.settings()
+            given = {name: getattr(self, name) for name in names}
+            given = {name: given[name] for name in given if given[name] != defaults[name]}
+            if given:
+                raise ValueError(
+                    "Expected an objective beside settings of the crafting loop: without one the "
+                    "perturbation stays as it is drawn. Received: objective=None, "
+                    f"{', '.join(f'{name}={value!r}' for name, value in given.items())}"
+                )
+        elif self.objective.needs_still_targets and self.perturbation.moves_targets:
+            raise ValueError(
+                f"Expected a perturbation of the poisons alone with {self.objective!r}: its "
+                "gradient is none by the targets. Received: "
+                f"{self.perturbation!r}, which moves the targets as well. The objective "
+                "tfpoison.objectives.GradientMatching takes it."
+            )
 
     @property
     def needs_targets(self) -> bool:
@@ -157,7 +181,8 @@ class BoundObjective:
         objective: the objective.
         classifier: the network.
         perturbation: the perturbation of the batch.
-        prepared: what does not depend on the parameters; None where the targets move with them.
+        prepared: what does not depend on the parameters; None where the targets move with them, or
+            where it is seldom needed.
     """
 
     objective: Objective
@@ -175,10 +200,10 @@ class BoundObjective:
         return cls(objective, classifier, perturbation, prepared)
 
     def on_one_replica(self) -> Self:
-        """Returns the objective of this replica's images alone."""
+        """Returns the objective of this replica's images alone; `value` prepares it."""
         if self.classifier.reduction.replicas == 1:
             return self
-        return self.bind(self.objective, self.classifier.on_one_replica(), self.perturbation)
+        return dataclasses.replace(self, classifier=self.classifier.on_one_replica(), prepared=None)
 
     def gradients(self, parameters: Parameters) -> Parameters:
         """Returns the objective's gradients by the parameters."""
@@ -196,7 +221,9 @@ class BoundObjective:
         perturbed = self.perturbation.apply(parameters)
         prepared = self.prepared
         if prepared is None:
-            prepared = self.objective.prepare(self.classifier, perturbed)
+            moves = self.perturbation.moves_targets
+            before = perturbed if moves else self.perturbation.batch
+            prepared = self.objective.prepare(self.classifier, before)
         return tf.cast(self.objective.value(self.classifier, perturbed, prepared), tf.float32)
 
     def values(

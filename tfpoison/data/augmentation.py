@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_bool, check_name, check_number, make_plain
 
 INTERPOLATIONS = ("bilinear", "nearest")
 
@@ -62,6 +62,7 @@ class ShiftAndFlip(Augmentation):
             with 0 *after* normalisation, which is the mean of the data; 0, black, is usual.
 
     Raises:
+        TypeError: the shift is no number, or `flip` neither True nor False.
         ValueError: a shift that is negative, or no whole number where it must be, or an unknown
             interpolation.
     """
@@ -72,7 +73,9 @@ class ShiftAndFlip(Augmentation):
     fill: float | Sequence[float] = 0.0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("shift", self.shift, minimum=0)
+        check_bool("flip", self.flip)
         check_name("interpolation", self.interpolation, INTERPOLATIONS)
         if self.interpolation == "nearest" and self.shift != int(self.shift):
             raise ValueError(

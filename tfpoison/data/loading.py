@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_bool, check_number
 from tfpoison.data import subsets
 from tfpoison.data.examples import Examples, InMemoryExamples, StreamedExamples
 from tfpoison.data.image_classification import Description, ImageClassification
@@ -213,10 +213,7 @@ class _Request:
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), minimum=1, whole=True)
         for name in ("balanced", "download", "whole_split"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(
-                    f"Expected `{name}` to be True or False. Received: {getattr(self, name)!r}"
-                )
+            check_bool(name, getattr(self, name))
         # scikit-learn takes seeds of 32 bits.
         check_number("seed", self.seed, minimum=0, maximum=2**32 - 1, whole=True)
 

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.filter_base import Filter, Suspicion
 
 
@@ -43,6 +43,7 @@ class ActivationClustering(Filter):
     largest_share: float = 0.5
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("components", self.components, minimum=1, whole=True)
         check_number(
             "largest_share", self.largest_share, minimum=0, maximum=0.5, exclusive_minimum=True

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.filter_base import Filter, Suspicion
 
 
@@ -34,6 +34,7 @@ class DeepKNN(Filter):
     neighbors: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if self.neighbors is not None:
             check_number("neighbors", self.neighbors, minimum=1, whole=True)
 

@@ -6,13 +6,12 @@ from typing import Any
 import keras
 
 from tfpoison.attacks import Attack
-from tfpoison.batch import check_split
-from tfpoison.checks import check_name, check_number
-from tfpoison.defenses.dp_sgd import DPSGD
+from tfpoison.attacks.in_step import resolve_poison_fraction
+from tfpoison.checks import make_plain
+from tfpoison.defenses import dp_sgd
 from tfpoison.defenses.filter_base import Filter
 from tfpoison.defenses.mixing import Mixing
 from tfpoison.defenses.revision_base import Revision
-from tfpoison.distribution import MATCHING
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,21 +45,16 @@ class Defense:
     privacy: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        check_name("matching", self.matching, MATCHING)
-        check_number("warmup_epochs", self.warmup_epochs, minimum=0, whole=True)
+        make_plain(self)
+        resolve_poison_fraction(
+            self.attack,
+            poison_fraction=self.poison_fraction,
+            target_selection=self.target_selection,
+            warmup_epochs=self.warmup_epochs,
+            matching=self.matching,
+        )
         if self.privacy is not None:
-            DPSGD("sgd", **self.privacy)
-        if self.attack is None:
-            return
-        if self.poison_fraction is not None and self.target_selection != "share":
-            raise ValueError(
-                "The poison fraction goes with the target selection 'share' alone. Received: "
-                f"{self.poison_fraction} with {self.target_selection!r}"
-            )
-        fraction = self.poison_fraction
-        if fraction is None:
-            fraction = self.attack.poison_fraction
-        check_split(self.target_selection, fraction, needs_targets=self.attack.needs_targets)
+            dp_sgd.check_settings(**self.privacy)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises ValueError where a training of so many epochs has no room for the defense."""
@@ -81,7 +75,9 @@ class Defense:
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer, seed: int = 0) -> Any:
         """Returns the optimizer to train with: the given one, or `DPSGD` around it."""
-        return optimizer if self.privacy is None else DPSGD(optimizer, seed=seed, **self.privacy)
+        if self.privacy is None:
+            return optimizer
+        return dp_sgd.DPSGD(optimizer, seed=seed, **self.privacy)
 
     @property
     def changes_training_set(self) -> bool:

@@ -68,17 +68,14 @@ class DPSGD(keras.optimizers.Optimizer):
         if isinstance(optimizer, str):
             optimizer = keras.optimizers.get(optimizer)
         _check_optimizer(optimizer)
-        if clip_norm is not None:
-            check_number("clip_norm", clip_norm, minimum=0, exclusive_minimum=True)
-        check_number("noise", noise, minimum=0)
-        check_name("distribution", distribution, DISTRIBUTIONS)
+        check_settings(clip_norm, noise, distribution)
         check_number("seed", seed, minimum=0, whole=True)
         super().__init__(learning_rate=0.0, name=name)  # The rate is the wrapped optimizer's.
         self.inner_optimizer = optimizer
-        self.clip_norm = clip_norm
-        self.noise = noise
+        self.clip_norm = None if clip_norm is None else float(clip_norm)
+        self.noise = float(noise)
         self.distribution = distribution
-        self.seed = seed
+        self.seed = int(seed)
         self._first_step = self.add_variable(
             shape=(), dtype="int64", aggregation="only_first_replica", name="first_step"
         )
@@ -216,6 +213,20 @@ class DPSGD(keras.optimizers.Optimizer):
             config["optimizer"], custom_objects=custom_objects
         )
         return cls(**config | {"optimizer": optimizer})
+
+
+def check_settings(
+    clip_norm: float | None = None, noise: float = 0.0, distribution: str = "gaussian"
+) -> None:
+    """Raises TypeError or ValueError for settings of `DPSGD` that cannot be.
+
+    It makes no optimizer: an optimizer's variables start TensorFlow's devices, after which
+    `MultiWorkerMirroredStrategy` cannot be made any more.
+    """
+    if clip_norm is not None:
+        check_number("clip_norm", clip_norm, minimum=0, exclusive_minimum=True)
+    check_number("noise", noise, minimum=0)
+    check_name("distribution", distribution, DISTRIBUTIONS)
 
 
 def _check_optimizer(optimizer: Any) -> None:

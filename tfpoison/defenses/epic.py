@@ -1,7 +1,6 @@
 """EPIC: drop the examples that stand alone in gradient space."""
 
 import dataclasses
-import functools
 import heapq
 import math
 
@@ -9,9 +8,11 @@ import keras
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.revision_base import Revised, Revision
 from tfpoison.evaluation import Predictor
+
+_PREDICTOR = "_tfpoison_predictor"
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -57,6 +58,7 @@ class Epic(Revision):
     interval: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("share", self.share, minimum=0, maximum=1, exclusive_minimum=True)
         for name in ("first_epoch", "last_epoch", "interval"):
             if getattr(self, name) is not None:
@@ -85,10 +87,14 @@ class Epic(Revision):
         return Revised(kept, images)
 
 
-@functools.lru_cache(maxsize=1)
 def _predictor(network: keras.Model) -> Predictor:
-    """Returns the network's predictor, the same one for every revision: tracing takes seconds."""
-    return Predictor(network)
+    """Returns the network's predictor, the same one for every revision: tracing takes seconds.
+
+    The network itself holds it, past Keras's tracking, so that both are let go together.
+    """
+    if _PREDICTOR not in vars(network):
+        object.__setattr__(network, _PREDICTOR, Predictor(network))
+    return vars(network)[_PREDICTOR]
 
 
 def isolated(gradients: np.ndarray, share: float) -> np.ndarray:

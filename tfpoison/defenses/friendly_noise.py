@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.defenses.revision_base import Revised, Revision
 from tfpoison.randomness import make_key
@@ -67,6 +67,7 @@ class FriendlyNoise(Revision):
     epoch: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("epsilon", self.epsilon, minimum=1 / 255, maximum=1)
         check_number("size_weight", self.size_weight, minimum=0)
         check_number("steps", self.steps, minimum=1, whole=True)

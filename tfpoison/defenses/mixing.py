@@ -17,7 +17,7 @@ from typing import Any, ClassVar, cast
 import keras
 import tensorflow as tf
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
 from tfpoison.randomness import make_key, permutation, split_key, uniform_integers
@@ -25,6 +25,10 @@ from tfpoison.randomness import make_key, permutation, split_key, uniform_intege
 __all__ = ["MIXINGS", "CutMix", "Cutout", "MaxUp", "Mixing", "Mixup", "get", "names", "on_batches"]
 
 Batch = tuple[tf.Tensor, tf.Tensor]
+
+# Keys of different draws must differ. Those of other parts are made of a seed and of counters, and
+# no counter is negative.
+_ON_BATCHES, _IN_THE_STEP = -1, -2
 
 # A proposal for a gamma draw is refused with probability 0.05 at most, all eight with 4e-11.
 _PROPOSALS = 8
@@ -114,6 +118,7 @@ class Mixup(Mixing):
     needs_one_hot: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("alpha", self.alpha, minimum=0, exclusive_minimum=True)
         check_number("ways", self.ways, minimum=2, whole=True)
 
@@ -155,6 +160,7 @@ class CutMix(Mixing):
     needs_one_hot: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("alpha", self.alpha, minimum=0, exclusive_minimum=True)
         check_number("probability", self.probability, minimum=0, maximum=1, exclusive_minimum=True)
 
@@ -206,6 +212,7 @@ class Cutout(Mixing):
     fill_value: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         _check_cutout(self.size, self.fill_value)
 
     def _mix(
@@ -264,6 +271,7 @@ class MaxUp(Mixing):
     needs_classifier: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("copies", self.copies, minimum=1, whole=True)
         _check_cutout(self.size, self.fill_value)
 
@@ -352,9 +360,14 @@ def on_batches(dataset: tf.data.Dataset, mixing: str | Mixing, seed: int = 0) ->
         )
 
     def mix(number: tf.Tensor, batch: Batch) -> Batch:
-        return chosen.mix(None, *batch, make_key(seed, number))
+        return chosen.mix(None, *batch, make_key(seed, _ON_BATCHES, number))
 
     return dataset.enumerate().map(mix, tf.data.AUTOTUNE)
+
+
+def step_key(seed: int, step: tf.Tensor, replica: tf.Tensor | int) -> tf.Tensor:
+    """Returns the key of mixing within a training step, apart from all keys of crafting."""
+    return make_key(seed, _IN_THE_STEP, step, replica)
 
 
 def _combine(tensor: tf.Tensor, weights: tf.Tensor, orders: list[tf.Tensor]) -> tf.Tensor:

@@ -67,7 +67,8 @@ class TrainingSetRevision(keras.callbacks.Callback):
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: an argument has a value that cannot be. In `fit`: the training is over before
+        ValueError: an argument has a value that cannot be, or it is made within the scope of a
+            strategy. In `fit`: the training is over before
             the first revision, or the network is not what `Revision.revise` takes.
     """
 
@@ -82,6 +83,12 @@ class TrainingSetRevision(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(revision, Revision):
             raise TypeError(f"Expected `revision` to be a Revision. Received: {revision!r}")
+        if tf.distribute.has_strategy():
+            raise ValueError(
+                "Expected TrainingSetRevision to be made outside of a strategy's scope: there is "
+                "one training set for all replicas. Received: a call within the scope of "
+                f"{type(tf.distribute.get_strategy()).__name__}. Make the network alone within it."
+            )
         check_examples(images, labels)
         check_number("batch_size", batch_size, minimum=1, whole=True)
         check_number("seed", seed, minimum=0, whole=True)

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.filter_base import Filter, Suspicion
 
 
@@ -36,6 +36,7 @@ class SpectralSignatures(Filter):
     share: float = 0.15
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("share", self.share, minimum=0, maximum=1)
         if self.share == 1:
             raise ValueError("Expected `share` to leave examples, below 1. Received: share=1")

@@ -19,6 +19,8 @@ _STEP_SETTINGS = ("poison_fraction", "target_selection", "warmup_epochs", "match
 _NOISE = "noise_"
 # The sign between two defenses, outside of the brackets around settings.
 _PLUS = re.compile(r"\+(?![^(]*\))")
+_FRACTION = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)")
+_TRUTHS = {"true": True, "false": False}
 _NAME_AND_SETTINGS = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*")
 
 
@@ -163,7 +165,8 @@ def from_text(text: str) -> Defense:
 def parse(text: str) -> list[tuple[str, dict[str, Any]]]:
     """Returns the names in an expression, each with its settings.
 
-    An expression is `NAME`, `NAME(setting=value;setting=value)`, or several with `+` between.
+    An expression is `NAME`, `NAME(setting=value;setting=value)`, or several with `+` between. A
+    value is a Python literal, `true` or `false`, a fraction such as `16/255`, or else a name.
 
     Raises:
         ValueError: the text is no such expression, or a name is unknown.
@@ -210,6 +213,12 @@ def _parse_settings(text: str, expression: str) -> dict[str, Any]:
 
 
 def _parse_value(text: str) -> Any:
+    """Returns the Python literal, the fraction or the truth that the text is, or else the text."""
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    if fraction := _FRACTION.fullmatch(text):
+        numerator, denominator = (float(each) for each in fraction.groups())
+        return numerator / denominator if denominator else text
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):

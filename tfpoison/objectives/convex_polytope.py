@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
 
@@ -33,6 +33,7 @@ class ConvexPolytope(Objective):
     iterations: int = 200
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("iterations", self.iterations, minimum=1, whole=True)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> tf.Tensor:

@@ -1,13 +1,13 @@
 """Gradient matching without second-order gradients."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.gradient_matching import GradientMatching
 from tfpoison.objectives.objective import finite, norm
@@ -32,7 +32,8 @@ class GradientMatchingFast(GradientMatching):
         -∇δ ⟨g(δ), v⟩ ≈ (∇δ L(x + δ, y; θ - h v) - ∇δ L(x + δ, y; θ)) / h
 
     Neither the second-order graph nor the poisons' gradient by the weights is needed. The value is
-    that of `GradientMatching`.
+    that of `GradientMatching`. It goes with perturbations that leave the targets as they are: by
+    the targets' pixels there is no such difference.
 
     Args:
         relative_step: ‖h v‖ as a share of ‖θ‖. A network of ReLUs is piecewise linear: a step much
@@ -43,9 +44,12 @@ class GradientMatchingFast(GradientMatching):
         ValueError: the relative step is not above 0.
     """
 
+    needs_still_targets: ClassVar[bool] = True
+
     relative_step: float = 0.01
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("relative_step", self.relative_step, minimum=0, exclusive_minimum=True)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> TargetDirection:  # type: ignore[override]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
+from tfpoison.checks import check_bool, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
 
@@ -32,12 +33,19 @@ class HiddenTrigger(Objective):
         one_to_one: whether every poison has one target of its own, as in algorithm 1 (targets are
             shared where there are fewer of them). Otherwise the pairs are the closest of all, as
             many as there are targets or poisons, whichever is more, as in the code of arXiv
-            2102.13624: poisons that are close to no target stay as they are.
+            2102.13624: poisons that are close to no target keep their random start.
+
+    Raises:
+        TypeError: `one_to_one` is neither True nor False.
     """
 
     one_to_one: bool = False
 
     needs_features: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        check_bool("one_to_one", self.one_to_one)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Pairs:
         """Returns the closest pairs of poisons and targets, over all replicas."""

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
 
@@ -34,6 +34,7 @@ class MetaPoison(Objective):
     learning_rate: float = 0.1
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("unrolled_steps", self.unrolled_steps, minimum=1, whole=True)
         check_number("learning_rate", self.learning_rate, minimum=0, exclusive_minimum=True)
 

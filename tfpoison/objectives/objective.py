@@ -25,6 +25,9 @@ class Objective(Configurable, abc.ABC):
     needs_features: ClassVar[bool] = False
     """Whether the value depends on the network's penultimate features."""
 
+    needs_still_targets: ClassVar[bool] = False
+    """Whether its gradient is one by the poisons alone, for targets that crafting does not move."""
+
     def at_rate(self, learning_rate: float) -> Self:
         """Returns the objective for a network whose training has come to that learning rate."""
         return self

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.perturbations.initializers import INITIALIZERS
 from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
 from tfpoison.pixel_range import PixelRange
@@ -51,6 +51,7 @@ class Additive(Perturbation):
     initializer: str = "normal"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("epsilon", self.epsilon, minimum=0, maximum=1)
         check_name("initializer", self.initializer, INITIALIZERS)
 

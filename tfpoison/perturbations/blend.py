@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_number
+from tfpoison.checks import check_number, make_plain
 from tfpoison.perturbations.additive import BoundAdditive
 from tfpoison.perturbations.perturbation import Perturbation
 from tfpoison.pixel_range import PixelRange
@@ -34,6 +34,7 @@ class Blend(Perturbation):
     epsilon: float = 16 / 255
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("epsilon", self.epsilon, minimum=0, maximum=1)
 
     @property

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_bool, check_name, check_number, make_plain
 from tfpoison.perturbations.patches import (
     Rectangles,
     draw_patterns,
@@ -92,13 +92,14 @@ class ClassPatch(Perturbation):
         same_on_targets: whether targets carry the poisons' patches, or others of their own.
 
     Raises:
-        TypeError: the patch size is no integer.
+        TypeError: the patch size is no integer, or `same_on_targets` neither True nor False.
         ValueError: a name is unknown or the patch size below 1; in use, patches that are larger
             than the images.
     """
 
     needs_targets: ClassVar[bool] = True
     changes_targets: ClassVar[bool] = True
+    moves_targets: ClassVar[bool] = True
 
     place: str = "image"
     pattern: str = "bernoulli"
@@ -106,10 +107,12 @@ class ClassPatch(Perturbation):
     same_on_targets: bool = True
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_name("place of patches", self.place, PLACES)
         check_name("pattern of patches", self.pattern, PATTERNS)
         if self.patch_size is not None:
             check_number("patch_size", self.patch_size, minimum=1, whole=True)
+        check_bool("same_on_targets", self.same_on_targets)
 
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
@@ -195,6 +198,7 @@ def cut_pieces(
     top, left = draw_places(next(keys), rectangles.heights, rectangles.widths, sides)
     rows = tf.minimum(top[:, tf.newaxis] + tf.range(rectangles.canvas[0]), sides[0] - 1)
     columns = tf.minimum(left[:, tf.newaxis] + tf.range(rectangles.canvas[1]), sides[1] - 1)
-    pieces = tf.gather(tf.gather(images, source), rows, axis=1, batch_dims=1)
-    pieces = tf.gather(pieces, columns, axis=2, batch_dims=1)
-    return pixels.to_shares(pieces)
+    # Pixel by pixel: whole images, one for each of many classes, would fill the memory.
+    lines = (source[:, tf.newaxis] * sides[0] + rows) * sides[1]
+    places = lines[:, :, tf.newaxis] + columns[:, tf.newaxis, :]
+    return pixels.to_shares(tf.gather(tf.reshape(images, [-1, images.shape[-1]]), places))

@@ -21,8 +21,8 @@ class PerturbationOptimizer(abc.ABC):
     """A rule that moves a perturbation down its gradient.
 
     Args:
-        step_size: how far, as a share of the pixel range (`sign_adam`, `adam`) or of ε (`pgd`,
-            `momentum`).
+        step_size: how far, as a share of the pixel range (`sign_adam`, `adam`) or of ε (`pgd`). For
+            `momentum` what the gradient is multiplied by, in units of ε.
         radius: ε, as a share of the pixel range.
     """
 
@@ -104,7 +104,14 @@ class ProjectedGradientDescent(PerturbationOptimizer):
 
 
 class Momentum(PerturbationOptimizer):
-    """Heavy-ball momentum (Polyak 1964) on the gradient as it is."""
+    """Heavy-ball momentum (Polyak 1964) on the gradient as it is, as in arXiv 2102.13624's code.
+
+        v ← 0.9 v + ∇δ objective;    δ ← δ - step_size · ε · v
+
+    The gradient is not scaled, and how far a step goes depends on its size, which for a pixel is
+    often 1e-3 or less: with the default step size the perturbation hardly moves. Choose one for the
+    objective at hand, in the hundreds or thousands; the other optimizers need none.
+    """
 
     moments = 1
     default_step_size = 0.5
@@ -135,7 +142,8 @@ def get(name: str, step_size: float | None, radius: float) -> PerturbationOptimi
     Args:
         name: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
         step_size: None for the optimizer's default: 0.025 of the pixel range for both Adams (τ =
-            0.1 of a normalised pixel in the paper), half of ε for the others.
+            0.1 of a normalised pixel in the paper), half of ε for PGD, 0.5 for momentum, whose
+            steps are as long as the gradient makes them: see `Momentum`.
         radius: ε.
 
     Raises:

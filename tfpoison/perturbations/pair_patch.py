@@ -31,6 +31,7 @@ class PairPatch(Perturbation):
 
     needs_targets: ClassVar[bool] = True
     changes_targets: ClassVar[bool] = True
+    moves_targets: ClassVar[bool] = True
 
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor

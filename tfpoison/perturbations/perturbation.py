@@ -69,6 +69,9 @@ class Perturbation(Configurable, abc.ABC):
     changes_targets: ClassVar[bool] = False
     """Whether the targets are changed, and trained on so, as well as the poisons."""
 
+    moves_targets: ClassVar[bool] = False
+    """Whether the targets change with the parameters, in every step of crafting."""
+
     @property
     def radius(self) -> float:
         """What step sizes of PGD and momentum are shares of, itself a share of the pixel range."""

@@ -27,7 +27,7 @@ import tensorflow as tf
 from tfpoison import objectives, perturbations, randomness
 from tfpoison.attacks.attack import BoundObjective
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.data import Augmentation
 from tfpoison.perturbations import INITIALIZERS, OPTIMIZERS, Additive, BoundPerturbation
@@ -72,6 +72,7 @@ class BrewSettings:
     retrainings: int = 0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_number("epsilon", self.epsilon, minimum=0, maximum=1)
         check_number("steps", self.steps, minimum=1, whole=True)
         check_number("restarts", self.restarts, minimum=1, whole=True)

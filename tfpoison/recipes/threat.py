@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.recipes.trigger import Trigger
 
@@ -66,6 +66,7 @@ class ThreatSettings:
     poisons_are_sources: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_name("threat model", self.threat_model, THREAT_MODELS)
         check_name("poison selection", self.selection, SELECTIONS)
         check_number("budget", self.budget, minimum=0, exclusive_minimum=True)

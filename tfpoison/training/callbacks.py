@@ -23,10 +23,27 @@ class CraftingSchedule(keras.callbacks.Callback):
     def __init__(self, warmup_epochs: int):
         super().__init__()
         self.warmup_epochs = warmup_epochs
+        self._first_epoch: int | None = None
+        self._crafted = False
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Switches crafting on or off for this epoch."""
-        self.model.set_crafting(epoch >= self.warmup_epochs)
+        crafts = epoch >= self.warmup_epochs
+        self.model.set_crafting(crafts)
+        self._crafted |= crafts
+        if self._first_epoch is None:
+            self._first_epoch = epoch
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Warns of a training that ended before its first crafting."""
+        # Who starts at a later epoch goes on with a training, and may do so again.
+        if self._first_epoch == 0 and not self._crafted:
+            warnings.warn(
+                "Nothing was crafted in this `fit`: it ended within the warm-up of "
+                f"{self.warmup_epochs} epochs, which each `fit` counts anew. A `fit` that goes on "
+                "with a training says so: fit(..., initial_epoch=..., epochs=...).",
+                stacklevel=2,
+            )
 
 
 class PixelRangeCheck(keras.callbacks.Callback):

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from tfpoison import attacks
 from tfpoison.attacks import Attack, CraftedBatch
-from tfpoison.batch import LabelEncoding, check_split, split
+from tfpoison.attacks.in_step import resolve_poison_fraction
+from tfpoison.batch import LabelEncoding, split
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
 from tfpoison.defenses import Mixing
@@ -21,8 +22,6 @@ from tfpoison.randomness import make_key, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.callbacks import CraftingSchedule, PixelRangeCheck
 
-# Sets the draws of mixing apart from those of crafting.
-_MIXING = 1
 _OWN_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
 
@@ -58,7 +57,7 @@ class RobustModel(keras.Model):
             probabilities, as the loss expects. Under a strategy both the network and this model
             must be made within its scope.
         attack: a name of `tfpoison.attacks.names()`, a `tfpoison.attacks.Attack`, or None for plain
-            training.
+            training, which takes none of the settings of crafting.
         poison_fraction: the share of each batch that is poisoned, for `target_selection="share"`;
             None for the attack's own: 0.75, 0.5 for patches and hidden triggers, 1 for evasion.
         target_selection: which images of the batch are the targets: `"share"` (the last ones),
@@ -66,13 +65,16 @@ class RobustModel(keras.Model):
             all images in a random order; all images are poisons).
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
-        warmup_epochs: epochs of `fit` without crafting at the start.
+        warmup_epochs: epochs of `fit` without crafting at the start. Each `fit` counts its epochs
+            from its `initial_epoch`, 0 unless it is given: one that goes on with a training needs
+            it, and one that ends within the warm-up warns.
         mixing: a name of `tfpoison.defenses.mixing.names()`, a `tfpoison.defenses.Mixing`, or None.
             Images that are mixed need one-hot labels. Each image keeps its own sample weight.
         features: for attacks on features: the layer whose output is the features, or its name; None
             for the input of the last Dense layer.
         matching: under a strategy, `"global"`: the replicas craft together what one device would
-            craft on the whole batch; `"replica"`: each crafts on its own part.
+            craft on the whole batch (but for random draws, starts and patches, of which each
+            replica has its own); `"replica"`: each crafts on its own part.
         seed: the seed of all random draws, which differ by step and by replica.
         name: the model's name.
         **attack_settings: with an attack's name: its settings, see `tfpoison.attacks.get`:
@@ -105,20 +107,23 @@ class RobustModel(keras.Model):
         # The outer policy decides whether Keras scales the loss for half precision.
         super().__init__(name=name, dtype=network.dtype_policy)
         _check_strategy(self, network)
-        check_number("warmup_epochs", warmup_epochs, minimum=0, whole=True)
         check_number("seed", seed, minimum=0, whole=True)
         self.network = network
         self.attack = _resolve_attack(attack, attack_settings)
         self.pixels = PixelRange(pixel_range)
         self.target_selection = target_selection
-        self.poison_fraction = _resolve_poison_fraction(
-            self.attack, poison_fraction, target_selection
+        self.poison_fraction = resolve_poison_fraction(
+            self.attack,
+            poison_fraction=poison_fraction,
+            target_selection=target_selection,
+            warmup_epochs=warmup_epochs,
+            matching=matching,
         )
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs = int(warmup_epochs)
         self.mixing = mixings.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(matching)
-        self.seed = seed
+        self.seed = int(seed)
         _check_features(network, self.attack, features)
         _check_features(network, self.attack, self.features)  # Saved models know it by its name.
         self.crafting = self.attack is not None
@@ -204,19 +209,13 @@ class RobustModel(keras.Model):
             replica_id(),
             measure=first,
         )
-        self._record(crafted, first)
+        self._record(crafted, images, first)
         return crafted.poisoned.join()
 
     def _mix(
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        if mixing.needs_one_hot and labels.shape.rank != 2:
-            raise ValueError(
-                f"Expected one-hot labels, (n, classes), where images are mixed. Received labels "
-                f"of shape {labels.shape}: map them through keras.ops.one_hot, and compile with "
-                "the categorical cross-entropy"
-            )
-        key = make_key(self.seed, self._steps.value, replica_id(), _MIXING)
+        key = mixings.step_key(self.seed, self._steps.value, replica_id())
         return mixing.mix(self.classifier(), images, labels, key)
 
     def create_state(self, x: Any, y: Any = None) -> None:
@@ -228,7 +227,8 @@ class RobustModel(keras.Model):
         if self._distribute_strategy is not None or not self.built or not self.compiled:
             return
         batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y)
-        if not isinstance(batch, tuple) or not all(hasattr(each, "shape") for each in batch[:2]):
+        pairs = isinstance(batch, tuple) and len(batch) > 1
+        if not pairs or not all(hasattr(each, "shape") for each in batch[:2]):
             return
         shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
         if all(shape.rank for shape in shapes):
@@ -314,8 +314,8 @@ class RobustModel(keras.Model):
             return []
         return [self._objective_before, self._objective_after]
 
-    def _record(self, crafted: CraftedBatch, measured: tf.Tensor) -> None:
-        shares = self.pixels.to_shares(crafted.clean.join())
+    def _record(self, crafted: CraftedBatch, images: tf.Tensor, measured: tf.Tensor) -> None:
+        shares = self.pixels.to_shares(images)
         self._lowest_pixel.update_state(tf.reduce_min(shares))
         self._highest_pixel.update_state(tf.reduce_max(shares))
         for metric, value in zip(self._crafting_metrics(), crafted.measured, strict=False):
@@ -351,6 +351,7 @@ class RobustModel(keras.Model):
         shares = self.attack is not None and self.target_selection == "share"
         return {
             "network": keras.saving.serialize_keras_object(self.network),
+            "dtype": keras.saving.serialize_keras_object(self.network.dtype_policy),
             "attack": keras.saving.serialize_keras_object(self.attack),
             "poison_fraction": self.poison_fraction if shares else None,
             "target_selection": self.target_selection,
@@ -370,7 +371,12 @@ class RobustModel(keras.Model):
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("network", "attack", "pixel_range", "mixing")
         }
-        return cls(**(config | parts))
+        config = config | parts
+        # Keras forgets the policy of a network, though not those of its layers; the optimizer is
+        # wrapped in loss scaling by it.
+        if policy := config.pop("dtype", None):
+            config["network"].dtype_policy = keras.saving.deserialize_keras_object(policy)
+        return cls(**config)
 
     def save_own_variables(self, store: Any) -> None:
         """Saves the step, and the network's random state, which Keras leaves out."""
@@ -440,32 +446,6 @@ def _resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
             f"Received: {', '.join(sorted(settings))}"
         )
     return attack
-
-
-def _resolve_poison_fraction(
-    attack: Attack | None, poison_fraction: float | None, target_selection: str
-) -> float:
-    if attack is None:
-        if poison_fraction is not None:
-            raise ValueError(
-                "Expected no `poison_fraction` with attack=None. "
-                f"Received: poison_fraction={poison_fraction!r}"
-            )
-        return 0.0
-    if poison_fraction is not None and target_selection != "share":
-        raise ValueError(
-            '`poison_fraction` goes with target_selection="share" alone. Received: '
-            f"poison_fraction={poison_fraction!r}, target_selection={target_selection!r}"
-        )
-    fraction = attack.poison_fraction if poison_fraction is None else poison_fraction
-    check_split(target_selection, fraction, needs_targets=attack.needs_targets)
-    if target_selection == "shuffled" and attack.perturbation.changes_targets:
-        raise ValueError(
-            "This attack changes the targets as well and trains on them, and with "
-            'target_selection="shuffled" they are copies that are not trained on. Choose '
-            f'"share" or "half". Received: attack={attack!r}'
-        )
-    return fraction
 
 
 def _check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:
