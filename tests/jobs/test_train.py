@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tfpoison import data, launch
+from tfpoison.recipes import Poisons
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = [
@@ -52,6 +53,34 @@ def test_what_a_run_leaves(tmp_path):
     assert list((directory / "tensorboard").rglob("events*"))
     assert "--defense_attack=gradient_matching_fast" in (directory / "config.flags").read_text()
     assert not list(directory.glob(".*partial*"))
+
+
+def test_poisons_are_trained_on(tmp_path):
+    """A network trained on a trigger's poisons falls for it; one trained without them does not."""
+    flags = [
+        *("--dataset=digits", "--train_size=400", "--validation_size=200", "--network=mlp"),
+        *("--width=16", "--epochs=8", "--batch_size=50", "--optimizer=adam"),
+        *("--learning_rate=0.01", "--seed=3", "--verbosity=-1"),
+    ]
+    brewing = ["--job=brew", "--recipes=badnets", "--budget=20", "--trigger_size=4"]
+    brewing += ["--trigger_place=top_left", "--clean_networks=0"]
+    file = tmp_path / "brew/poisons.npz"
+    assert launch.main([*flags, *brewing, f"--output_dir={file.parent}"]) == 0
+    assert launch.main([*flags, f"--poisons={file}", f"--output_dir={tmp_path / 'on'}"]) == 0
+    assert launch.main([*flags, f"--output_dir={tmp_path / 'off'}"]) == 0
+    threat = Poisons.load(file).threat
+    images = data.load("digits", train_size=400, validation_size=200)
+    triggered = threat.target_images(images.validation) / 255.0
+    success = {}
+    for name in ("on", "off"):
+        network = keras.models.load_model(tmp_path / name / "network.keras")
+        answers = network.predict(triggered, verbose=0).argmax(axis=1)
+        success[name] = (answers == threat.adversarial_class).mean()
+    assert success["on"] > 0.8
+    assert success["off"] < 0.2
+    report = json.loads((tmp_path / "on/report.json").read_text())
+    assert report["poison_success"] == pytest.approx(success["on"])
+    assert report["poisons"] == 20
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path):
