@@ -122,7 +122,7 @@ def test_expressions(text, expected):
         ("gradient_matching+noise", "two with their own attack"),
         ("friendly_noise+epic", "two with their own revision"),
         ("noise(kind=pink)", "Unknown kind of noise"),
-        ("noise(poison_fraction=1.5)", "poison"),
+        ("noise(poison_fraction=1.5)", "`poison_fraction`.*at most 1.*poison_fraction=1.5"),
         ("dp_sgd(noise=-1)", "`noise`"),
         ("dp_sgd(distribution=cauchy)", "distribution"),
         ("deep_knn(neighbors=0)", "`neighbors`"),
@@ -168,11 +168,15 @@ def test_the_optimizer():
 
 
 @pytest.mark.parametrize(
-    ("text", "epochs"), [("gradient_matching(warmup_epochs=3)", 3), ("epic(first_epoch=5)", 5)]
+    ("text", "epochs", "message"),
+    [
+        ("gradient_matching(warmup_epochs=3)", 3, "fewer warm-up epochs.*Received: 3 of 3"),
+        ("epic(first_epoch=5)", 5, "after the first revision.*Received: 5 epochs"),
+    ],
 )
-def test_trainings_too_short_for_the_defense(text, epochs):
+def test_trainings_too_short_for_the_defense(text, epochs, message):
     defense = defenses.from_text(text)
-    with pytest.raises(ValueError, match="Expected"):
+    with pytest.raises(ValueError, match=message):
         defense.check_epochs(epochs)
     defense.check_epochs(epochs + 1)
 
