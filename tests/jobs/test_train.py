@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tfpoison import data, launch
+from tfpoison.jobs.settings import TrainingSettings
 from tfpoison.recipes import Poisons
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -53,6 +54,20 @@ def test_what_a_run_leaves(tmp_path):
     assert list((directory / "tensorboard").rglob("events*"))
     assert "--defense_attack=gradient_matching_fast" in (directory / "config.flags").read_text()
     assert not list(directory.glob(".*partial*"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_every_precision(precision, tmp_path):
+    flags = ["--epochs=1", "--train_size=64", "--network=mlp", "--width=8"]
+    assert train(tmp_path / "run", *flags, f"--precision={precision}") == 0
+    network = keras.models.load_model(tmp_path / "run/network.keras")
+    assert network.get_layer("dense1").dtype_policy.name == precision
+    assert np.isfinite(float(read_metrics(tmp_path / "run")[0]["loss"]))
+
+
+def test_there_is_no_other_precision():
+    with pytest.raises(ValueError, match="one of: float32, mixed_bfloat16, mixed_float16"):
+        TrainingSettings(precision="float64")
 
 
 def test_poisons_are_trained_on(tmp_path):
