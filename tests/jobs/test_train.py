@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from tfpoison import data, launch
+from tfpoison import data, distribution, launch
+from tfpoison.jobs import train as train_job
 from tfpoison.jobs.settings import TrainingSettings
 from tfpoison.recipes import Poisons
 
@@ -131,6 +132,59 @@ def test_a_directory_at_work_is_refused(tmp_path, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert train(tmp_path) == 2
     assert "another process" in capsys.readouterr().err
+
+
+# PGD on every image: nothing of it depends on who shares a batch, or is drawn.
+SHARED = [
+    *("--dataset=digits", "--train_size=128", "--validation_size=50", "--epochs=1"),
+    *("--batch_size=32", "--network=mlp", "--width=16", "--nobatch_normalization"),
+    *("--defense=evasion(initializer=zero;optimizer=pgd;epsilon=0.1)", "--verbosity=-1"),
+]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one device makes of it: the weights, the metrics and the report."""
+    directory = tmp_path_factory.mktemp("alone") / "run"
+    assert launch.main([*SHARED, f"--output_dir={directory}"]) == 0
+    return read_run(directory)
+
+
+def read_run(directory):
+    weights = keras.models.load_model(directory / "network.keras").get_weights()
+    return weights, read_metrics(directory), json.loads((directory / "report.json").read_text())
+
+
+def assert_same_training(ours, theirs):
+    for one, other in zip(ours[0], theirs[0], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+    assert len(ours[1]) == len(theirs[1]) == 1
+    for name, value in theirs[1][0].items():
+        if "seconds" not in name:
+            assert float(ours[1][0][name]) == pytest.approx(float(value), abs=1e-3), name
+    assert ours[2]["clean_accuracy"] == pytest.approx(theirs[2]["clean_accuracy"])
+
+
+def test_a_mirrored_job_trains_as_one_device(alone, tmp_path, two_cpus, monkeypatch):
+    monkeypatch.setitem(distribution._STRATEGIES, "mirrored", lambda: two_cpus)
+    models, make_model = [], train_job.make_model
+
+    def record(*arguments):
+        models.append(make_model(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(train_job, "make_model", record)
+    assert launch.main([*SHARED, "--strategy=mirrored", f"--output_dir={tmp_path / 'run'}"]) == 0
+    assert_same_training(read_run(tmp_path / "run"), alone)
+    assert [each.distribute_strategy for each in models] == [two_cpus]
+
+
+@pytest.mark.timeout(240)
+def test_a_job_of_two_workers_trains_as_one_device(alone, tmp_path, two_workers):
+    """They share the directory, into which the first one writes."""
+    flags = [*SHARED, "--strategy=multi_worker", f"--output_dir={tmp_path / 'run'}"]
+    two_workers("-m", "tfpoison.launch", *flags)
+    assert_same_training(read_run(tmp_path / "run"), alone)
 
 
 def start(directory, *more):
