@@ -7,5 +7,9 @@ for _ in $(seq "${PROCESSES:-2}"); do
     python -m tfpoison.launch --job=experiment "$@" &
     processes+=($!)
 done
-# Each process by its number: the script fails where one of them does.
-for process in "${processes[@]}"; do wait "$process"; done
+# Processes in the background do not hear of Ctrl-C by themselves.
+trap 'kill "${processes[@]}" 2>/dev/null || true' INT TERM
+# All are waited for; the script fails where one of them does.
+status=0
+for process in "${processes[@]}"; do wait "$process" || status=$?; done
+exit "$status"

@@ -1,5 +1,7 @@
 """The command line: what is refused at the door, and what a run can be repeated from."""
 
+import pathlib
+
 import pytest
 
 from tfpoison import launch
@@ -8,6 +10,10 @@ DEFENDED = "--defense=adversarial_poisoning"
 BREW = "--job=brew"
 TRANSFER = "--job=brew --scenarios=transfer"
 
+LONG = (
+    "mixup(ways=2)+patch(patch_size=2;poison_fraction=0.5;target_selection=share;matching=global)"
+    "+dp_sgd(clip_norm=1.0;noise=0.01;distribution=gaussian)+spectral_signatures(share=0.2)"
+)
 REFUSED = {
     "--job=trian": ["Unknown job", "'train'"],
     "--epohcs=3": ["epohcs", "epochs"],
@@ -66,6 +72,7 @@ REFUSED = {
     f"{TRANSFER} --pretraining_source=web": ["pretraining source", "other_images"],
     f"{TRANSFER} --pretraining_source=other_images": ["train_size"],
     f"{TRANSFER} --pretraining_source=other_classes": ["classes"],
+    f"{TRANSFER} --pretraining_source=other_images --pretraining_data_dir=d": ["another data set"],
     f"{TRANSFER} --pretraining_source=data_set": ["name of a data set"],
     f"{TRANSFER} --pretraining_source=data_set --pretraining_dataset=nothing_": ["nothing_"],
     f"{TRANSFER} --pretraining_source=other_classes --pretraining_classes=3,10": ["from 0 to 9"],
@@ -88,7 +95,7 @@ REFUSED = {
     f"{BREW} --trigger_size=2": ["without a trigger", "--trigger_size"],
     f"{BREW} --recipes=badnets --targets=2": ["with a trigger", "--targets"],
     f"{BREW} --poison_ids=1,2 --budget=2": ["beside poison_ids", "--budget"],
-    f"{BREW} --setups_in_original_order": ["set-up", "--setups_in_original_order"],
+    f"{BREW} --nosetups_in_original_order": ["set-up", "--setups_in_original_order"],
     f"{BREW} --recipes=bullseye --target_loss=carlini_wagner": ["bullseye", "--target_loss"],
     f"{BREW} --staggered": ["two surrogates"],
     "--job=experiment --recipes=badnets --adversaries=adaptive": ["surrogates", "badnets"],
@@ -101,6 +108,10 @@ REFUSED = {
     "--job=experiment --victims=0": ["victims", "at least 1"],
     "--job=experiment --defenses=none,gradient": ["defense", "gradient_matching"],
     "--job=experiment --defenses=none --adversaries=adaptive": ["adaptive", "--defenses=none"],
+    "--job=experiment --adversaries=": ["adversaries", "none"],
+    "--job=experiment --recipes=": ["attacks", "none"],
+    "--job=experiment --checkpoint_seconds=-1": ["checkpoint_seconds"],
+    f"--job=experiment --defenses={LONG}": ["up to 150 characters", "files are named"],
     "--job=report": ["output directory of an experiment"],
     "--job=report --epochs=3": ["--job=report", "--epochs"],
 }
@@ -149,6 +160,48 @@ def test_what_stops_a_job(error, code, message, monkeypatch, capsys):
     )
 
 
+def test_a_file_that_cannot_be_had(tmp_path, capsys):
+    output_dir = tmp_path / ("long" * 80)
+    assert launch.main([f"--output_dir={output_dir}"]) == launch.SYSTEM_ERROR
+    assert "File name too long" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["mixup", "mixup,none", "none,mixup"])
+def test_undefended_is_always_a_column(columns, tmp_path):
+    line = f"--job=experiment --defenses={columns} --output_dir={tmp_path / 'out'}"
+    job = launch.make_job(*launch.parse(line.split()))
+    assert list(job.setup.defenses) == ["none", "mixup"]
+
+
+@pytest.mark.parametrize(
+    ("line", "without"),
+    [
+        ("--job=experiment --defenses=mixup --defense_epsilon=0.1", ["--defense_epsilon"]),
+        ("--job=experiment --defenses=patch --defense_epsilon=0.1", ["--defense_epsilon"]),
+        ("--job=experiment --defenses=noise(epsilon=0.2) --defense_epsilon=0.1", ["epsilon"]),
+        ("--job=experiment --defenses=gradient_matching,mixup --defense_epsilon=0.1", []),
+        ("--job=brew --defense_attack=patch", ["--defense_attack"]),
+        ("--job=brew --adversaries=adaptive --defense_attack=patch", []),
+    ],
+)
+def test_flags_without_effect_are_told(line, without, tmp_path, capsys):
+    launch.make_job(*launch.parse([*line.split(), f"--output_dir={tmp_path / 'out'}"]))
+    told = capsys.readouterr().err
+    assert [part for part in ["no effect", *without] if (part in told) != bool(without)] == []
+
+
+def test_a_directory_of_poisons_holds_those_of_one_recipe(tmp_path):
+    output = f"--output_dir={tmp_path}"
+    for recipe in ("watermark", "badnets"):
+        job = launch.make_job(*launch.parse([BREW, f"--recipes={recipe}", output]))
+        if recipe == "watermark":
+            with job.directory.occupied():
+                pass
+        else:
+            with pytest.raises(ValueError, match="--recipes=watermark there, badnets now"):
+                job.check()
+
+
 def test_help_shows_every_flag_in_its_group(capsys):
     assert launch.main(["--help"]) == 0
     text = capsys.readouterr().out
@@ -160,15 +213,54 @@ def test_help_shows_every_flag_in_its_group(capsys):
     assert "gradient_matching_fast" in text
 
 
-def test_the_configuration_of_a_run_is_a_flagfile_that_repeats_it(tmp_path):
-    line = f"--epochs=3 --schedule=steps --milestones=1,2 --nesterov --momentum=0.5 {DEFENDED}"
-    parsed = launch.parse([*line.split(), "--verbosity=-1"])
+LINES = [
+    "",
+    f"--epochs=3 --schedule=steps --milestones=1,2 --nesterov --momentum=0.5 {DEFENDED}",
+    "--defense=mixup(ways=3)+gradient_matching",
+    BREW,
+    f"{BREW} --recipes=badnets --trigger_size=3",
+    f"{BREW} --scenarios=fine_tuning --train_size=900 --pretraining_source=other_images",
+    f"{BREW} --poison_ids=1,2 --target_class=3 --adversarial_class=4",
+    "--job=experiment --defenses=none,patch,mixup --adversaries=standard,adaptive",
+    "--job=experiment --recipes=bullseye,hidden_trigger --scenarios=from_scratch,transfer "
+    "--train_size=900 --pretraining_source=other_classes --pretraining_classes=1,2",
+    "--job=audit --dataset=digits --filters=spectral_signatures",
+    "--job=benchmark --benchmark_steps=3",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_the_configuration_of_a_run_is_a_flagfile_that_repeats_it(line, tmp_path):
+    output = f"--output_dir={tmp_path / 'out'}"
+    parsed = launch.parse([*line.split(), "--verbosity=-1", output])
+    launch.make_job(*parsed)
     texts = launch.flags_of_the_run(*parsed)
-    assert texts["milestones"] == "1,2"
-    assert texts["nesterov"] == "True"
     assert "verbosity" not in texts
     flagfile = tmp_path / "config.flags"
     flagfile.write_text("".join(f"--{name}={value}\n" for name, value in texts.items()))
-    again, groups = launch.parse([f"--flagfile={flagfile}", f"--output_dir={tmp_path / 'out'}"])
+    again, groups = launch.parse([f"--flagfile={flagfile}", output])
     assert launch.flags_of_the_run(again, groups) == texts
     assert launch.make_job(again, groups)
+
+
+def test_the_lines_are_of_every_job_that_has_a_configuration():
+    jobs = {launch.parse(line.split())[0].job for line in LINES}
+    assert jobs == set(launch.JOBS) - {"report"}
+
+
+RECORDS = sorted((pathlib.Path(__file__).parents[1] / "docs" / "results").rglob("config.flags"))
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.parent.name)
+def test_every_record_can_be_repeated(record, tmp_path):
+    values, groups = launch.parse([f"--flagfile={record}", f"--output_dir={tmp_path / 'out'}"])
+    assert launch.make_job(values, groups)
+    texts = launch.flags_of_the_run(values, groups)
+    recorded = [line[2:].partition("=") for line in record.read_text().splitlines()]
+    assert {name: texts.get(name, value) for name, _, value in recorded} == {
+        name: value for name, _, value in recorded
+    }
+
+
+def test_there_are_records():
+    assert len(RECORDS) > 10

@@ -9,14 +9,14 @@ import pathlib
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from absl import flags, logging
 
 from tfpoison import attacks, data, defenses, distribution, networks, recipes
 from tfpoison.batch import TARGET_SELECTIONS
-from tfpoison.checks import check_name
+from tfpoison.checks import check_name, check_number
 from tfpoison.defenses import Defense, Filter
 from tfpoison.defenses import filter as filters
 from tfpoison.distribution import MATCHING
@@ -49,8 +49,13 @@ SYSTEM_ERROR = 1
 INTERRUPTED = 130
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
-# A grid may be extended: what is recorded stays.
-_EXTENDABLE = ("trials", "victims", "recipes", "scenarios", "adversaries", "export")
+# What a directory may be gone on with: what is recorded stays.
+_EXTENDABLE = {
+    "experiment": ("trials", "victims", "recipes", "scenarios", "adversaries"),
+    "brew": ("export",),
+}
+# Flags that name a file to read.
+_FILES = ("poisons", "known_poisons", "setups", "trigger_image")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
 
 
@@ -242,7 +247,8 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
         "list",
         "defenses",
         ["none", "gradient_matching"],
-        "Columns: each as --defense, or the attack that adversarial poisoning crafts.",
+        "Columns beside the undefended one: each as --defense, or the attack that adversarial "
+        "poisoning crafts.",
     )
     whole(group, "trials", 10, "Trials, each with a threat of its own.")
     whole(group, "victims", 1, "Victims trained on each poisoning.")
@@ -301,7 +307,12 @@ def _train(values: flags.FlagValues, groups: Groups) -> Job:
 def _directory(values: flags.FlagValues, groups: Groups) -> RunDirectory:
     if values.output_dir is None:
         raise ValueError("Expected --output_dir, the directory for the results. Received none.")
-    return RunDirectory(values.output_dir, flags_of_the_run(values, groups), free=_EXTENDABLE)
+    return RunDirectory(
+        values.output_dir,
+        flags_of_the_run(values, groups),
+        free=_EXTENDABLE.get(values.job, ()),
+        files=_FILES,
+    )
 
 
 def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
@@ -323,7 +334,7 @@ def _benchmark(values: flags.FlagValues, groups: Groups) -> Job:
 
 def _experiment(values: flags.FlagValues, groups: Groups) -> Job:
     return ExperimentJob(
-        setup=_training_setup(values, values.defenses),
+        setup=_training_setup(values, ["none", *values.defenses]),
         attacks=_attacks(values),
         adversaries=tuple(values.adversaries),
         trials=values.trials,
@@ -453,10 +464,10 @@ def _training_settings(values: flags.FlagValues) -> TrainingSettings:
 def _defense(values: flags.FlagValues) -> Defense:
     if not _crafting_parts(values.defense):
         set_flags = [
-            name for name in values if name.startswith("defense_") and values[name].present
+            name
+            for name in values
+            if (name.startswith("defense_") or name == "matching") and _is_set(values, name)
         ]
-        if values.matching != values["matching"].default:
-            set_flags.append("matching")
         if set_flags:
             raise ValueError(
                 "Expected no flags of adversarial poisoning with "
@@ -495,8 +506,9 @@ def _crafting_flags(values: flags.FlagValues, name: str, own: dict[str, Any]) ->
 
 
 def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> TrainingSetup:
-    """Returns how networks are trained, for columns of defenses; undefended is always one."""
+    """Returns how networks are trained, for columns of defenses."""
     table = {column: _column(values, column) for column in dict.fromkeys(columns)}
+    _tell_of_no_effect(values, table)
     return TrainingSetup(
         data=_data_settings(values),
         network=_network_settings(values),
@@ -508,18 +520,50 @@ def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> Trainin
 
 def _column(values: flags.FlagValues, expression: str) -> Defense:
     """Returns the defense of a column; the flags hold for those that have such settings."""
+    return defenses.build(
+        [(name, shared | own) for name, shared, own in _parts(values, expression)]
+    )
+
+
+def _parts(
+    values: flags.FlagValues, expression: str
+) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Returns (name, what the flags say about it, its own settings) for each part of a defense."""
     parts = []
     for name, own in defenses.parse(expression):
         shared = _crafting_flags(values, name, own)
         known = defenses.settings(name, **{"attack": values.defense_attack} | shared | own)
-        parts.append((name, {each: shared[each] for each in shared if each in known} | own))
-    return defenses.build(parts)
+        parts.append((name, {each: shared[each] for each in shared if each in known}, own))
+    return parts
+
+
+def _tell_of_no_effect(values: flags.FlagValues, columns: Collection[str]) -> None:
+    """Tells which flags make no difference: a flagfile's columns may be replaced by others."""
+    used = {
+        f"defense_{setting}"
+        for column in columns
+        for _, shared, own in _parts(values, column)
+        for setting in shared.keys() - own.keys()
+    }
+    if values.defense_attack in columns:
+        used.add("defense_attack")
+    without = [
+        f"--{name}"
+        for name in ("defense_attack", *_ADAPTIVE)
+        if _is_set(values, name) and name not in used
+    ]
+    if without:
+        print(
+            f"tfpoison.launch: no effect on the defenses {', '.join(columns)}: "
+            f"{', '.join(without)}",
+            file=sys.stderr,
+        )
 
 
 def _pretraining_settings(values: flags.FlagValues) -> PretrainingSettings | None:
     needed = any(scenario.get(name).pretrained for name in values.scenarios)
     if values.pretraining_source is None or not needed:
-        names = [name for name in values if "pretraining" in name and values[name].present]
+        names = [name for name in values if "pretraining" in name and _is_set(values, name)]
         if names:
             raise ValueError(
                 "Expected flags of a pretraining with --pretraining_source, and a scenario that "
@@ -615,7 +659,7 @@ def _check_threat_flags(values: flags.FlagValues) -> None:
         "beside poison_ids": ["budget", "poison_selection"] if values.poison_ids else [],
     }
     for what, names in useless.items():
-        present = [f"--{name}" for name in names if values[name].present]
+        present = [f"--{name}" for name in names if _is_set(values, name)]
         if present:
             raise ValueError(f"Expected no flags {what}. Received: {', '.join(present)}")
 
@@ -629,6 +673,11 @@ def _whole_numbers(values: flags.FlagValues, name: str, count: int | None = None
             f"Received: {','.join(received)}"
         )
     return tuple(int(each) for each in received)
+
+
+def _is_set(values: flags.FlagValues, name: str) -> bool:
+    """Returns whether a flag asks for anything: a run's configuration names the defaults too."""
+    return values[name].present > 0 and values[name].value != values[name].default
 
 
 def _used_flags(values: flags.FlagValues, groups: Groups) -> set[str]:
@@ -742,12 +791,13 @@ def make_job(values: flags.FlagValues, groups: Groups) -> Job:
         f"--{name}"
         for names in groups.values()
         for name in names
-        if values[name].present and name not in used
+        if _is_set(values, name) and name not in used
     ]
     if unused:
         raise ValueError(
             f"Expected flags of --job={values.job} alone. Received others: {', '.join(unused)}"
         )
+    check_number("checkpoint_seconds", values.checkpoint_seconds, minimum=0)
     return JOBS[values.job](values, groups)
 
 
@@ -775,6 +825,10 @@ def main(arguments: Sequence[str]) -> int:
             job.check()
     except (ValueError, TypeError) as error:
         return _refuse(error)
+    except OSError as error:
+        # A file that cannot be read, a name that the file system does not take.
+        _refuse(error)
+        return SYSTEM_ERROR
     try:
         report = job.run()
     except KeyboardInterrupt:

@@ -44,7 +44,18 @@ def test_nothing_to_keep(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "id\n1\n", "label,id\n1,1\n", "id,label\n1\n", "id,label\n1,x\n", "id,label\n2,0\n1,0\n"],
+    [
+        *("", "id\n1\n", "label,id\n1,1\n"),
+        *("id,label\n1\n", "id,label\n1,x\n", "id,label\n2,0\n1,0\n"),
+        # Three pairs of numbers, but no pairs of id and label.
+        "id,label\n1,2,3\n4,5,6\n",
+        "id,label\n1,0\n2,0,3\n4\n",
+        f"id,label\n{2**63},1\n",
+        f"id,label\n1,{-(2**63) - 1}\n",
+        # More digits than Python turns into a number, and a longer cell than its csv module reads.
+        f"id,label\n{'9' * 5000},1\n",
+        f"id,label\n{'9' * 200_000},1\n",
+    ],
 )
 def test_other_files_are_refused(tmp_path, text):
     path = tmp_path / "keep.csv"

@@ -70,6 +70,34 @@ def test_flat_folder_holds_out_a_fifth_of_every_class(flat):
     assert held_out != set(brightnesses(other.validation))
 
 
+def test_the_whole_split_has_what_is_held_out(flat):
+    usual = data.load("image_folder", data_dir=flat)
+    whole = data.load("image_folder", data_dir=flat, whole_split=True)
+    assert whole.train.ids.tolist() == list(range(30))
+    np.testing.assert_array_equal(np.bincount(whole.train.labels), [10, 20])
+    np.testing.assert_array_equal(whole.validation.ids, usual.validation.ids)
+    assert data.check("image_folder", data_dir=flat, whole_split=True).train_size == 30
+    with pytest.raises(ValueError, match="`train_size` to be at most 24"):
+        data.load("image_folder", data_dir=flat, train_size=25)
+    part = data.load("image_folder", data_dir=flat, train_size=25, whole_split=True)
+    assert part.train.size == 25
+    with pytest.raises(TypeError, match="`whole_split` to be True or False"):
+        data.load("image_folder", data_dir=flat, whole_split=1)
+
+
+def test_a_split_for_validation_stays_apart(splits):
+    whole = data.load("image_folder", data_dir=splits, whole_split=True)
+    assert (whole.train.size, whole.validation.size) == (10, 5)
+
+
+def test_labels_of_the_training_split(flat):
+    labels = data.training_labels("image_folder", data_dir=flat)
+    part = data.load("image_folder", data_dir=flat, train_size=7)
+    np.testing.assert_array_equal(np.bincount(labels), [10, 20])
+    for examples in (part.train, part.validation):
+        np.testing.assert_array_equal(labels[examples.ids], examples.labels)
+
+
 def test_ids_name_an_image_whatever_the_subset(flat):
     whole = data.load("image_folder", data_dir=flat)
     part = data.load("image_folder", data_dir=flat, train_size=7)

@@ -2,14 +2,17 @@
 
 import csv
 import json
+import re
 
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
 from tfpoison import KeepList, data, launch
 from tfpoison.defenses import filter as filters
 from tfpoison.defenses.filter import Suspicion
+from tfpoison.jobs import audit as audit_job
 from tfpoison.jobs.audit import Audit
 
 FLAGS = [
@@ -134,6 +137,76 @@ def test_known_poisons_by_id(tmp_path):
     assert {row["id"] for row in rows if row["poison"] == "1"} == {"0", "7"}
 
 
+ONE_FILTER = ["--filters=spectral_signatures(share=0.2)", "--agreement=1", "--epochs=1"]
+
+
+def write_digits(folder, count):
+    """Writes the first training images of the digits as DIR/CLASS/NUMBER.png."""
+    train = data.load("digits").train
+    for number, label in enumerate(train.labels[:count]):
+        path = folder / str(label) / f"{number:03d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(train.images[number][..., 0]).save(path)
+
+
+def read_audit(directory):
+    """Returns the report, the rows of the table, and the keep-list."""
+    report = json.loads((directory / "report.json").read_text())
+    rows = list(csv.DictReader((directory / "audit.csv").read_text().splitlines()))
+    return report, rows, KeepList.load(directory / "keep.csv")
+
+
+def test_nothing_of_a_folder_is_held_out(tmp_path):
+    write_digits(tmp_path / "images", 100)
+    flags = ["--dataset=image_folder", f"--data_dir={tmp_path / 'images'}", *ONE_FILTER]
+    assert audit(tmp_path / "output", *flags, "--verbosity=-1") == 0
+    report, rows, kept = read_audit(tmp_path / "output")
+    assert (report["images"], report["unaudited"]) == (100, 0)
+    assert len(rows) == 100
+    suspects = {int(row["id"]) for row in rows if row["agreement"] == "1"}
+    assert set(range(100)) - set(kept.ids.tolist()) == suspects
+
+
+def test_images_that_were_not_looked_at_are_kept(tmp_path, capsys):
+    """60 of 100 images are looked at; of 100 known poisons 40 are not."""
+    write_digits(tmp_path / "images", 100)
+    files = sorted((tmp_path / "images").glob("*/*.png"))
+    known = tmp_path / "known.csv"
+    known.write_text("\n".join(["file", *(f"{each.parent.name}/{each.name}" for each in files)]))
+    flags = ["--dataset=image_folder", f"--data_dir={tmp_path / 'images'}", *ONE_FILTER]
+    flags += ["--train_size=60", f"--known_poisons={known}"]
+    assert audit(tmp_path / "output", *flags) == 0
+    report, rows, kept = read_audit(tmp_path / "output")
+    audited = {int(row["id"]) for row in rows}
+    suspects = {int(row["id"]) for row in rows if row["agreement"] == "1"}
+    assert (len(audited), report["images"], report["unaudited"]) == (60, 60, 40)
+    assert 0 < len(suspects) == 60 - report["kept"]
+    assert set(kept.ids.tolist()) == set(range(100)) - suspects
+    assert (report["poisons"], report["unaudited_poisons"]) == (60, 40)
+    said = "looked at 40 other images of the training split; they are all on the keep-list, with 40"
+    assert said in capsys.readouterr().out
+    assert said in (tmp_path / "output/audit.html").read_text()
+    # The list goes with the whole data set.
+    labels = data.training_labels("image_folder", data_dir=tmp_path / "images")
+    np.testing.assert_array_equal(labels[kept.ids], kept.labels)
+
+
+def test_the_rest_of_a_split_with_poisons_is_kept(tmp_path):
+    """Poisons that were made for 200 of 1,280 images: the others are kept under their labels."""
+    subset = ["--dataset=digits", "--train_size=200", "--validation_size=100"]
+    brew = [each for each in BREW if each != "--dataset=digits"] + subset
+    assert launch.main([*brew, f"--output_dir={tmp_path / 'brewed'}"]) == 0
+    poisons = f"--poisons={tmp_path / 'brewed/poisons.npz'}"
+    assert audit(tmp_path / "output", *subset, poisons, *ONE_FILTER, "--verbosity=-1") == 0
+    report, rows, kept = read_audit(tmp_path / "output")
+    assert (report["unaudited"], report["poisons"], report["unaudited_poisons"]) == (1080, 8, 0)
+    assert kept.size == 1080 + report["kept"]
+    labels = data.training_labels("digits")
+    changed = kept.ids[labels[kept.ids] != kept.labels]
+    poisoned = {int(row["id"]) for row in rows if (row["poison"], row["agreement"]) == ("1", "0")}
+    assert set(changed.tolist()) == poisoned
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -162,7 +235,12 @@ def test_refused_at_the_door(flags, message, tmp_path, capsys):
     [
         ("", "column `id` or `file`"),
         ("name\nx\n", "column `id` or `file`"),
-        ("id\n99999\n", "poisons that are in the training set"),
+        ("id\n", "no lines"),
+        ("id\n3\n99999\n", "1 of its 2 are not, such as '99999'"),
+        ("id\n1.5\n", "position of an image in the column `id` of every line.*'1.5'"),
+        ("id\n-1\n", "'-1'"),
+        ("why,id\nseen,1\nguessed\n", "of every line.*with ''"),
+        (f"id\n{'9' * 200_000}\n", "field larger than field limit"),
         ("file\n3/000001.png\n", "by `id`"),
     ],
 )
@@ -170,7 +248,14 @@ def test_lists_of_other_poisons_are_refused(text, message, tmp_path, capsys):
     (tmp_path / "known.csv").write_text(text)
     known = f"--known_poisons={tmp_path / 'known.csv'}"
     assert audit(tmp_path / "output", "--dataset=digits", known) == 2
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.glob("output/*.csv"))
+
+
+def test_ids_with_leading_zeros_are_numbers(tmp_path):
+    (tmp_path / "known.csv").write_text("id\n0007\n00\n7\n")
+    known = audit_job._find_known_poisons(str(tmp_path / "known.csv"), 10, None)
+    assert np.flatnonzero(known).tolist() == [0, 7]
 
 
 def make_audit():

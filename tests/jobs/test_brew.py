@@ -59,3 +59,11 @@ def test_poisons(adversary, tmp_path, capsys):
     before = (tmp_path / "poisons").stat().st_mtime_ns
     assert brew(tmp_path, *more) == 0
     assert (tmp_path / "poisons").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("flag", ["target_class", "adversarial_class"])
+def test_numbers_of_classes_beside_other_classes(flag, tmp_path, capsys):
+    more = ["--scenarios=transfer", "--pretraining_source=other_classes"]
+    assert brew(tmp_path, *more, "--pretraining_classes=1,2", f"--{flag}=5") == 2
+    assert f"{flag}=5" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -1,10 +1,14 @@
 """The images of an experiment and of its pretraining: apart, and with the right labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from tfpoison import data
 from tfpoison.jobs import experiment_data
 from tfpoison.jobs.settings import DataSettings, PretrainingSettings
+from tfpoison.recipes import ThreatSettings
 
 SETTINGS = DataSettings("digits", train_size=300, validation_size=100, balanced=True)
 
@@ -41,6 +45,36 @@ def test_other_classes():
         np.testing.assert_array_equal(part.train.images, whole.train.images[positions])
 
 
+def test_other_classes_need_no_held_out_images():
+    """A class has about 52 held-out images: fewer than the experiment validates on."""
+    settings = DataSettings("digits", train_size=300, validation_size=200, balanced=True)
+    pretraining = PretrainingSettings("other_classes", classes=(9,), size=50)
+    images, others = experiment_data.load(settings, pretraining)
+    assert (images.train.size, images.validation.size, others.train.size) == (300, 200, 50)
+    assert others.validation.size == np.sum(data.load("digits").validation.labels == 9) < 200
+
+
+CHOSEN = ([173, 294, 735, 750, 831, 859, 925], [815, 846, 1089, 1169, 1247, 1250])
+
+
+def test_other_classes_are_chosen_as_ever():
+    """The images that features were pretrained on in the first version."""
+    pretraining = PretrainingSettings("other_classes", classes=(1, 3, 5), size=6)
+    images, others = experiment_data.load(dataclasses.replace(SETTINGS, train_size=7), pretraining)
+    assert (images.train.ids.tolist(), others.train.ids.tolist()) == CHOSEN
+
+
+@pytest.mark.parametrize("name", ["target_class", "adversarial_class"])
+def test_classes_have_other_numbers_beside_other_classes(name):
+    pretraining = PretrainingSettings("other_classes", classes=(1, 3, 5))
+    threat = ThreatSettings(**{name: 4})
+    with pytest.raises(ValueError, match=f"{name}=4.*target_ids, poison_ids"):
+        experiment_data.check_threat(threat, pretraining)
+    experiment_data.check_threat(ThreatSettings(target_ids=(4,), poison_ids=(7,)), pretraining)
+    for other in (None, PretrainingSettings("other_images")):
+        experiment_data.check_threat(threat, other)
+
+
 def test_another_data_set():
     pretraining = PretrainingSettings("data_set", dataset="digits", size=400)
     images, others = experiment_data.load(SETTINGS, pretraining)
@@ -49,7 +83,7 @@ def test_another_data_set():
 
 # Without reading, the images asked for are counted together.
 TOO_MANY = "at most 1280, the number of examples.*Received: train_size=1281"
-CLASSES = "classes from 0 to 9 for the pretraining that leave two or more"
+CLASSES = "classes from 0 to 9 for the pretraining, each once, that leave two or more"
 
 
 @pytest.mark.parametrize(
@@ -79,6 +113,12 @@ CLASSES = "classes from 0 to 9 for the pretraining that leave two or more"
             {"source": "other_classes", "classes": (12,)},
             rf"{CLASSES}.*Received: \[12\]",
             rf"{CLASSES}.*Received: \[12\]",
+        ),
+        (
+            {},
+            {"source": "other_classes", "classes": (1, 1)},
+            rf"{CLASSES}.*Received: \[1, 1\]",
+            rf"{CLASSES}.*Received: \[1, 1\]",
         ),
     ],
 )

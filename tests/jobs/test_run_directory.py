@@ -1,8 +1,11 @@
 """Directories of runs: whose they are, and who may work in them together."""
 
+import errno
+import fcntl
+
 import pytest
 
-from tfpoison.jobs.run_directory import RunDirectory, read_flags
+from tfpoison.jobs.run_directory import RunDirectory, file_name, read_flags
 
 
 def test_free_flags_may_change(tmp_path):
@@ -15,6 +18,70 @@ def test_free_flags_may_change(tmp_path):
     other = RunDirectory(tmp_path / "run", {"trials": "5", "seed": "1"}, free=("trials",))
     with pytest.raises(ValueError, match="--seed=0 there, 1 now"), other.shared():
         pass
+
+
+def test_the_configuration_of_an_extended_run_names_all_of_it(tmp_path):
+    free = ("trials", "recipes")
+    for trials, recipes in [("9", "bullseye"), ("10", "bullseye,metapoison"), ("8", "bullseye")]:
+        run = RunDirectory(tmp_path / "run", {"trials": trials, "recipes": recipes}, free=free)
+        with run.shared():
+            pass
+    expected = {"trials": "10", "recipes": "bullseye,metapoison"}
+    assert read_flags(run.path / "config.flags") == expected
+
+
+def test_a_file_that_was_replaced(tmp_path):
+    poisons = tmp_path / "poisons.npz"
+    poisons.write_text("one")
+    flags = {"poisons": str(poisons), "seed": "0"}
+    run = RunDirectory(tmp_path / "run", flags, files=("poisons", "trigger_image"))
+    with run.occupied():
+        pass
+    run.check()
+    assert read_flags(run.path / "config.flags") == flags
+    poisons.write_text("two")
+    with pytest.raises(ValueError, match=r"--poisons has the SHA-256 .* another one"):
+        run.check()
+
+
+@pytest.mark.parametrize("how", ["shared", "occupied"])
+def test_another_run_comes_first(how, tmp_path, monkeypatch):
+    """Between the look into the directory and the lock on it."""
+    first, late = (RunDirectory(tmp_path / "run", {"seed": seed}) for seed in "01")
+    check = late.check
+
+    def check_and_be_late():
+        check()
+        monkeypatch.setattr(late, "check", check)
+        with first.shared():
+            pass
+
+    monkeypatch.setattr(late, "check", check_and_be_late)
+    with pytest.raises(ValueError, match="--seed=0 there, 1 now"), getattr(late, how)():
+        pass
+    assert read_flags(late.path / "config.flags") == {"seed": "0"}
+
+
+def test_locks_are_open_to_read(tmp_path, monkeypatch):
+    """Over NFS `flock` is a record lock, and one that is shared asks for a file open to read."""
+    seen = []
+    monkeypatch.setattr(fcntl, "flock", lambda lock, kind: seen.append((lock.readable(), kind)))
+    with RunDirectory(tmp_path / "run", {}).shared() as _:
+        pass
+    assert (True, fcntl.LOCK_SH | fcntl.LOCK_NB) in seen
+
+
+def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch):
+    def fail(lock, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="No locks"), RunDirectory(tmp_path / "run", {}).shared():
+        pass
+
+
+def test_names_of_files_hold_no_folders():
+    assert file_name("clean", "evasion(epsilon=16/255)", 0) == "clean-evasion(epsilon=16_of_255)-0"
 
 
 def test_processes_share_or_exclude(tmp_path):

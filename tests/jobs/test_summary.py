@@ -41,7 +41,8 @@ def test_means_and_errors():
     assert row.target_confidence.text() == "80.00 ± 0.00"
     assert row.target_class_accuracy.mean == pytest.approx(50)
     assert row.poison_class_accuracy.mean == pytest.approx(70)
-    assert row.training_seconds == pytest.approx(15)
+    # The first training paid for the tracing: 30, 10, 10, 10.
+    assert row.training_seconds == 10
     assert row.brewing_seconds == pytest.approx(25)
 
 

@@ -110,6 +110,32 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert all((one == other).all() for one, other in zip(weights, again, strict=True))
 
 
+@pytest.mark.parametrize("strategy", ["default", "mirrored"])
+def test_a_run_whose_report_was_lost(strategy, tmp_path):
+    """Killed after the last epoch: the same report and network, from the checkpoint alone."""
+    flags = [*DEFENDED, f"--strategy={strategy}"]
+    assert train(tmp_path, *flags) == 0
+    report = (tmp_path / "report.json").read_text()
+    weights = keras.models.load_model(tmp_path / "network.keras").get_weights()
+    for name in ("report.json", "network.keras"):
+        (tmp_path / name).unlink()
+    assert train(tmp_path, *flags) == 0
+    assert (tmp_path / "report.json").read_text() == report
+    again = keras.models.load_model(tmp_path / "network.keras").get_weights()
+    assert all((one == other).all() for one, other in zip(weights, again, strict=True))
+
+
+def test_poisons_of_other_held_out_images_are_refused_before_training(tmp_path, capsys):
+    flags = [*("--dataset=digits", "--train_size=256", "--verbosity=-1"), "--recipes=badnets"]
+    flags += ["--budget=5", "--clean_networks=0", "--validation_size=100"]
+    assert launch.main(["--job=brew", *flags, f"--output_dir={tmp_path / 'brewed'}"]) == 0
+    poisons = f"--poisons={tmp_path / 'brewed' / 'poisons.npz'}"
+    assert train(tmp_path / "run", poisons, "--validation_size=20") == 2
+    assert "--validation_size" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoint.npz").exists()
+    assert train(tmp_path / "run", poisons) == 0
+
+
 def test_a_directory_of_other_flags_is_refused(tmp_path, capsys):
     directory = tmp_path / "run"
     assert train(directory) == 0

@@ -121,6 +121,29 @@ def test_interrupted(defense, stop_after, tmp_path):
     assert len(kept) < IMAGES.train.size
 
 
+@pytest.mark.parametrize(
+    "defense",
+    [Defense(), Defense(filter=SuspectNines()), Defense(revision=DropZerosAndDim())],
+    ids=["none", "filter", "revision"],
+)
+def test_a_training_whose_result_was_lost(defense, tmp_path):
+    """Killed after the last epoch's checkpoint: the trained network, not a fresh one."""
+    expected, _ = train(defense, tmp_path)
+    again, _ = train(defense, tmp_path)
+    assert is_same(again, expected)
+
+
+def test_a_revision_that_was_lost(tmp_path):
+    """Killed after the epoch before a revision."""
+    defense = Defense(revision=DropZerosAndDim())
+    expected, _ = train(defense, tmp_path / "at once")
+    with pytest.raises(StopError):
+        train(defense, tmp_path / "killed", stop_after=2)
+    (tmp_path / "killed" / "run" / "revised_after_1.npz").unlink()
+    resumed, _ = train(defense, tmp_path / "killed")
+    assert is_same(resumed, expected)
+
+
 def test_everything_is_suspected(tmp_path):
     with pytest.raises(ValueError, match="all are suspects"):
         train(Defense(filter=SuspectAll()), tmp_path)

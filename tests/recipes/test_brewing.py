@@ -99,6 +99,43 @@ def test_the_best_restart_is_kept():
     np.testing.assert_allclose(value, min(history), atol=0.02)
 
 
+class BrokenBrewer(Brewer):
+    """Ends some restarts with NaN."""
+
+    broken = frozenset()
+
+    def _mean_value(self, state, *arguments):
+        value = super()._mean_value(state, *arguments)
+        return float("nan") if state.restart in self.broken else value
+
+
+@pytest.mark.parametrize("broken", [{0}, {1}, {0, 2}])
+def test_restarts_that_end_in_nan_are_passed_over(broken, monkeypatch):
+    settings, poisoned = change(restarts=3, steps=2), []
+    monkeypatch.setattr(BrokenBrewer, "broken", broken)
+
+    class Recorder(BrokenBrewer):
+        def _to_images(self, images, deltas):
+            poisoned.append(super()._to_images(images, deltas))
+            return poisoned[-1]
+
+        def _mean_value(self, state, *arguments):
+            self._to_images(IMAGES, state.deltas)
+            return super()._mean_value(state, *arguments)
+
+    best, history = brew(settings, make=Recorder)
+    assert [number for number, value in enumerate(history) if np.isnan(value)] == sorted(broken)
+    np.testing.assert_array_equal(best, poisoned[int(np.nanargmin(history))])
+
+
+def test_nothing_but_nan(monkeypatch, tmp_path):
+    monkeypatch.setattr(BrokenBrewer, "broken", {0, 1})
+    settings, state = change(restarts=2, steps=1), tmp_path / "state.npz"
+    with pytest.raises(ValueError, match=r"NaN from all 2.*learning rate"):
+        brew(settings, make=BrokenBrewer, state_file=state, seconds=0)
+    assert not state.exists()
+
+
 def test_the_same_seed_gives_the_same_bits():
     settings = change(augmentation=ShiftAndFlip(shift=1))
     first, again, other = brew(settings)[0], brew(settings)[0], brew(settings, seed=1)[0]

@@ -1,5 +1,7 @@
 """Exports: other readers find exactly the poisoned images."""
 
+import csv
+import dataclasses
 import pickle
 
 import numpy as np
@@ -67,6 +69,69 @@ def test_an_earlier_export_is_replaced(tmp_path):
     (tmp_path / "poisoning_benchmark/old").write_text("old")
     export("poisoning_benchmark", tmp_path)
     assert not (tmp_path / "poisoning_benchmark/old").exists()
+
+
+ODD_NAMES = ("T-shirt/top", "../../../escaped", "..", 'a,b "c"')
+ODD_FOLDERS = ["%2E.%2F..%2F..%2Fescaped", "%2E%2E", "T-shirt%2Ftop", "a,b %22c%22"]
+
+
+def named(*class_names):
+    return dataclasses.replace(DATA, class_names=class_names)
+
+
+def test_class_names_are_no_paths(tmp_path):
+    poisons, _ = make_poisons()
+    inside = tmp_path / "some" / "where"
+    inside.mkdir(parents=True)
+    path = exports.export("image_folder", poisons, named(*ODD_NAMES), inside)
+    assert {each.relative_to(path).parts[0] for each in tmp_path.rglob("*.*g")} == {"train", "test"}
+    assert sorted(each.name for each in (path / "train").iterdir()) == sorted(ODD_FOLDERS)
+    read = data.load("image_folder", data_dir=path)
+    assert read.class_names == tuple(sorted(ODD_FOLDERS))
+    assert (read.train.size, read.validation.size) == (DATA.train.size, DATA.validation.size)
+    # The list of poisons names files that are there, whatever letters their names hold.
+    rows = list(csv.DictReader((path / "poisons.csv").read_text().splitlines()))
+    assert all((path / "train" / row["file"]).is_file() for row in rows)
+    assert len(rows) == poisons.size
+
+
+@pytest.mark.parametrize(
+    ("names", "folders"),
+    [
+        (["a", "a b", "é", "a.b"], ["a", "a b", "é", "a.b"]),
+        (["", ".", ".a", "a."], ["%", "%2E", "%2Ea", "a%2E"]),
+        (["a/b", "a%2Fb", "a\\b", "a_b"], ["a%2Fb", "a%252Fb", "a%5Cb", "a_b"]),
+        (["/etc", " a ", "a\0", "a\n"], ["%2Fetc", "%20a%20", "a%00", "a%0A"]),
+        (["\udcff", "\u2028", "~", "C:"], ["%ED%B3%BF", "%E2%80%A8", "~", "C%3A"]),
+    ],
+)
+def test_names_of_folders(names, folders):
+    assert exports._folder_names(names) == folders
+
+
+@pytest.mark.parametrize(
+    ("form", "names", "message"),
+    [
+        ("image_folder", "abcc", "a name of its own"),
+        ("image_folder", ["a", "b", "c", "é" * 128], "up to 255 bytes"),
+        ("tfds", ["a", "b", "c", " d"], "without blanks around them.*' d'"),
+        ("tfds", ["a", "b", "c", ""], "without blanks around them.*''"),
+        ("tfds", ["a", "b", "c", "d\ne"], "without blanks around them"),
+    ],
+)
+def test_names_that_are_refused(form, names, message, tmp_path):
+    poisons, _ = make_poisons()
+    with pytest.raises(ValueError, match=message):
+        exports.export(form, poisons, named(*names), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tfds_keeps_names_that_are_no_paths(tmp_path):
+    poisons, _ = make_poisons()
+    path = exports.export("tfds", poisons, named("T-shirt/top", "..", "a,b", "/d"), tmp_path)
+    read = data.load("poisoned", data_dir=path)
+    assert read.class_names == ("T-shirt/top", "..", "a,b", "/d")
+    assert (read.train.size, read.validation.size) == (DATA.train.size, DATA.validation.size)
 
 
 def test_refusals(tmp_path):

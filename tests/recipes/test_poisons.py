@@ -3,6 +3,7 @@
 import json
 import pathlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -169,6 +170,19 @@ def spoil(path: pathlib.Path, how: str) -> None:
         path.write_bytes(content)
     elif how == "array":
         np.savez(path, np.arange(3))
+    elif how == "single array":
+        with path.open("wb") as file:
+            np.save(file, np.arange(3))
+    elif how == "no arrays":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("description", "{}")
+            archive.writestr("checksum", "0")
+    elif how == "encrypted":
+        # Bit 0 of the flags of every member, in the directory that the archive ends with.
+        for place in range(len(content)):
+            if content[place : place + 4] == b"PK\x01\x02":
+                content[place + 8] |= 1
+        path.write_bytes(content)
     else:
         with np.load(path) as archive:
             arrays = {name: archive[name] for name in archive.files}
@@ -177,6 +191,10 @@ def spoil(path: pathlib.Path, how: str) -> None:
             arrays["checksum"] = np.array(_checksum(arrays))
         elif how == "changed":
             arrays["labels"] = arrays["labels"] + 1
+        elif how in ("no JSON", "a list"):
+            del arrays["checksum"]
+            arrays["description"] = np.array("[]" if how == "a list" else "{")
+            arrays["checksum"] = np.array(_checksum(arrays))
         else:
             description = json.loads(str(arrays["description"])) | {"format": "poisons 9"}
             arrays["description"] = np.array(json.dumps(description))
@@ -197,6 +215,11 @@ def spoil(path: pathlib.Path, how: str) -> None:
         ("changed", "was changed"),
         ("format", "of the format 'tfpoison poisons 1'. Received 'poisons 9'"),
         ("parts", "with all its parts.*lacks some: 'labels'"),
+        ("single array", "damaged or something else.*a single array"),
+        ("no arrays", "damaged or something else.*'description' in it is no array"),
+        ("encrypted", "damaged or something else.*encrypted"),
+        ("no JSON", r"a description, as JSON with names.*with '\{'"),
+        ("a list", r"a description, as JSON with names.*with '\[\]'"),
     ],
 )
 def test_files_that_are_refused(tmp_path, how, message):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from data_sets import CLASSES, make_data_set
 
-from tfpoison.data import InMemoryExamples
+from tfpoison.data import ImageClassification, InMemoryExamples
 from tfpoison.recipes.threat import (
     SELECTIONS,
     THREAT_MODELS,
@@ -79,6 +79,120 @@ def test_a_budget_larger_than_its_class():
         draw_threat(budget=81, threat_model="random_images")
 
 
+# Training images of each class, of which 8 are poisoned.
+UNEVEN = (20, 3, 20, 7, 20)
+
+
+def make_uneven(sizes=UNEVEN):
+    """Classes of these sizes for training, ten of each held out; images of noise."""
+    noise = np.random.default_rng(0)
+
+    def make(labels):
+        images = noise.integers(0, 256, (len(labels), 2, 2, 3))
+        return InMemoryExamples(images.astype(np.uint8), labels)
+
+    classes = np.arange(len(sizes))
+    names = tuple(map(str, classes))
+    return ImageClassification(
+        "uneven", names, make(np.repeat(classes, sizes)), make(np.repeat(classes, 10))
+    )
+
+
+def draw_uneven(trial, sizes=UNEVEN, more=None, **settings):
+    data = make_uneven(sizes)
+    settings = ThreatSettings(**({"budget": 8} | settings))
+    threat = draw(
+        settings, TrialKey(0, trial), data.train, data.validation, len(sizes), **(more or {})
+    )
+    assert len(threat.poison_ids) == settings.count_poisons(data.train.size)
+    return threat, classes_of(data.train, threat.poison_ids)
+
+
+@pytest.mark.parametrize("model", ["single_class", "third_party"])
+def test_small_classes_are_not_poisoned(model):
+    drawn = [draw_uneven(trial, threat_model=model) for trial in range(60)]
+    poisoned = [poisoned for _, (poisoned,) in drawn]
+    # The three large classes, each in about a third of 60 trials.
+    assert set(poisoned) == {0, 2, 4}
+    assert min(poisoned.count(each) for each in (0, 2, 4)) > 10
+    assert {threat.target_class for threat, _ in drawn} == {0, 1, 2, 3, 4}
+    if model == "third_party":
+        assert {threat.adversarial_class for threat, _ in drawn} == {0, 1, 2, 3, 4}
+
+
+def test_small_classes_are_no_sources():
+    more = {"trigger": {"size": 1}, "poisons_are_sources": True}
+    drawn = [draw_uneven(trial, more=more)[0] for trial in range(40)]
+    assert {threat.target_class for threat in drawn} == {0, 2, 4}
+    assert {threat.adversarial_class for threat in drawn} == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("model", ["single_class", "third_party"])
+def test_classes_that_are_not_drawn_change_nothing(model):
+    """A trial whose classes all have room draws the same as if every class had."""
+    same = 0
+    for trial in range(20):
+        whole = draw_uneven(trial, sizes=(20,) * 5, threat_model=model)[0]
+        threat = draw_uneven(trial, threat_model=model)[0]
+        assert threat.target_ids == whole.target_ids
+        same += threat.adversarial_class == whole.adversarial_class
+    # Three of five classes have room; as third party any may be the adversarial one.
+    assert same == 20 if model == "third_party" else 4 < same < 20
+
+
+# Target class, adversarial class, target ids, poison ids.
+DRAWN = [
+    (3, 1, [57], [15, 147]),
+    (2, 0, [90], [48, 168]),
+    (3, 2, [105], [30, 90]),
+    (3, 1, [57], [18, 150]),
+    (2, 0, [90], [57, 177]),
+]
+
+
+def test_what_was_drawn_once_is_drawn_for_good():
+    """Recorded trials stay repeatable: what the first version has drawn."""
+    drawn = [draw_threat(trial, budget=2) for trial in range(3)]
+    drawn += [draw_threat(trial, budget=2, threat_model="third_party") for trial in range(2)]
+    assert [
+        (t.target_class, t.adversarial_class, t.target_ids.tolist(), t.poison_ids.tolist())
+        for t in drawn
+    ] == DRAWN
+
+
+@pytest.mark.parametrize(
+    ("settings", "room"),
+    [
+        # The largest class may be the target's.
+        ({}, 7),
+        ({"target_class": 0}, 7),
+        ({"target_class": 1}, 20),
+        ({"adversarial_class": 1}, 3),
+        ({"threat_model": "third_party"}, 3),
+        ({"threat_model": "third_party", "target_class": 0}, 3),
+        ({"threat_model": "third_party", "target_class": 1, "adversarial_class": 2}, 20),
+        ({"threat_model": "random_images"}, 30),
+        ({"poisons_are_sources": True}, 20),
+        ({"poisons_are_sources": True, "adversarial_class": 0}, 7),
+        ({"poisons_are_sources": True, "target_class": 1, "threat_model": "random_images"}, 3),
+    ],
+)
+def test_budgets_that_every_trial_has_room_for(settings, room):
+    data = make_uneven((20, 3, 7))
+    for trial in range(10):
+        _, poisoned = draw_uneven(trial, (20, 3, 7), budget=room, **settings)
+        assert len(poisoned) == (3 if room == 30 else 1)
+    with pytest.raises(ValueError, match=f"at most {room} poisons.*Received: {room + 1}"):
+        ThreatSettings(budget=room + 1, **settings).check(data.train, data.validation, 3)
+
+
+def test_sources_need_held_out_images_too():
+    more = {"trigger": {"size": 1}, "poisons_are_sources": True, "eligible": np.zeros(50, bool)}
+    more["eligible"][10:20] = True
+    with pytest.raises(ValueError, match="only some of them room for the budget"):
+        draw_uneven(0, more=more)
+
+
 def test_selection_by_gradient_norm():
     norms = np.random.default_rng(0).random(DATA.train.size)
     threat = draw_threat(selection="gradient_norm", more={"gradient_norms": norms})
@@ -104,10 +218,30 @@ def test_targets_of_the_training_set():
     images[4] = DATA.train.images[12]
     validation = InMemoryExamples(images, DATA.validation.labels, DATA.validation.ids)
     data = type(DATA)(DATA.name, DATA.class_names, DATA.train, validation)
-    with pytest.raises(ValueError, match="outside the training set"):
-        draw_threat(data=data, target_ids=(int(validation.ids[4]),))
+    settings = ThreatSettings(target_ids=(int(validation.ids[4]),))
+    with pytest.raises(ValueError, match=f"outside the training set.*too: {validation.ids[4]}"):
+        settings.check(data.train, data.validation, CLASSES)
     given = draw_threat(data=data, target_ids=(int(validation.ids[5]),))
     assert given.target_ids.tolist() == [validation.ids[5]]
+
+
+def test_targets_that_are_given_need_not_be_eligible():
+    more = {"eligible": np.zeros(DATA.validation.size, bool)}
+    ids = DATA.validation.ids[[5, 9]].tolist()
+    threat = draw_threat(target_ids=tuple(ids), more=more)
+    assert (threat.target_ids.tolist(), threat.target_class) == (ids, 1)
+
+
+@pytest.mark.parametrize("trial", range(12))
+def test_the_class_of_given_poisons(trial):
+    # Ids are three times the positions, and classes the positions modulo four.
+    threat = draw_threat(trial, poison_ids=(15, 3))
+    assert threat.adversarial_class == 1
+    assert threat.target_class != 1
+    sources = {"trigger": {"size": 2}, "poisons_are_sources": True}
+    threat = draw_threat(trial, poison_ids=(15, 3), more=sources)
+    assert threat.target_class == 1
+    assert threat.adversarial_class != 1
 
 
 def test_what_is_given_is_taken():
@@ -157,6 +291,12 @@ def test_poisons_may_be_sources():
         ({"poison_ids": (0, 3)}, "of one class"),
         ({"poison_ids": (0,), "adversarial_class": 1}, "of the class 1"),
         ({"target_ids": (3,), "adversarial_class": 1}, "another than the target's"),
+        ({"target_ids": (3,), "poison_ids": (3,)}, "another than the target's"),
+        ({"target_class": 1, "poison_ids": (3,)}, "another than the target's"),
+        ({"target_ids": (3, 3)}, "every id in `target_ids` once.*once: 3$"),
+        ({"poison_ids": (3, 15, 3)}, "every id in `poison_ids` once.*once: 3$"),
+        ({"poison_ids": (-3,)}, "`poison_ids`.*at least 0"),
+        ({"target_ids": (2**63,)}, "`target_ids`.*at most"),
         ({"selection": "gradient_norm"}, "gradient norms"),
     ],
 )

@@ -67,21 +67,18 @@ class KeepList:
         """
         try:
             lines = list(csv.reader(pathlib.Path(path).read_text().splitlines()))
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"Expected a keep-list as a CSV file. {path}: {error}") from error
         if not lines or lines[0] != _COLUMNS:
             raise ValueError(
                 f"Expected a keep-list with the columns {','.join(_COLUMNS)}. Received: {path}, "
                 f"which starts with {','.join(lines[0]) if lines else 'nothing'!r}"
             )
-        try:
-            numbers = np.array([[int(cell) for cell in line] for line in lines[1:]], np.int64)
-            numbers = numbers.reshape(-1, len(_COLUMNS))
-        except ValueError as error:
-            raise ValueError(
-                f"Expected a keep-list of two integers a line. Received: {path} ({error})"
-            ) from error
-        return cls(numbers[:, 0], numbers[:, 1])
+        numbers = [
+            _integers(line, f"line {row} of {path}") for row, line in enumerate(lines[1:], 2)
+        ]
+        pairs = np.array(numbers, np.int64).reshape(-1, len(_COLUMNS))
+        return cls(pairs[:, 0], pairs[:, 1])
 
     def apply(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the data set without the examples that are not on the list.
@@ -118,3 +115,16 @@ class KeepList:
             is_kept = tf.constant(np.isin(np.arange(len(labels)), self.ids))
         kept = dataset.enumerate().filter(lambda number, each: is_kept[number])
         return kept.map(lambda number, each: each)
+
+
+def _integers(line: list[str], where: str) -> list[np.int64]:
+    try:
+        numbers = [np.int64(int(cell)) for cell in line]
+    except (ValueError, OverflowError):
+        numbers = []
+    if len(numbers) != len(_COLUMNS):
+        raise ValueError(
+            "Expected a keep-list of two integers a line, of up to 64 bits. Received: "
+            f"{','.join(line)[:80]!r} in {where}"
+        )
+    return numbers

@@ -1,8 +1,9 @@
 """Data sets by name."""
 
+import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -34,6 +35,7 @@ def load(
     balanced: bool = False,
     seed: int = 0,
     download: bool = False,
+    whole_split: bool = False,
 ) -> ImageClassification:
     """Loads a data set of labelled images.
 
@@ -51,6 +53,8 @@ def load(
         seed: the seed of the subsets, and of the fifth of the data that is held out for
             validation where there is no split `validation`, `val` or `test`.
         download: whether TFDS may download the data set into `data_dir` if it is not there.
+        whole_split: whether images that are held out for validation, where there is no split for
+            it, are in the training set as well: for those who validate nothing.
 
     Returns:
         The data set. Splits of up to 2 GiB are held in memory; larger ones are read from disk when
@@ -62,7 +66,15 @@ def load(
         TypeError: a value is of the wrong type.
     """
     request = _Request(
-        name, data_dir, image_size, train_size, validation_size, balanced, seed, download
+        name,
+        data_dir,
+        image_size,
+        train_size,
+        validation_size,
+        balanced,
+        seed,
+        download,
+        whole_split,
     )
     source = request.open()
     try:
@@ -85,6 +97,7 @@ def check(
     balanced: bool = False,
     seed: int = 0,
     download: bool = False,
+    whole_split: bool = False,
 ) -> Description:
     """Raises what `load` would raise for these arguments, as far as can be told without reading.
 
@@ -99,6 +112,7 @@ def check(
         balanced: see `load`.
         seed: see `load`.
         download: see `load`.
+        whole_split: see `load`.
 
     Returns:
         What is known of the data set before reading it.
@@ -108,7 +122,15 @@ def check(
         TypeError: see `load`.
     """
     request = _Request(
-        name, data_dir, image_size, train_size, validation_size, balanced, seed, download
+        name,
+        data_dir,
+        image_size,
+        train_size,
+        validation_size,
+        balanced,
+        seed,
+        download,
+        whole_split,
     )
     source = request.open()
     try:
@@ -132,9 +154,32 @@ def file_names(name: str, *, data_dir: str | pathlib.Path | None = None) -> list
     """
     if name != IMAGE_FOLDER:
         return None
+    with _opened(name, data_dir) as source:
+        return source.file_names(source.train_split)
+
+
+def training_labels(name: str, *, data_dir: str | pathlib.Path | None = None) -> np.ndarray:
+    """Returns the labels of the whole training split, in the order that `Examples.ids` count.
+
+    Args:
+        name: see `load`.
+        data_dir: see `load`.
+
+    Returns:
+        The labels, int64 (n,), also those of images that `load` holds out or leaves out.
+
+    Raises:
+        ValueError: there is no such data set.
+    """
+    with _opened(name, data_dir) as source:
+        return _read_labels(source, source.train_split)
+
+
+@contextlib.contextmanager
+def _opened(name: str, data_dir: str | pathlib.Path | None) -> Iterator[Source]:
     source = open_source(name, None if data_dir is None else str(data_dir), download=False)
     try:
-        return source.file_names(source.train_split)
+        yield source
     finally:
         source.close()
 
@@ -151,6 +196,7 @@ class _Request:
     balanced: bool
     seed: int
     download: bool
+    whole_split: bool
 
     def __post_init__(self) -> None:
         size = self.image_size
@@ -166,7 +212,7 @@ class _Request:
         for name in ("train_size", "validation_size"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), minimum=1, whole=True)
-        for name in ("balanced", "download"):
+        for name in ("balanced", "download", "whole_split"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(
                     f"Expected `{name}` to be True or False. Received: {getattr(self, name)!r}"
@@ -181,7 +227,7 @@ class _Request:
 
     def describe(self, source: Source) -> Description:
         """Compares the sizes asked for with those of the splits."""
-        in_train, in_validation = _split_sizes(source)
+        in_train, in_validation = self._sizes(source)
         for name, split, size in [
             ("train_size", source.train_split, in_train),
             ("validation_size", source.validation_split or "held-out", in_validation),
@@ -206,6 +252,8 @@ class _Request:
         labels = _read_labels(source, source.train_split)
         if source.validation_split is None:
             train, validation = subsets.hold_out(labels, VALIDATION_SHARE, self.seed)
+            if self.whole_split:
+                train = np.arange(len(labels))
             validation_split, validation_labels = source.train_split, labels
         else:
             validation_split = source.validation_split
@@ -225,6 +273,14 @@ class _Request:
                 image_shape,
             ),
         )
+
+    def _sizes(self, source: Source) -> tuple[int, int]:
+        """Returns how many examples there are to train on, and to validate on."""
+        size = source.split_size(source.train_split)
+        if source.validation_split is not None:
+            return size, source.split_size(source.validation_split)
+        held_out = subsets.held_out_size(size, VALIDATION_SHARE)
+        return size if self.whole_split else size - held_out, held_out
 
     def _image_shape(self, source: Source) -> tuple[int, int, int] | None:
         height, width, channels = source.image_shape
@@ -266,14 +322,6 @@ class _Request:
             return InMemoryExamples(examples.images, labels[ids], ids)
         except tf.errors.InvalidArgumentError as error:
             raise _explain(error, source, split, ids, image_shape, self.image_size) from error
-
-
-def _split_sizes(source: Source) -> tuple[int, int]:
-    size = source.split_size(source.train_split)
-    if source.validation_split is not None:
-        return size, source.split_size(source.validation_split)
-    held_out = subsets.held_out_size(size, VALIDATION_SHARE)
-    return size - held_out, held_out
 
 
 def _read_labels(source: Source, split: str) -> np.ndarray:

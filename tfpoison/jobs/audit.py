@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,10 @@ _MEANING_OF_KAPPA = (
 class AuditJob:
     """Has filters inspect a training set, by the features of a network trained on it.
 
+    Of a data set without a validation split nothing is held out: an audit validates nothing. Images
+    that are not looked at, as `train_size` or the poisons' own training set have it, stay on the
+    keep-list: it leaves out suspects alone.
+
     Attributes:
         data: the images.
         network: the network.
@@ -60,8 +65,8 @@ class AuditJob:
         directory: the output directory.
         poisons: a file of poisons to put into the training set; None for the data as they are.
         known_poisons: a CSV file that says which images are poisons, with a column `id` (positions
-            in the training split) or `file` (CLASS/FILE in an image folder), to measure the
-            filters by; None where nobody knows, or `poisons` says it.
+            in the training split) or `file` (CLASS/FILE in an image folder), all of them in the
+            split, to measure the filters by; None where nobody knows, or `poisons` says it.
         checkpoint_seconds: the time between two checkpoints of the training.
         verbose: whether Keras tells what it does.
     """
@@ -93,7 +98,7 @@ class AuditJob:
             Poisons.load(self.poisons)
         if self.known_poisons is not None:
             _read_known_poisons(self.known_poisons)
-        description = data.check(**self.data.source)
+        description = data.check(**self._source)
         self.network.check(description.image_shape, description.classes)
 
     def run(self) -> str:
@@ -111,17 +116,25 @@ class AuditJob:
                 self._audit()
             return _describe(json.loads(finished.read_text()), self.directory.path)
 
+    @property
+    def _source(self) -> dict[str, Any]:
+        # Poisons go with the training set that they were made for, without what is held out.
+        return self.data.source | {"whole_split": self.poisons is None}
+
     def _audit(self) -> None:
-        images = data.load(**self.data.source)
+        images = data.load(**self._source)
         files = data.file_names(self.data.dataset, data_dir=self.data.data_dir)
+        labels = data.training_labels(self.data.dataset, data_dir=self.data.data_dir)
         is_poison = None
         if self.poisons is not None:
             poisons = Poisons.load(self.poisons)
             images = dataclasses.replace(images, train=poisons.poison(images.train))
-            is_poison = np.isin(images.train.ids, poisons.ids)
+            is_poison = np.isin(np.arange(len(labels)), poisons.ids)
         elif self.known_poisons is not None:
-            is_poison = _find_known_poisons(self.known_poisons, images.train.ids, files)
+            is_poison = _find_known_poisons(self.known_poisons, len(labels), files)
         train = images.train
+        # Poisons may have changed labels.
+        labels[train.ids] = train.labels
         features = self._train(images).features(train.images)
         audit = Audit(
             {
@@ -129,7 +142,8 @@ class AuditJob:
                 for name, each in self.filters.items()
             }
         )
-        _write(audit, images, files, is_poison, self.agreement, self.directory)
+        split = _Split(labels, files, is_poison)
+        _write(audit, images, split, self.agreement, self.directory)
 
     def _train(self, images: ImageClassification) -> Predictor:
         mean, std = data.channel_statistics(images.train)
@@ -205,11 +219,27 @@ def _share_below(scores: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.sort(scores), scores) / len(scores)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Split:
+    """The whole training split, of which images are looked at: what is known of each by its id.
+
+    Attributes:
+        labels: the labels, with poisons in it, (n,).
+        files: what the files are called; None where images are not in files of their own.
+        is_poison: which are known to be poisons, bool (n,); None where nobody knows.
+    """
+
+    labels: np.ndarray
+    files: list[str] | None
+    is_poison: np.ndarray | None
+
+
 def _read_known_poisons(path: str) -> tuple[str, list[str]]:
     """Returns the name of the column, and what stands in it."""
     try:
-        lines = list(csv.reader(pathlib.Path(path).read_text().splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+        lines = list(csv.reader(io.StringIO(text)))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file of known poisons. {path}: {error}") from error
     heading = lines[0] if lines else []
     column = next((name for name in ("file", "id") if name in heading), None)
@@ -218,12 +248,23 @@ def _read_known_poisons(path: str) -> tuple[str, list[str]]:
             "Expected a CSV file of known poisons with a column `id` or `file`. Received: "
             f"{path}, with {','.join(heading) or 'nothing'}"
         )
-    return column, [line[heading.index(column)] for line in lines[1:] if line]
+    place = heading.index(column)
+    cells = [line[place] if place < len(line) else "" for line in lines[1:] if line]
+    strange = [
+        each for each in cells if not each or (column == "id" and not re.fullmatch("[0-9]+", each))
+    ]
+    if strange or not cells:
+        raise ValueError(
+            f"Expected the {'name of a file' if column == 'file' else 'position of an image'} in "
+            f"the column `{column}` of every line. Received: {path}, with "
+            f"{repr(strange[0][:80]) if strange else 'no lines'}"
+        )
+    return column, cells
 
 
-def _find_known_poisons(path: str, ids: np.ndarray, files: list[str] | None) -> np.ndarray:
-    """Returns which examples are poisons, bool (n,)."""
-    column, names = _read_known_poisons(path)
+def _find_known_poisons(path: str, size: int, files: list[str] | None) -> np.ndarray:
+    """Returns which examples of the split are poisons, bool (size,)."""
+    column, cells = _read_known_poisons(path)
     if column == "file" and files is None:
         raise ValueError(
             "Expected known poisons by `id` for a data set whose images are not in files of their "
@@ -231,54 +272,60 @@ def _find_known_poisons(path: str, ids: np.ndarray, files: list[str] | None) -> 
         )
     if column == "file":
         assert files is not None
-        own = [files[each] for each in ids]
+        own = files
+        # How a list names its folders is up to it: the last two parts count.
+        wanted = {"/".join(cell.split("/")[-2:]) for cell in cells}
     else:
-        own = [str(each) for each in ids]
-    # How a list names its folders is up to it: the last two parts count.
-    wanted = {"/".join(name.split("/")[-2:]) for name in names}
-    found = np.isin(own, sorted(wanted))
-    if not found.any():
+        own = [str(each) for each in range(size)]
+        wanted = {cell.lstrip("0") or "0" for cell in cells}
+    missing = sorted(wanted.difference(own))
+    if missing:
         raise ValueError(
-            f"Expected poisons that are in the training set. Received: {path}, with {len(names)} "
-            f"others, such as {names[0] if names else 'none at all'!r}; the training set has "
-            f"{own[0]!r}"
+            f"Expected known poisons that are in the training split. Received: {path}; "
+            f"{len(missing)} of its {len(wanted)} are not, such as {missing[0][:80]!r}, where the "
+            f"split has {own[0]!r}. Take them off the list."
         )
-    return found
+    return np.isin(own, sorted(wanted))
 
 
 def _write(
     audit: Audit,
     images: ImageClassification,
-    files: list[str] | None,
-    is_poison: np.ndarray | None,
+    split: _Split,
     agreement: int,
     directory: RunDirectory,
 ) -> None:
     """Writes all that the audit leaves; the report, which says that it is done, last."""
     train = images.train
-    kept = np.flatnonzero(audit.agreement < agreement)
-    rows = _rows(audit, images, files, is_poison)
+    suspected = audit.agreement >= agreement
+    is_poison = None if split.is_poison is None else split.is_poison[train.ids]
+    rows = _rows(audit, images, split.files, is_poison)
     directory.write_text(_TABLE, _csv(rows))
-    directory.write_text(_KEEP, KeepList(train.ids[kept], train.labels[kept]).text())
+    # Nobody suspects what nobody has looked at.
+    keep = np.setdiff1d(np.arange(len(split.labels)), train.ids[suspected])
+    directory.write_text(_KEEP, KeepList(keep, split.labels[keep]).text())
     sheet = page.png(_contact_sheet(audit, images))
     directory.write_bytes(_SHEET, sheet)
     report: dict[str, Any] = {
         "images": train.size,
-        "kept": len(kept),
+        "kept": int((~suspected).sum()),
+        "unaudited": len(split.labels) - train.size,
         "agreement": agreement,
         "suspects": {name: int(each.suspects.sum()) for name, each in audit.suspicions.items()},
         "kappa": {" & ".join(pair): _plain(value) for pair, value in audit.kappa().items()},
     }
-    if is_poison is not None:
+    if split.is_poison is not None and is_poison is not None:
         report["poisons"] = int(is_poison.sum())
-        report["kept_poisons"] = int(is_poison[kept].sum())
+        report["kept_poisons"] = int(is_poison[~suspected].sum())
+        report["unaudited_poisons"] = int(split.is_poison.sum()) - report["poisons"]
         report["detection"] = {
             name: {measure: _plain(value) for measure, value in measures.items()}
             for name, measures in audit.detection(is_poison).items()
         }
     sections = [
         f"<p>{train.size:,} images of {images.classes} classes; the keep-list leaves out "
-        f"{train.size - len(kept):,} that {agreement} or more filters suspect.</p>\n",
+        f"{suspected.sum():,} that {agreement} or more filters suspect.</p>\n",
+        *(f"<p>{each}</p>\n" for each in _not_looked_at(report)),
         page.note(_MEANING),
         page.section("Filters", page.table(_filter_table(report))),
         page.section("Agreement", page.note(_MEANING_OF_KAPPA) + page.table(_kappa_table(report)))
@@ -362,6 +409,19 @@ def _detection_table(report: dict[str, Any]) -> list[list[str]]:
     return [["suspected by", "precision", "chance", "recall", "ROC AUC"], *lines]
 
 
+def _not_looked_at(report: dict[str, Any]) -> list[str]:
+    """Returns what to say of images that no filter has looked at; nothing where there are none."""
+    if not report.get("unaudited"):
+        return []
+    text = (
+        f"No filter has looked at {report['unaudited']:,} other images of the training split; they "
+        "are all on the keep-list"
+    )
+    if report.get("unaudited_poisons"):
+        text += f", with {report['unaudited_poisons']:,} known poisons, which no figure here counts"
+    return [f"{text}."]
+
+
 def _plain(value: float) -> float | None:
     """Returns a number as JSON can hold it."""
     return None if math.isnan(value) else round(value, 6)
@@ -384,6 +444,7 @@ def _describe(report: dict[str, Any], directory: pathlib.Path) -> str:
     if "poisons" in report:
         caught = report["poisons"] - report["kept_poisons"]
         lines[0] += f"; {caught} of {report['poisons']} poisons are among them"
+    lines += _not_looked_at(report)
     for table in tables:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines.append("")
@@ -392,7 +453,7 @@ def _describe(report: dict[str, Any], directory: pathlib.Path) -> str:
             lines.append("  ".join([first.ljust(widths[0]), *cells]))
     files = {
         _PAGE: "all of this, and the most suspicious images",
-        _TABLE: "every image, most suspicious first, with the score of each filter",
+        _TABLE: "every image looked at, most suspicious first, with the score of each filter",
         _KEEP: "the images to keep, for tfpoison.KeepList.load(FILE).apply(dataset)",
         _SHEET: "the most suspicious images of each class",
         REPORT: "these figures",

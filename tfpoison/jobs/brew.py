@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import numpy as np
+
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
+from tfpoison.jobs import experiment_data
 from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
 from tfpoison.jobs.experiment import check_setup
 from tfpoison.jobs.run_directory import RunDirectory
@@ -46,6 +49,9 @@ class BrewJob:
         for name in self.exports:
             check_name("export", name, exports.names())
         check_setup(self.setup, (self.attack,))
+        experiment_data.check_threat(
+            self.attack.threat_settings(self.trial), self.setup.pretraining
+        )
         self.directory.check()
 
     def run(self) -> str:
@@ -95,6 +101,8 @@ def _describe(poisons: Poisons, images: ImageClassification, paths: list) -> str
         f"{poisons.epsilon:.3f} of the pixel range",
     ]
     if objective:
-        lines.append(f"objective {min(objective):.4f}, the best of {len(objective)} restart(s)")
+        lines.append(
+            f"objective {np.nanmin(objective):.4f}, the best of {len(objective)} restart(s)"
+        )
     lines += ["", "Written:", *(f"  {path}" for path in paths)]
     return "\n".join(lines)

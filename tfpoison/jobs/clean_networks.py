@@ -19,7 +19,7 @@ from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs import experiment_data, optimization
 from tfpoison.jobs.checkpoint import Checkpoint
-from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.run_directory import RunDirectory, file_name
 from tfpoison.jobs.settings import (
     DataSettings,
     NetworkSettings,
@@ -151,7 +151,7 @@ class CleanNetworks:
         column = defense if pretraining.defended else NO_DEFENSE
         if column not in self._pretrained:
             trainer = self._trainer("pretraining", column, self._others.classes)
-            name = f"pretrained-{column}"
+            name = file_name("pretrained", column)
             weights = self._train_once(
                 name, trainer, self._others.train, self.seed_of("pretraining"), None, None
             )
@@ -199,7 +199,7 @@ class CleanNetworks:
     ) -> keras.Model:
         trainer = self.trainer(scenario_name, defense)
         pretrained = self.pretrained(scenario_name, defense)
-        name = f"{role}-{scenario_name}-{defense}-{number}"
+        name = file_name(role, scenario_name, defense, number)
         if stop != self.setup.training.epochs:
             name += f"-epoch{stop}"
         seed = self.seed_of(role, number)

@@ -17,6 +17,7 @@ from tfpoison.jobs.settings import AttackSettings
 from tfpoison.jobs.trial import Adversary, Victim, measure_victim
 
 ADVERSARIES = ("standard", "adaptive")
+_LONGEST_NAME = 150
 _WAIT_SECONDS = 2.0
 
 
@@ -54,8 +55,18 @@ class ExperimentJob:
         """Raises ValueError or TypeError where the grid cannot be run."""
         check_number("trials", self.trials, minimum=1, whole=True)
         check_number("victims", self.victims, minimum=1, whole=True)
+        for name, given in [("adversaries", self.adversaries), ("attacks", self.attacks)]:
+            if not given:
+                raise ValueError(f"Expected at least one of the {name}. Received none.")
         for adversary in self.adversaries:
             check_name("adversary", adversary, ADVERSARIES)
+        for defense in self.setup.defenses:
+            if len(defense) > _LONGEST_NAME:
+                raise ValueError(
+                    f"Expected defenses of up to {_LONGEST_NAME} characters: files are named by "
+                    "them. Received: "
+                    f"{defense}. Give settings that all columns share by --defense_SETTING."
+                )
         check_setup(self.setup, self.attacks)
         if "adaptive" in self.adversaries:
             if set(self.setup.defenses) == {NO_DEFENSE}:
@@ -82,7 +93,8 @@ class ExperimentJob:
             records = Records(self.directory)
             if self._left(records):
                 self._run_left(records)
-            return ReportJob(self.directory.path).run()
+            with self.directory.locked("report"):
+                return ReportJob(self.directory.path).run()
 
     def victims_of_the_grid(self) -> Iterator[Victim]:
         """Yields every victim, trial by trial."""

@@ -7,6 +7,7 @@ import numpy as np
 from tfpoison import data
 from tfpoison.data import Description, Examples, ImageClassification, subsets
 from tfpoison.jobs.settings import DataSettings, PretrainingSettings
+from tfpoison.recipes import ThreatSettings
 
 
 def load(
@@ -43,8 +44,17 @@ def load(
     if pretraining.source == "other_classes":
         _check_classes(pretraining, everything.classes)
         kept = [each for each in range(everything.classes) if each not in pretraining.classes]
-        images = _of_classes(everything, kept, settings, settings.train_size)
-        return images, _of_classes(everything, pretraining.classes, settings, pretraining.size)
+        images = _of_classes(everything, kept)
+        others = _of_classes(everything, pretraining.classes)
+        return (
+            dataclasses.replace(
+                images,
+                train=_subset(images.train, settings, settings.train_size),
+                validation=_subset(images.validation, settings, settings.validation_size),
+            ),
+            # Nothing is validated on the other classes: any number of their images may be held out.
+            dataclasses.replace(others, train=_subset(others.train, settings, pretraining.size)),
+        )
     return _of_other_images(everything, settings, pretraining.size)
 
 
@@ -78,25 +88,26 @@ def _of_other_images(
 
 
 def _of_classes(
-    everything: ImageClassification,
-    classes: tuple[int, ...] | list[int],
-    settings: DataSettings,
-    train_size: int | None,
+    everything: ImageClassification, classes: tuple[int, ...] | list[int]
 ) -> ImageClassification:
+    """Returns all images of some classes, which are numbered in their order."""
     new_label = np.full(everything.classes, -1)
     new_label[list(classes)] = np.arange(len(classes))
 
-    def restrict(examples: Examples, size: int | None) -> Examples:
+    def restrict(examples: Examples) -> Examples:
         positions = np.flatnonzero(np.isin(examples.labels, classes))
-        some = examples.select(positions, new_label[examples.labels[positions]])
-        return some.select(_choose(some, settings, size))
+        return examples.select(positions, new_label[examples.labels[positions]])
 
     return ImageClassification(
         everything.name,
         tuple(everything.class_names[each] for each in classes),
-        restrict(everything.train, train_size),
-        restrict(everything.validation, settings.validation_size),
+        restrict(everything.train),
+        restrict(everything.validation),
     )
+
+
+def _subset(examples: Examples, settings: DataSettings, size: int | None) -> Examples:
+    return examples.select(_choose(examples, settings, size))
 
 
 def _choose(examples: Examples, settings: DataSettings, size: int | None) -> np.ndarray:
@@ -111,10 +122,11 @@ def _choose(examples: Examples, settings: DataSettings, size: int | None) -> np.
 
 def _check_classes(pretraining: PretrainingSettings, count: int) -> None:
     classes = set(pretraining.classes)
-    if not classes <= set(range(count)) or len(classes) > count - 2:
+    once = len(classes) == len(pretraining.classes)
+    if not once or not classes <= set(range(count)) or len(classes) > count - 2:
         raise ValueError(
-            f"Expected classes from 0 to {count - 1} for the pretraining that leave "
-            f"two or more for the experiment. Received: {sorted(classes)}"
+            f"Expected classes from 0 to {count - 1} for the pretraining, each once, that leave "
+            f"two or more for the experiment. Received: {sorted(pretraining.classes)}"
         )
 
 
@@ -158,3 +170,29 @@ def check(settings: DataSettings, pretraining: PretrainingSettings | None) -> De
             train_size=pretraining.size,
         )
     return description
+
+
+def check_threat(threat: ThreatSettings, pretraining: PretrainingSettings | None) -> None:
+    """Raises ValueError where a threat's numbers of classes would name others than the user means.
+
+    Pretraining on other classes takes them out of the experiment, and those that are left get new
+    numbers. Ids of images stay what they are.
+
+    Args:
+        threat: what is known of the threat.
+        pretraining: what features are trained on; None where none are.
+    """
+    if pretraining is None or pretraining.source != "other_classes":
+        return
+    given = {
+        name: getattr(threat, name)
+        for name in ("target_class", "adversarial_class")
+        if getattr(threat, name) is not None
+    }
+    if given:
+        raise ValueError(
+            "Expected no numbers of classes, and no set-ups, with a pretraining on other classes: "
+            "the classes that are left have new numbers. Received: "
+            f"{', '.join(f'{name}={number}' for name, number in given.items())}. Name images of "
+            "the classes instead: target_ids, poison_ids."
+        )

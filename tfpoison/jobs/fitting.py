@@ -89,6 +89,8 @@ def fit_resumably(
 ) -> None:
     """Trains a model from where its checkpoint stands to the end.
 
+    Where that is the end, the model is put there: what was to follow the training is still to come.
+
     Args:
         model: the compiled model.
         stream: its batches.
@@ -103,7 +105,8 @@ def fit_resumably(
         # An epoch that was cut short is finished by itself: it has fewer batches.
         last = checkpoint.epoch + 1 if checkpoint.batch else epochs
         model.fit(
-            stream.training(checkpoint.epoch, checkpoint.batch, last),
+            # Keras looks at a batch even if there is no epoch to train.
+            stream.training(checkpoint.epoch, checkpoint.batch, max(last, checkpoint.epoch + 1)),
             validation_data=validation,
             initial_epoch=checkpoint.epoch,
             epochs=last,

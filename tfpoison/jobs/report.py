@@ -21,7 +21,8 @@ _MEANING_OF_ERRORS = (
     "sample standard deviation of the trials is divided by √n. Where all trials have the same "
     "success, as with 0 of 20, that would be 0; a quarter of the range stands in for the standard "
     "deviation then, which makes 25 % / √n, or 5.59 % for 20 trials as in the paper's Table 1 "
-    "(and twice that for differences)."
+    "(and twice that for differences). It says nothing of what all trials of a grid share: "
+    "surrogates, and the features of transfer and fine-tuning, are trained once for each column."
 )
 _MEANING_OF_PAIRS = (
     "Trials that were run both ways: defended less undefended (with the standard adversary), in "

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import pathlib
@@ -20,15 +21,23 @@ class RunDirectory:
     Args:
         path: the directory; made if it is not there.
         flags: the flags that change the results, name by name, as they stand in a flagfile.
-        free: flags among them that may change from run to run.
+        free: flags among them that may change from run to run. The configuration keeps the largest
+            number, and what any of the runs has named in a list.
+        files: flags among them that name a file to read; the configuration holds its checksum.
     """
 
     def __init__(
-        self, path: str | os.PathLike, flags: dict[str, str], *, free: Collection[str] = ()
+        self,
+        path: str | os.PathLike,
+        flags: dict[str, str],
+        *,
+        free: Collection[str] = (),
+        files: Collection[str] = (),
     ):
         self.path = pathlib.Path(path)
         self.flags = flags
         self._free = free
+        self._files = [name for name in files if name in flags]
 
     def check(self) -> None:
         """Raises ValueError where the directory is not free for this configuration."""
@@ -44,6 +53,7 @@ class RunDirectory:
         configuration = self.path / CONFIGURATION
         if configuration.exists():
             self._compare(read_flags(configuration))
+            self._compare_files(configuration.read_text())
         elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
             raise ValueError(
                 "Expected output_dir to be new, empty or of an earlier run with the same flags. "
@@ -68,6 +78,23 @@ class RunDirectory:
                 f"{both}. Choose another --output_dir, or run with the flags of {CONFIGURATION}."
             )
 
+    def _compare_files(self, configuration: str) -> None:
+        for line in self._checksums():
+            if line not in configuration.splitlines():
+                raise ValueError(
+                    f"Expected output_dir {self.path} to be started with these files. Received: "
+                    f"{line.removeprefix('# ')}, which is another one. Choose another --output_dir."
+                )
+
+    def _checksums(self) -> list[str]:
+        """Returns a line for each file there is; a job refuses others itself."""
+        paths = {name: pathlib.Path(self.flags[name]) for name in self._files}
+        return [
+            f"# --{name} has the SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+            for name, path in sorted(paths.items())
+            if path.is_file()
+        ]
+
     @contextlib.contextmanager
     def occupied(self) -> Iterator[None]:
         """Holds the directory for this process, and writes the configuration into it.
@@ -77,14 +104,13 @@ class RunDirectory:
         """
         self.check()
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / _LOCK, "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+        with open(self.path / _LOCK, "a+") as lock:
+            if not _try_flock(lock, fcntl.LOCK_EX):
                 raise ValueError(
                     f"Expected output_dir {self.path} for this run alone. Received: another "
-                    "process is training in it."
-                ) from error
+                    "process is at work in it."
+                )
+            self.check()
             is_new = not (self.path / CONFIGURATION).exists()
             self._write_configuration()
             try:
@@ -104,15 +130,15 @@ class RunDirectory:
         """
         self.check()
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / _LOCK, "a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError as error:
+        with open(self.path / _LOCK, "a+") as lock:
+            if not _try_flock(lock, fcntl.LOCK_SH):
                 raise ValueError(
                     f"Expected output_dir {self.path} to be shared. Received: a process has it for "
                     "itself."
-                ) from error
+                )
             with self.locked("configuration"):
+                # Another process may have come first since.
+                self.check()
                 self._write_configuration()
             yield
 
@@ -131,17 +157,12 @@ class RunDirectory:
     def try_lock(self, name: str) -> Iterator[bool]:
         """Yields whether this process may do what goes by this name: not while another does it."""
         with self._open_lock(name) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-            else:
-                yield True
+            yield _try_flock(lock, fcntl.LOCK_EX)
 
     def _open_lock(self, name: str) -> IO[str]:
         folder = self.path / _LOCKS
         folder.mkdir(exist_ok=True)
-        return open(folder / f"{name}.lock", "a")
+        return open(folder / f"{name}.lock", "a+")
 
     def folder(self, name: str) -> "RunDirectory":
         """Returns a directory within, made if it is not there."""
@@ -157,10 +178,21 @@ class RunDirectory:
         """
         folder = self.folder(name)
         yield folder
-        shutil.rmtree(folder.path)
+        # First out of the way as a whole: what a killed removal leaves would be gone on from.
+        removed = folder.path.with_name(f".{folder.path.name}.removed")
+        shutil.rmtree(removed, ignore_errors=True)
+        folder.path.rename(removed)
+        shutil.rmtree(removed)
 
     def _write_configuration(self) -> None:
-        lines = [f"--{name}={value}" for name, value in sorted(self.flags.items())]
+        path = self.path / CONFIGURATION
+        theirs = read_flags(path) if path.exists() else {}
+        flags = self.flags | {
+            name: _union(theirs[name], self.flags[name])
+            for name in theirs.keys() & self.flags.keys() & set(self._free)
+        }
+        lines = [f"--{name}={value}" for name, value in sorted(flags.items())]
+        lines += self._checksums()
         self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
 
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
@@ -185,6 +217,27 @@ class RunDirectory:
     def write_json(self, name: str, value: Any) -> pathlib.Path:
         """Writes a JSON file whole or not at all, and returns its path."""
         return self.write_text(name, json.dumps(value, indent=2) + "\n")
+
+
+def file_name(*parts: object) -> str:
+    """Returns a name for files of what goes by these parts, fractions such as 16/255 included."""
+    return "-".join(map(str, parts)).replace("/", "_of_")
+
+
+def _try_flock(lock: IO[str], kind: int) -> bool:
+    """Returns whether a lock could be had; raises OSError where the file system has no locks."""
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _union(theirs: str, ours: str) -> str:
+    """Returns the larger number, or the entries of both lists in the order they came."""
+    if theirs.isdigit() and ours.isdigit():
+        return str(max(int(theirs), int(ours)))
+    return ",".join(dict.fromkeys([*theirs.split(","), *ours.split(",")]))
 
 
 def _is_foreign(path: pathlib.Path) -> bool:

@@ -183,6 +183,12 @@ class PretrainingSettings:
                 f"alone. Received: source={self.source!r}, dataset={self.dataset!r}"
             )
 
+        if self.data_dir is not None and self.source != "data_set":
+            raise ValueError(
+                "Expected the folder of another data set for the pretraining on one alone. "
+                f"Received: source={self.source!r}, data_dir={self.data_dir!r}"
+            )
+
     def training(self, training: TrainingSettings) -> TrainingSettings:
         """Returns the settings of the pretraining, given those of the training."""
         changes: dict[str, Any] = {"milestones": self.milestones}
@@ -203,15 +209,16 @@ class AttackSettings:
         recipe: the recipe's name.
         recipe_settings: settings of the recipe other than its defaults.
         scenario: what the victim starts from and trains.
-        threat: arguments of `ThreatSettings`, the selection of poisons aside.
+        threat: arguments of `ThreatSettings`, aside from those that the recipe sets.
         setups: published set-ups in place of drawn threats, one for each trial.
         original_order: whether the data lie in the order that the set-ups count.
         trigger_size: the side of triggers in pixels; None for a quarter of the images' side.
         trigger_place: `"random"`, a corner, or `"ROW,COLUMN"`.
         trigger_image: an image file in place of a random trigger.
         sources: how many source images triggered poisons are crafted with.
-        clean_networks: how many clean victims of every column must classify a target rightly,
-            beside an undefended surrogate; 0 to take any target.
+        clean_networks: how many clean victims of every column must classify a target rightly that
+            is drawn, beside an undefended surrogate; 0 to draw any. Targets that are given are
+            taken as they are.
     """
 
     recipe: str = "gradient_matching"
@@ -282,7 +289,11 @@ class AttackSettings:
                     f"Received: {trial}"
                 )
             known |= self.setups[trial].threat(original_order=self.original_order)
-        return ThreatSettings(selection=self.settings["selection"], **known)
+        return ThreatSettings(
+            selection=self.settings["selection"],
+            poisons_are_sources=recipes.get(self.recipe).changes_labels,
+            **known,
+        )
 
     def brew_settings(self) -> BrewSettings:
         """Returns how the perturbation is optimised."""

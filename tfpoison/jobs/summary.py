@@ -69,8 +69,8 @@ class Row:
         success_without_poisons: the targets that get the adversarial class of a clean network.
         removed_share: the training examples that the defense removed; NaN where it removes none.
         removed_poisons: the poisons that it removed; NaN where it removes none.
-        training_seconds: the mean time of a victim's training.
-        training_cost: the median time of a training over that of the undefended victims of the
+        training_seconds: the median time of a victim's training.
+        training_cost: that time over the one of the undefended victims of the
             same recipe and scenario.
         brewing_seconds: the mean time of a brewing.
     """
@@ -196,7 +196,7 @@ def _summarise_cell(cell: tuple[str, ...], records: list[Record], undefended: li
         success_without_poisons=over_trials("success_without_poisons"),
         removed_share=over_trials("removed_share"),
         removed_poisons=over_trials("removed_poisons"),
-        training_seconds=_mean(seconds(record, "training") for record in records),
+        training_seconds=_median_training(records),
         training_cost=_median_training(records) / _median_training(undefended),
         brewing_seconds=_mean(seconds(record, "brewing") for record in records),
     )

@@ -114,6 +114,7 @@ class TrainJob:
         if self.poisons is not None:
             poisons = Poisons.load(self.poisons)
             images = dataclasses.replace(images, train=poisons.poison(images.train))
+            _check_targets(poisons, images)
 
         def make_stream(examples: Examples, defense: Defense = self.defense) -> Stream:
             return Stream(
@@ -232,6 +233,19 @@ def make_model(
         jit_compile="auto" if training.jit_compile is None else training.jit_compile,
     )
     return model
+
+
+def _check_targets(poisons: Poisons, images: ImageClassification) -> None:
+    """Raises ValueError where the targets are not among these held-out images."""
+    validation, threat = images.validation, poisons.threat
+    known = validation.labels[np.isin(validation.ids, threat.target_ids)]
+    if len(known) != len(threat.target_ids) or (known != threat.target_class).any():
+        raise ValueError(
+            "Expected the held-out images that the poisons' targets are among: give the "
+            "--validation_size, --balanced and --subset_seed that they were brewed with. Received: "
+            f"{validation.size} images, of which {len(known)} are among the "
+            f"{len(threat.target_ids)} target(s)"
+        )
 
 
 def _poison_report(

@@ -148,7 +148,7 @@ def fit_defended(
     revision = defense.revision
     revised_after = () if revision is None else revision.epochs(epochs)
     for stop in [*(each for each in revised_after if each < until_epoch), until_epoch]:
-        if checkpoint.epoch < stop:
+        if checkpoint.epoch <= stop:
             stream = make_stream(left.examples(examples, seed))
             evaluated = None if validation is None else stream.evaluation(validation)
             fit_resumably(
@@ -166,7 +166,6 @@ def fit_defended(
         name = f"revised_after_{stop}.npz"
         saved = TrainingSet.load(checkpoint.directory, name)
         if saved is None:
-            checkpoint.restore(model)
             images = examples.images if left.images is None else left.images
             revised = revision.revise(model.network, images, examples.labels, seed + stop)
             saved = TrainingSet(left.kept, revised.images).without(~revised.kept)

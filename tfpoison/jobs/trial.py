@@ -13,7 +13,7 @@ from tfpoison.evaluation import Predictor
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
 from tfpoison.jobs.figures import draw_poisons
-from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.run_directory import RunDirectory, file_name
 from tfpoison.jobs.settings import AttackSettings
 from tfpoison.recipes import Brewer, Poisons, Threat, TrialKey, threat
 from tfpoison.recipes.threat import positions_of
@@ -49,7 +49,7 @@ class Adversary:
         verbose: bool = False,
     ):
         self.settings = settings
-        self.name = f"{settings.recipe}-{settings.scenario}-{defense}"
+        self.name = file_name(settings.recipe, settings.scenario, defense)
         self._clean = clean
         self._defense = defense
         self._directory = directory
@@ -99,7 +99,8 @@ class Adversary:
     def success_without_poisons(self, poisons: Poisons, defense: str) -> float:
         """Returns how often clean victims of a column call the targets what the adversary wants.
 
-        NaN where there are no clean victims.
+        NaN where there are no clean victims. Targets without a trigger are drawn among the images
+        that these victims classify rightly, so that it is 0 for them.
         """
         count = self.settings.clean_networks
         targets = poisons.threat.target_images(self._clean.images.validation)
@@ -320,4 +321,4 @@ class Victim:
     @property
     def name(self) -> str:
         """The victim's name, for files."""
-        return "-".join(str(getattr(self, field.name)) for field in dataclasses.fields(self))
+        return file_name(*(getattr(self, field.name) for field in dataclasses.fields(self)))

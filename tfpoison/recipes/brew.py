@@ -12,6 +12,7 @@ Objective, perturbation and optimizer are those of the defense; only the time di
 import dataclasses
 import functools
 import json
+import math
 import os
 import pathlib
 import time
@@ -115,7 +116,8 @@ class _State:
     def end_restart(self, value: float) -> None:
         """Keeps what was crafted if it is the best so far, and makes ready for the next start."""
         self.history.append(value)
-        if value < self.best_value or not self.best:
+        # Nothing would ever be smaller than NaN.
+        if not math.isnan(value) and (value < self.best_value or not self.best):
             self.best, self.best_value = self.deltas, value
         self.restart, self.step, self.retrained_at = self.restart + 1, 0, 0
         self.deltas, self.moments, self.retrained_on = [], [], []
@@ -219,7 +221,11 @@ class Brewer:
 
         Returns:
             The poisons, uint8 (n, H, W, C), within ε exactly, and the objective that each restart
-            ended with.
+            ended with; restarts that ended with NaN are passed over.
+
+        Raises:
+            ValueError: surrogates are to be trained anew and nobody says how, or every restart
+                ended with NaN.
         """
         settings = self.settings
         if settings.retrainings and retrain is None:
@@ -251,6 +257,12 @@ class Brewer:
         self._set_weights(originals)
         if state_file is not None:
             state_file.unlink(missing_ok=True)
+        if not state.best:
+            raise ValueError(
+                "Expected an objective that is a number at the end of one restart or more. "
+                f"Received: NaN from all {settings.restarts}. The surrogates' weights or losses "
+                "are not finite: train them at a lower learning rate, or with clipnorm."
+            )
         return self._to_images(images, state.best), state.history
 
     # The graphs.

@@ -1,9 +1,11 @@
 """Poisoned data sets in the forms that other tools read."""
 
+import csv
 import pathlib
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+import urllib.parse
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,30 +16,38 @@ from tfpoison.data import Examples, ImageClassification
 from tfpoison.recipes.poisons import Poisons
 
 POISONS = "poisons.csv"
+# What some file system takes for something else than a letter; "%" marks what stands for them.
+_NOT_IN_FILE_NAMES = frozenset('/\\:*?"<>|%')
+_LONGEST_FILE_NAME = 255
 
 
 def image_folder(poisons: Poisons, images: ImageClassification, folder: pathlib.Path) -> None:
     """Writes `train/CLASS/ID.png` with the poisons in it, and `test/CLASS/ID.png`.
 
     `--dataset=image_folder --data_dir=FOLDER` reads it. `poisons.csv` says which images are
-    poisons: a line CLASS/ID.png for each.
+    poisons: a line CLASS/ID.png for each. CLASS is the name of the class; what cannot stand in the
+    name of a folder is written as in URLs: T-shirt%2Ftop for T-shirt/top.
 
     Args:
         poisons: the poisons.
         images: the data set that they were made for.
         folder: a folder that is made.
+
+    Raises:
+        ValueError: two classes have one name, or a name is too long for a folder.
     """
+    classes = _folder_names(images.class_names)
     for name, examples in _splits(poisons, images).items():
-        for each in images.class_names:
-            (folder / name / each).mkdir(parents=True, exist_ok=True)
+        for each in classes:
+            # Where a file system takes two names for one, this stops before classes are mixed.
+            (folder / name / each).mkdir(parents=True)
         for number, image, label in _rows(examples):
-            path = folder / name / images.class_names[label] / f"{number:06d}.png"
-            _picture(image).save(path)
-    files = [
-        f"{images.class_names[label]}/{number:06d}.png"
-        for number, label in zip(poisons.ids.tolist(), poisons.labels.tolist(), strict=True)
-    ]
-    (folder / POISONS).write_text("\n".join(["file", *files]) + "\n")
+            _picture(image).save(folder / name / classes[label] / f"{number:06d}.png")
+    with open(folder / POISONS, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["file"])
+        for number, label in zip(poisons.ids.tolist(), poisons.labels.tolist(), strict=True):
+            writer.writerow([f"{classes[label]}/{number:06d}.png"])
 
 
 def tfds_data_set(poisons: Poisons, images: ImageClassification, folder: pathlib.Path) -> None:
@@ -49,9 +59,13 @@ def tfds_data_set(poisons: Poisons, images: ImageClassification, folder: pathlib
         poisons: the poisons.
         images: the data set that they were made for.
         folder: a folder that is made.
+
+    Raises:
+        ValueError: TFDS cannot keep the name of a class.
     """
     import tensorflow_datasets as tfds
 
+    _check_tfds_names(images.class_names)
     splits = _splits(poisons, images)
 
     class Poisoned(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -139,7 +153,8 @@ def export(
         folder: where a folder of the form's name is made; an earlier one is replaced.
 
     Raises:
-        ValueError: the form is unknown, or the poisons were made for other data.
+        ValueError: the form is unknown or cannot hold the names of the classes, or the poisons
+            were made for other data.
     """
     check_name("export", name, names())
     poisons.check(images.train)
@@ -153,6 +168,52 @@ def export(
 
 def _splits(poisons: Poisons, images: ImageClassification) -> dict[str, Examples]:
     return {"train": poisons.poison(images.train), "test": images.validation}
+
+
+def _folder_names(class_names: Sequence[str]) -> list[str]:
+    """Returns a name for the folder of each class: one part of a path, another for each name."""
+    names = [_folder_name(each) for each in class_names]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"Expected every class to have a name of its own. Received: {', '.join(class_names)}"
+        )
+    too_long = [each for each in names if len(each.encode()) > _LONGEST_FILE_NAME]
+    if too_long:
+        raise ValueError(
+            f"Expected names of classes that folders of up to {_LONGEST_FILE_NAME} bytes can have. "
+            f"Received: {too_long[0]}"
+        )
+    return names
+
+
+def _folder_name(class_name: str) -> str:
+    ends = (0, len(class_name) - 1)
+    letters = (
+        # No folder may be hidden, be "." or "..", or begin or end with a blank.
+        _in_url(each) if _is_odd(each) or (each in ". " and place in ends) else each
+        for place, each in enumerate(class_name)
+    )
+    # Nothing but no name at all becomes a single "%".
+    return "".join(letters) or "%"
+
+
+def _is_odd(letter: str) -> bool:
+    return letter in _NOT_IN_FILE_NAMES or not letter.isprintable()
+
+
+def _in_url(letter: str) -> str:
+    # `quote` leaves full stops as they are.
+    return "%2E" if letter == "." else urllib.parse.quote(letter, safe="", errors="surrogatepass")
+
+
+def _check_tfds_names(class_names: Sequence[str]) -> None:
+    # TFDS keeps names as the lines of a file, without blanks around them.
+    lost = [each for each in class_names if each.split("\n") != [each.strip()] or not each]
+    if lost:
+        raise ValueError(
+            "Expected names of classes that are lines without blanks around them, as a TFDS data "
+            f"set keeps them. Received: {', '.join(map(repr, lost))}"
+        )
 
 
 def _rows(examples: Examples, batch: int = 1024) -> Iterator[tuple[int, np.ndarray, int]]:

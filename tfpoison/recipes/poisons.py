@@ -221,22 +221,13 @@ class Poisons:
         Raises:
             ValueError: the file is missing, damaged, or something else.
         """
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in archive.files}
-        except FileNotFoundError as error:
-            raise ValueError(f"Expected a file of poisons. There is none: {path}") from error
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(
-                f"Expected a file of poisons. Received one that is damaged or something else: "
-                f"{path} ({error})"
-            ) from error
+        arrays = _read_arrays(path)
         if not {"description", "checksum"} <= arrays.keys():
             raise ValueError(f"Expected a file of poisons. Received something else: {path}")
         expected = str(arrays.pop("checksum"))
         if _checksum(arrays) != expected:
             raise ValueError(f"Expected a file of poisons as it was written. {path} was changed.")
-        description = json.loads(str(arrays.pop("description")))
+        description = _read_description(str(arrays.pop("description")), path)
         if description.get("format") != FORMAT:
             raise ValueError(
                 f"Expected a file of the format {FORMAT!r}. Received {description.get('format')!r}"
@@ -304,6 +295,47 @@ class Poisons:
 
 
 _ARRAYS = ("ids", "perturbations", "labels", "clean_labels", "digests")
+
+
+# What zip archives that are damaged, encrypted or compressed in other ways are met with.
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, KeyError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
+def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads a NumPy archive of arrays, and refuses whatever else NumPy can read."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("a single array")
+        with loaded as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        strange = [name for name, each in arrays.items() if not isinstance(each, np.ndarray)]
+        if strange:
+            raise ValueError(f"{strange[0]!r} in it is no array")
+    except FileNotFoundError as error:
+        raise ValueError(f"Expected a file of poisons. There is none: {path}") from error
+    except _UNREADABLE as error:
+        raise ValueError(
+            f"Expected a file of poisons. Received one that is damaged or something else: "
+            f"{path} ({error})"
+        ) from error
+    return arrays
+
+
+def _read_description(text: str, path: str | os.PathLike) -> dict[str, Any]:
+    try:
+        description = json.loads(text)
+    except ValueError:
+        description = None
+    if not isinstance(description, dict):
+        raise ValueError(
+            "Expected a file of poisons with a description, as JSON with names. Received: "
+            f"{path}, with {text[:80]!r}"
+        )
+    return description
 
 
 class PoisonedExamples(Examples):

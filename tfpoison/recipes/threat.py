@@ -1,8 +1,9 @@
 """The threat: who is the target, what the adversary wants, and which images it may change."""
 
+import collections
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -47,8 +48,11 @@ class ThreatSettings:
         targets: the number of target images, all of one class.
         target_class: None to draw it.
         adversarial_class: None to draw it.
-        target_ids: ids in the validation split; None to draw them.
-        poison_ids: ids in the training split; None to draw them.
+        target_ids: ids in the validation split, each once, of one class; none to draw them.
+        poison_ids: ids in the training split, each once; none to draw them. Under
+            `"single_class"` their class is the adversarial one.
+        poisons_are_sources: whether the poisons are images of the targets' class, whose labels
+            change, whatever the threat model.
     """
 
     threat_model: str = "single_class"
@@ -59,6 +63,7 @@ class ThreatSettings:
     adversarial_class: int | None = None
     target_ids: tuple[int, ...] = ()
     poison_ids: tuple[int, ...] = ()
+    poisons_are_sources: bool = False
 
     def __post_init__(self) -> None:
         check_name("threat model", self.threat_model, THREAT_MODELS)
@@ -75,6 +80,16 @@ class ThreatSettings:
                 "Expected the adversarial class to be another than the target's. Received: "
                 f"{self.adversarial_class} for both"
             )
+        for name in ("target_ids", "poison_ids"):
+            ids = getattr(self, name)
+            for each in ids:
+                check_number(name, each, minimum=0, maximum=2**63 - 1, whole=True)
+            twice = [each for each, count in collections.Counter(ids).items() if count > 1]
+            if twice:
+                raise ValueError(
+                    f"Expected every id in `{name}` once. Received more than once: "
+                    f"{', '.join(map(str, twice[:5]))}"
+                )
 
     def count_poisons(self, train_size: int) -> int:
         """Returns the number of poisons for a training set of that size."""
@@ -84,20 +99,19 @@ class ThreatSettings:
         return max(int(count), 1)
 
     def check(self, train: Examples, validation: Examples, classes: int) -> None:
-        """Raises ValueError where no threat of this kind can be drawn from these data."""
+        """Raises ValueError where not every threat of this kind can be drawn from these data."""
         for name in ("target_class", "adversarial_class"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < classes:
                 raise ValueError(
                     f"Expected `{name}` to be a class, from 0 to {classes - 1}. Received: {value}"
                 )
-        if self.threat_model == "third_party" and classes < 3:
-            raise ValueError("Expected three classes or more for a third party. Received: two")
-        count = self.count_poisons(train.size)
-        largest = int(np.bincount(train.labels, minlength=classes).max())
-        room = train.size if self.threat_model == "random_images" else largest
-        if count > room:
-            _refuse_budget(count, room, self.threat_model)
+        needed = 3 if self.threat_model == "third_party" else 2
+        if classes < needed:
+            raise ValueError(
+                f"Expected {needed} classes or more under the threat model {self.threat_model!r}. "
+                f"Received: {classes}"
+            )
         for name, split in (("target_ids", validation), ("poison_ids", train)):
             unknown = np.setdiff1d(np.array(getattr(self, name), np.int64), split.ids)
             if unknown.size:
@@ -105,29 +119,69 @@ class ThreatSettings:
                     f"Expected `{name}` to be ids of the data. Received unknown ones: "
                     f"{', '.join(map(str, unknown[:5]))}"
                 )
-        _check_labels("target_ids", self.target_ids, self.target_class, validation)
-        if self.threat_model == "single_class":
-            _check_labels("poison_ids", self.poison_ids, self.adversarial_class, train)
+        completed = self.complete(train, validation)
+        _check_outside(self.target_ids, train, validation)
+        count = self.count_poisons(train.size)
+        room = completed._room(np.bincount(train.labels, minlength=classes))
+        if not self.poison_ids and count > room:
+            raise ValueError(
+                f"Expected a budget of at most {room} poisons, as many images as there are to "
+                f"poison under the threat model {self.threat_model!r}, whatever classes are drawn. "
+                f"Received: {count}. Lower `budget`, or choose the classes."
+            )
+
+    def complete(self, train: Examples, validation: Examples) -> Self:
+        """Returns the settings with the classes that the ids given tell.
+
+        Raises:
+            ValueError: the ids are of several classes, or of another than the one given.
+        """
+        target = _class_of("target_ids", self.target_ids, self.target_class, validation)
+        adversarial = self.adversarial_class
+        if self.poisons_are_sources:
+            target = _class_of("poison_ids", self.poison_ids, target, train)
+        elif self.threat_model == "single_class":
+            adversarial = _class_of("poison_ids", self.poison_ids, adversarial, train)
+        return dataclasses.replace(self, target_class=target, adversarial_class=adversarial)
+
+    def _room(self, sizes: np.ndarray) -> int:
+        """Returns how many images there are to poison, whatever other classes are drawn.
+
+        Args:
+            sizes: the number of training images of each class, (classes,).
+        """
+        if self.threat_model == "random_images" and not self.poisons_are_sources:
+            return int(sizes.sum())
+        # The class that is poisoned, and those that it must not be.
+        poisoned, others = self.adversarial_class, [self.target_class]
+        if self.poisons_are_sources:
+            # The source class is drawn first, from all but an adversarial class that is given.
+            given = self.adversarial_class
+            poisoned, others = self.target_class, [] if given is None else [given]
+        elif self.threat_model == "third_party":
+            poisoned, others = None, [self.target_class, self.adversarial_class]
+        if poisoned is not None:
+            return int(sizes[poisoned])
+        known = [each for each in others if each is not None]
+        # Those that are still to be drawn may be the largest ones.
+        return int(np.sort(np.delete(sizes, known))[-1 - (len(others) - len(known))])
 
 
-def _check_labels(
+def _class_of(
     name: str, ids: tuple[int, ...], expected: int | None, examples: Examples
-) -> None:
+) -> int | None:
+    """Returns the class of images, which must be the one expected; without images that one."""
+    if not ids:
+        return expected
     found = np.unique(examples.labels[positions_of(examples, np.array(ids, np.int64))])
-    if ids and (len(found) > 1 or expected not in (None, int(found[0]))):
+    if len(found) > 1 or expected not in (None, int(found[0])):
         wanted = "one class" if expected is None else f"the class {expected}"
         raise ValueError(
             f"Expected `{name}` to name images of {wanted}. Received images of the classes "
             f"{', '.join(map(str, found))}. (Ids that were published count the original order of a "
             "data set; TFDS may have another.)"
         )
-
-
-def _refuse_budget(count: int, room: int, threat_model: str) -> None:
-    raise ValueError(
-        f"Expected a budget of at most {room} poisons, as many images as there are to poison under "
-        f"the threat model {threat_model!r}. Received: {count}. Lower `budget`."
-    )
+    return int(found[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -186,38 +240,47 @@ def draw(
         train: the training set.
         validation: the held-out images.
         classes: the number of classes.
-        eligible: which held-out images may be targets, bool (validation,): those that clean
-            networks classify rightly. None: all.
+        eligible: which held-out images may be drawn for targets, bool (validation,): those that
+            clean networks classify rightly. None: all. Targets that are given are taken as they
+            are: `success_without_poisons` of a trial's record tells what clean networks say.
         gradient_norms: of every training image, (train,), for the selection by them.
         trigger: arguments of `Trigger.draw` for a threat with a trigger; None for one without.
-        poisons_are_sources: whether the poisons are images of the source class whose labels change.
+        poisons_are_sources: as in the settings; it is enough that one of both says so.
         sources: how many training images of the source class are drawn beside, to craft with.
 
     Raises:
         ValueError: no such threat can be drawn from these data.
     """
+    if poisons_are_sources:
+        settings = dataclasses.replace(settings, poisons_are_sources=True)
     settings.check(train, validation, classes)
-    eligible = np.ones(validation.size, bool) if eligible is None else eligible
-    eligible = eligible & ~_in_training_set(train, validation)
+    settings = settings.complete(train, validation)
+    has_room = _has_room(settings, train, classes)
     rng = key.rng(0)
-    target_class, target_ids = _draw_targets(
-        settings, rng, validation, classes, eligible, with_trigger=trigger is not None
-    )
+    if settings.target_class is not None and settings.target_ids:
+        target_class, target_ids = settings.target_class, np.array(settings.target_ids, np.int64)
+    else:
+        target_class, target_ids = _draw_targets(
+            settings,
+            rng,
+            validation,
+            _may_be_targets(eligible, train, validation),
+            has_room if settings.poisons_are_sources else np.ones(classes, bool),
+            with_trigger=trigger is not None,
+        )
     others = [each for each in range(classes) if each != target_class]
+    single_class = settings.threat_model == "single_class" and not settings.poisons_are_sources
     adversarial_class = settings.adversarial_class
     if adversarial_class is None:
-        adversarial_class = int(rng.choice(others))
-    elif adversarial_class == target_class:
-        raise ValueError(
-            "Expected the adversarial class to be another than the target's. Received: "
-            f"{target_class} for both"
+        adversarial_class = _draw_class(
+            rng, others, has_room if single_class else np.ones(classes, bool)
         )
     thirds = [each for each in others if each != adversarial_class]
     poison_class: int | None = adversarial_class
-    if poisons_are_sources:
+    if settings.poisons_are_sources:
         poison_class = target_class
     elif settings.threat_model == "third_party":
-        poison_class = int(rng.choice(thirds))
+        poison_class = _draw_class(rng, thirds, has_room)
     elif settings.threat_model == "random_images":
         poison_class = None
     poison_ids = _draw_poisons(settings, key.rng(1), train, poison_class, gradient_norms)
@@ -238,37 +301,47 @@ def draw(
     )
 
 
+def _has_room(settings: ThreatSettings, train: Examples, classes: int) -> np.ndarray:
+    """Returns which classes have enough training images to be poisoned, bool (classes,)."""
+    if settings.poison_ids:
+        return np.ones(classes, bool)
+    sizes = np.bincount(train.labels, minlength=classes)
+    return sizes >= settings.count_poisons(train.size)
+
+
+def _draw_class(rng: np.random.Generator, candidates: Any, has_room: np.ndarray) -> int:
+    """Draws a class that has room for the poisons, each with the same probability.
+
+    A class without room is drawn again. So what is drawn does not depend on classes that never
+    come up: a trial key draws the same as it did where all classes were drawn from.
+    """
+    drawn = int(rng.choice(candidates))
+    return drawn if has_room[drawn] else int(rng.choice([c for c in candidates if has_room[c]]))
+
+
 def _draw_targets(
     settings: ThreatSettings,
     rng: np.random.Generator,
     validation: Examples,
-    classes: int,
     eligible: np.ndarray,
+    has_room: np.ndarray,
     *,
     with_trigger: bool,
 ) -> tuple[int, np.ndarray]:
-    if settings.target_ids:
-        ids = np.array(settings.target_ids, np.int64)
-        positions = positions_of(validation, ids)
-        if not eligible[positions].all():
-            raise ValueError(
-                "Expected targets outside the training set that clean networks classify rightly. "
-                f"Received: {', '.join(map(str, ids[~eligible[positions]]))}"
-            )
-        return int(validation.labels[positions[0]]), ids
     wanted = 1 if with_trigger else settings.targets
-    counts = np.bincount(validation.labels[eligible], minlength=classes)
+    counts = np.bincount(validation.labels[eligible], minlength=len(has_room))
     possible = np.flatnonzero(counts >= wanted)
     if settings.target_class is not None:
         possible = np.intersect1d(possible, [settings.target_class])
     elif settings.adversarial_class is not None:
         possible = np.setdiff1d(possible, [settings.adversarial_class])
-    if not possible.size:
+    if not has_room[possible].any():
         raise ValueError(
             f"Expected a class with {wanted} held-out images that can be targets. There is none: "
             f"the classes have {counts.tolist()}"
+            + ("" if has_room.all() else ", and only some of them room for the budget")
         )
-    target_class = int(rng.choice(possible))
+    target_class = _draw_class(rng, possible, has_room)
     if with_trigger:
         # Success is measured over all held-out images of the source class.
         return target_class, validation.ids[validation.labels == target_class]
@@ -288,16 +361,13 @@ def _draw_poisons(
     candidates = np.arange(train.size)
     if poison_class is not None:
         candidates = np.flatnonzero(train.labels == poison_class)
-    count = settings.count_poisons(train.size)
-    if count > len(candidates):
-        _refuse_budget(count, len(candidates), settings.threat_model)
     if settings.selection == "gradient_norm":
         if gradient_norms is None:
             raise ValueError("Expected gradient norms for the selection by them. Received none.")
         order = np.argsort(-gradient_norms[candidates], kind="stable")
     else:
         order = rng.permutation(len(candidates))
-    return np.sort(train.ids[candidates[order[:count]]])
+    return np.sort(train.ids[candidates[order[: settings.count_poisons(train.size)]]])
 
 
 def positions_of(examples: Examples, ids: np.ndarray) -> np.ndarray:
@@ -316,9 +386,35 @@ def positions_of(examples: Examples, ids: np.ndarray) -> np.ndarray:
     return positions
 
 
-def _in_training_set(train: Examples, validation: Examples) -> np.ndarray:
-    """Returns which held-out images are in the training set too, bool (validation,)."""
-    if not (isinstance(train, InMemoryExamples) and isinstance(validation, InMemoryExamples)):
-        return np.zeros(validation.size, bool)
+def _may_be_targets(
+    eligible: np.ndarray | None, train: Examples, validation: Examples
+) -> np.ndarray:
+    """Returns which held-out images may be drawn for targets, bool (validation,)."""
+    if eligible is None:
+        eligible = np.ones(validation.size, bool)
+    if not _in_memory(train, validation):
+        return eligible
+    return eligible & ~_in_training_set(validation.images, train)
+
+
+def _check_outside(ids: tuple[int, ...], train: Examples, validation: Examples) -> None:
+    if not ids or not _in_memory(train, validation):
+        return
+    images = validation.read(positions_of(validation, np.array(ids, np.int64)))
+    inside = np.array(ids)[_in_training_set(images, train)]
+    if inside.size:
+        raise ValueError(
+            "Expected targets outside the training set. Received images that are in it too: "
+            f"{', '.join(map(str, inside[:5]))}"
+        )
+
+
+def _in_memory(*examples: Examples) -> bool:
+    # Images on disk are not compared: it would take a pass over all of them.
+    return all(isinstance(each, InMemoryExamples) for each in examples)
+
+
+def _in_training_set(images: np.ndarray, train: Examples) -> np.ndarray:
+    """Returns which images are in the training set, bool (n,)."""
     known = {image.tobytes() for image in train.images}
-    return np.array([image.tobytes() in known for image in validation.images])
+    return np.array([image.tobytes() in known for image in images], bool)
