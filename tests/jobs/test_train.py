@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfpoison import data, distribution, launch
+from tfpoison import data, launch
 from tfpoison.jobs import train as train_job
 from tfpoison.jobs.settings import TrainingSettings
 from tfpoison.recipes import Poisons
@@ -111,7 +111,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 
 @pytest.mark.parametrize("strategy", ["default", "mirrored"])
-def test_a_run_whose_report_was_lost(strategy, tmp_path):
+def test_a_run_whose_report_was_lost(strategy, tmp_path, mirrored_by_name):
     """Killed after the last epoch: the same report and network, from the checkpoint alone."""
     flags = [*DEFENDED, f"--strategy={strategy}"]
     assert train(tmp_path, *flags) == 0
@@ -191,8 +191,7 @@ def assert_same_training(ours, theirs):
     assert ours[2]["clean_accuracy"] == pytest.approx(theirs[2]["clean_accuracy"])
 
 
-def test_a_mirrored_job_trains_as_one_device(alone, tmp_path, two_cpus, monkeypatch):
-    monkeypatch.setitem(distribution._STRATEGIES, "mirrored", lambda: two_cpus)
+def test_a_mirrored_job_trains_as_one_device(alone, tmp_path, mirrored_by_name, monkeypatch):
     models, make_model = [], train_job.make_model
 
     def record(*arguments):
@@ -202,7 +201,7 @@ def test_a_mirrored_job_trains_as_one_device(alone, tmp_path, two_cpus, monkeypa
     monkeypatch.setattr(train_job, "make_model", record)
     assert launch.main([*SHARED, "--strategy=mirrored", f"--output_dir={tmp_path / 'run'}"]) == 0
     assert_same_training(read_run(tmp_path / "run"), alone)
-    assert [each.distribute_strategy for each in models] == [two_cpus]
+    assert [each.distribute_strategy for each in models] == [mirrored_by_name]
 
 
 @pytest.mark.timeout(240)
