@@ -58,6 +58,13 @@ def two_cpus():
 
 
 @pytest.fixture
+def mirrored_by_name(two_cpus, monkeypatch):
+    """Gives what asks for `"mirrored"` by its name the strategy of all tests."""
+    monkeypatch.setitem(tfpoison.distribution._STRATEGIES, "mirrored", lambda: two_cpus)
+    return two_cpus
+
+
+@pytest.fixture
 def two_workers():
     """Runs a program as two workers on the loopback interface, until both have ended well."""
 

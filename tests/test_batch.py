@@ -110,8 +110,19 @@ def test_labels_that_are_refused(shape):
         LabelEncoding.infer(tf.zeros(shape), 4)
 
 
-def test_splits_that_are_refused():
+@pytest.mark.parametrize(
+    ("selection", "fraction", "message"),
+    [
+        ("share", 1, "`poison_fraction` below 1: this attack needs the rest"),
+        ("share", 0, "`poison_fraction`.* above 0 and at most 1. Received: poison_fraction=0"),
+        ("share", 1.2, "`poison_fraction`.* above 0 and at most 1. Received: poison_fraction=1.2"),
+        ("some", 0.5, "Unknown target_selection.*Received: 'some'"),
+    ],
+)
+def test_splits_that_are_refused(selection, fraction, message):
+    with pytest.raises(ValueError, match=message):
+        check_split(selection, fraction, needs_targets=True)
+
+
+def test_an_attack_without_targets_may_take_all():
     check_split("share", 1, needs_targets=False)
-    for selection, fraction in [("share", 1), ("share", 0), ("share", 1.2), ("some", 0.5)]:
-        with pytest.raises(ValueError, match="Expected"):
-            check_split(selection, fraction, needs_targets=True)

@@ -39,6 +39,25 @@ RECIPES = {
     "poison_frogs": "feature_collision",
     "convex_polytope": "convex_polytope",
 }
+# What stands in each of the bundled files, tests/reference/*.npz.
+BUNDLED = pathlib.Path(__file__).parent / "reference"
+SPLITS = {"sep-1", "sep-half", "sep-p96"}
+BUNDLED_RECIPES = set(RECIPES) - {"convex_polytope"}
+_PERTURBATIONS = {"signAdam_1", "signAdam_5", "PGD_5", "momSGD_3"}
+_CRAFTED = {"initial_perturbation", *(f"perturbation_{each}" for each in _PERTURBATIONS)}
+_MEASURED = {*_CRAFTED, "initial_objective", "initial_gradient"}
+_BLENDED = {"initial_perturbation", "perturbation_signAdam_5"}
+ENTRIES = {
+    "wb/sep-p96": _MEASURED,
+    "wb/sep-half": _MEASURED,
+    "se/sep-p96": _MEASURED,
+    "mp/sep-p96": _MEASURED,
+    "fc/sep-p96": _MEASURED,
+    "evasion/sep-p96": _MEASURED,
+    "htbd/sep-half": {*_CRAFTED, "patched_target_images"},
+    "watermark/sep-p96": _BLENDED,
+    "watermark/sep-half": _BLENDED,
+}
 # The reference's step has -cos where its recipe, and we, have 1 - cos.
 OFFSETS = {"wb": 1.0}
 
@@ -69,6 +88,15 @@ class Case:
                 if name.startswith(prefix) and "/" in name
             }
         )
+
+    def recipes(self):
+        """Returns the recipes; beside them stand the images and labels that they share."""
+        return [name for name in self.names("recipe") if f"{name}/objective" in self]
+
+    def entries(self):
+        """Returns each attack with each selection of targets."""
+        attacks = [each for each in self.names() if each not in ("split", "recipe")]
+        return [entry for attack in attacks for entry in self.names(attack)]
 
     def network(self):
         layers = keras.layers
@@ -128,19 +156,14 @@ def pytest_generate_tests(metafunc):
         if kind == "path":
             parameters.append(pytest.param(path, id=path.stem))
             continue
-        if kind == "split":
-            names = case.names("split")
-        elif kind == "recipe":
-            # Beside the recipes stand the images and labels that they share.
-            names = [name for name in case.names("recipe") if f"{name}/objective" in case]
-        else:
-            names = [
-                name
-                for attack in case.names()
-                if attack not in ("split", "recipe")
-                for name in case.names(attack)
-            ]
+        names = {
+            "split": lambda case: case.names("split"),
+            "entry": Case.entries,
+            "recipe": Case.recipes,
+        }[kind](case)
         parameters += [pytest.param(path, name, id=f"{path.stem}/{name}") for name in names]
+    if folder == BUNDLED and not parameters:
+        raise pytest.UsageError(f"Expected cases of the kind {kind!r} in {folder}. Found none.")
     metafunc.parametrize("path" if kind == "path" else f"path, {kind}", parameters)
 
 
@@ -148,6 +171,20 @@ def pytest_generate_tests(metafunc):
 def _double_precision():
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
+
+
+def last(names):
+    return {name.split("/")[-1] for name in names}
+
+
+@pytest.mark.parametrize("file", ["case_a.npz", "case_b.npz"])
+def test_what_the_bundled_cases_hold(file):
+    """Every attack, selection of targets, optimizer and recipe that the tests below are to run."""
+    case = Case(BUNDLED / file)
+    assert last(case.names("split")) == SPLITS
+    assert last(case.recipes()) == BUNDLED_RECIPES
+    assert {entry: last(case.names(*entry.split("/"))) for entry in case.entries()} == ENTRIES
+    assert {each.split("/")[0] for each in ENTRIES} == set(ATTACKS)
 
 
 def test_logits(path):
@@ -229,6 +266,7 @@ def test_step(path, entry):
                 parameters = attack_of_case.descend(aim)
             np.testing.assert_allclose(parameters[0], case[name], rtol=0, atol=1e-9)
         else:
+            assert what in ("initial_perturbation", "patched_target_images")
             continue
         checked += 1
     assert checked

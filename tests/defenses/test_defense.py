@@ -134,7 +134,7 @@ def test_expressions(text, expected):
         ("gradient_matching+noise", "two with their own attack"),
         ("friendly_noise+epic", "two with their own revision"),
         ("noise(kind=pink)", "Unknown kind of noise"),
-        ("noise(poison_fraction=1.5)", "poison"),
+        ("noise(poison_fraction=1.5)", "`poison_fraction`.*at most 1.*poison_fraction=1.5"),
         ("dp_sgd(noise=-1)", "`noise`"),
         ("dp_sgd(distribution=cauchy)", "distribution"),
         ("deep_knn(neighbors=0)", "`neighbors`"),
@@ -208,11 +208,15 @@ def test_reading_a_defense_starts_no_device(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "epochs"), [("gradient_matching(warmup_epochs=3)", 3), ("epic(first_epoch=5)", 5)]
+    ("text", "epochs", "message"),
+    [
+        ("gradient_matching(warmup_epochs=3)", 3, "fewer warm-up epochs.*Received: 3 of 3"),
+        ("epic(first_epoch=5)", 5, "after the first revision.*Received: 5 epochs"),
+    ],
 )
-def test_trainings_too_short_for_the_defense(text, epochs):
+def test_trainings_too_short_for_the_defense(text, epochs, message):
     defense = defenses.from_text(text)
-    with pytest.raises(ValueError, match="Expected"):
+    with pytest.raises(ValueError, match=message):
         defense.check_epochs(epochs)
     defense.check_epochs(epochs + 1)
 
@@ -264,28 +268,47 @@ def test_mixing_in_the_step(name, attack):
     assert any((one != other).any() for one, other in zip(mixed, plain, strict=True))
 
 
-def test_mixing_in_the_step_is_that_on_batches():
-    """A step of RobustModel is one of Keras's own on what the mixing makes of the batch."""
+class Recording(mixing.Mixing):
+    """Mixes as another mixing does, and keeps what it was given and what it returned."""
+
+    def __init__(self, name):
+        self.inner = mixing.get(name)
+        self.needs_one_hot = self.inner.needs_one_hot
+        self.calls = []
+
+    def _mix(self, classifier, images, labels, key):
+        mixed = self.inner.mix(classifier, images, labels, key)
+        self.calls.append((images.numpy(), labels.numpy(), *mixed))
+        return mixed
+
+
+@pytest.mark.parametrize("name", mixing.names())
+@pytest.mark.parametrize("attack", [None, "evasion"])
+def test_a_mixed_step_is_one_of_keras_on_what_was_mixed(name, attack):
+    """Crafted images are mixed, not mixed images crafted; and images keep their own weights."""
     images, labels = make_data(lambda labels: keras.utils.to_categorical(labels, 3))
-    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    seen = []
-
-    class Recorder(keras.layers.Layer):
-        def call(self, inputs):
-            seen.append(inputs)
-            return inputs
-
-    network = keras.Sequential(
-        [keras.Input((6, 6, 1)), Recorder(), keras.layers.Flatten(), keras.layers.Dense(3)]
-    )
-    model = tfpoison.RobustModel(network, None, mixing=mixing.get("cutout", size=2, fill_value=0.0))
-    model.compile("sgd", loss, run_eagerly=True)
-    seen.clear()
-    model.fit(images[:16], labels[:16], batch_size=16, epochs=1, verbose=0, shuffle=False)
-    erased = (np.array(seen[-1]) == 0) & (images[:16] != 0)
-    assert set(erased.sum(axis=(1, 2, 3))) <= {1, 2, 4}
-    kept = ~erased
-    np.testing.assert_array_equal(np.array(seen[-1])[kept], images[:16][kept])
+    weights = np.linspace(0, 2, len(images)).astype("float32")
+    settings = {
+        "optimizer": keras.optimizers.SGD(0.5),
+        "loss": keras.losses.CategoricalCrossentropy(from_logits=True),
+        "run_eagerly": True,
+    }
+    recording = Recording(name)
+    model = tfpoison.RobustModel(make_network(), attack, mixing=recording)
+    model.compile(**settings)
+    expected = images if attack is None else model.craft(images, labels).poisoned
+    batch = {"batch_size": len(images), "verbose": 0, "shuffle": False}
+    model.fit(images, labels, sample_weight=weights, **batch)
+    ((given, given_labels, mixed, mixed_labels),) = recording.calls
+    np.testing.assert_allclose(given, expected, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(given_labels, labels)
+    assert np.abs(mixed - given).mean() > 0.01
+    assert (np.abs(mixed_labels - labels).max() > 0.1) == recording.needs_one_hot
+    plain = make_network()
+    plain.compile(**settings | {"optimizer": keras.optimizers.SGD(0.5)})
+    plain.fit(mixed, mixed_labels, sample_weight=weights, **batch)
+    for ours, theirs in zip(model.network.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
 def test_mixing_and_crafting_draw_apart(monkeypatch):

@@ -1,29 +1,63 @@
-"""Clean networks: what the training of staggered surrogates has come to."""
+"""Clean networks: what they are trained with, and what they tell of possible targets."""
 
+import numpy as np
 import pytest
+from clean_networks_of_tests import make_clean_networks, make_images, make_reader
 
-from tfpoison import data, defenses
-from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
-from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison import data
+from tfpoison.jobs.clean_networks import eligible_targets
+
+COLUMNS = ("none", "noise_uniform")
 
 
-def make_clean_networks(directory):
-    setup = TrainingSetup(
-        data=DataSettings(batch_size=32),
-        network=NetworkSettings("mlp", width=8),
-        training=TrainingSettings(epochs=4, schedule="steps", milestones=(2, 3)),
-        pretraining=None,
-        defenses={"none": defenses.Defense()},
-    )
-    images = data.load("digits", train_size=96, validation_size=50)
-    return CleanNetworks(
-        RunDirectory(directory, {}), setup, images, None, checkpoint_seconds=60, verbose=False
-    )
+def differ(one, other):
+    pairs = zip(one.get_weights(), other.get_weights(), strict=True)
+    return any((ours != theirs).any() for ours, theirs in pairs)
 
 
 def test_staggered_surrogates_have_come_to_different_rates(tmp_path):
-    clean = make_clean_networks(tmp_path)
+    images = data.load("digits", train_size=96, validation_size=50)
+    training = {"epochs": 4, "schedule": "steps", "milestones": (2, 3)}
+    clean = make_clean_networks(tmp_path, images, **training)
     rates = clean.surrogate_rates("from_scratch", "none", 4, staggered=True)
     assert rates == pytest.approx([0.1, 0.1, 0.01, 1e-3])
     assert clean.surrogate_rates("from_scratch", "none", 2) == pytest.approx([1e-3, 1e-3])
+
+
+def test_a_defended_pretraining_is_that_of_the_column(tmp_path):
+    """Surrogates and clean victims of the column start from it, too."""
+    images = make_images()
+    clean = make_clean_networks(tmp_path, images, images, defended=True)
+    plain, defended = (clean.pretrained("transfer", name) for name in COLUMNS)
+    assert differ(plain, defended)
+    files = {path.name for path in (tmp_path / "networks").iterdir()}
+    assert files == {f"pretrained-{name}.npz" for name in COLUMNS}
+    for network in (
+        *clean.surrogates("transfer", "noise_uniform", 1),
+        *clean.clean_victims("transfer", "noise_uniform", 1),
+    ):
+        # All but the last layer stays as it was in transfer.
+        for ours, theirs in zip(
+            network.get_weights()[:-2], defended.get_weights()[:-2], strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_plain_pretraining_is_shared_by_all_columns(tmp_path):
+    images = make_images()
+    clean = make_clean_networks(tmp_path, images, images)
+    assert clean.pretrained("transfer", "none") is clean.pretrained("transfer", "noise_uniform")
+    assert [path.name for path in (tmp_path / "networks").iterdir()] == ["pretrained-none.npz"]
+    assert clean.pretrained("from_scratch", "none") is None
+
+
+def test_targets_are_images_that_every_network_classifies_rightly():
+    validation = make_images().validation
+    assert eligible_targets([make_reader()], validation).all()
+    missed = {1: [1, 5, 9, 13], 3: [3, 7, 11, 15]}
+    for never, positions in missed.items():
+        found = eligible_targets([make_reader(never)], validation)
+        assert np.flatnonzero(~found).tolist() == positions
+    networks = [make_reader(1), make_reader(), make_reader(3)]
+    found = eligible_targets(networks, validation)
+    assert np.flatnonzero(~found).tolist() == sorted(missed[1] + missed[3])

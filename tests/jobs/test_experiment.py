@@ -8,9 +8,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from tfpoison import launch, recipes
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.victims import load_weights
+from tfpoison.recipes import Poisons
 
 ROOT = pathlib.Path(__file__).parents[2]
 GRID = [
@@ -19,6 +23,13 @@ GRID = [
     *("--learning_rate=0.01", "--epsilon=0.5", "--budget=8", "--brew_steps=5", "--restarts=2"),
     *("--brew_augmentation=none", "--defenses=none,noise_uniform", "--clean_networks=1"),
     "--verbosity=-1",
+]
+# Images of 8×8 pixels with a trigger of 4×4 under the adversary's label: one cannot miss it.
+BADNETS = [
+    *("--job=experiment", "--dataset=digits", "--train_size=400", "--validation_size=200"),
+    *("--network=mlp", "--width=16", "--epochs=8", "--batch_size=50", "--optimizer=adam"),
+    *("--learning_rate=0.01", "--recipes=badnets", "--budget=20", "--trigger_size=4"),
+    *("--trigger_place=top_left", "--defenses=none", "--trials=1", "--seed=3", "--verbosity=-1"),
 ]
 TRANSFER = ["--scenarios=transfer", "--pretraining_source=other_images", "--pretraining_size=200"]
 
@@ -39,6 +50,24 @@ def read(directory):
     return by_victim
 
 
+def check_surrogates(directory):
+    """The adversary who knows the defense crafts against networks trained with it, and only he."""
+    names = ("none", "noise_uniform")
+    networks = RunDirectory(directory / "networks", {})
+    files = [f"surrogate-from_scratch-{name}-0.npz" for name in names]
+    assert {each.name for each in networks.path.glob("surrogate*.npz")} == set(files)
+    surrogates = [load_weights(networks, file) for file in files]
+    assert any((one != other).any() for one, other in zip(*surrogates, strict=True))
+    poisons = [
+        Poisons.load(directory / f"poisons/gradient_matching-from_scratch-{name}-0.npz")
+        for name in names
+    ]
+    assert [each.settings["surrogates_defense"] for each in poisons] == list(names)
+    # The same images are poisoned, and otherwise.
+    np.testing.assert_array_equal(poisons[0].ids, poisons[1].ids)
+    assert (poisons[0].perturbations != poisons[1].perturbations).any()
+
+
 def test_a_grid(tmp_path):
     directory = tmp_path / "grid"
     assert run(directory, "--trials=1", "--adversaries=standard,adaptive") == 0
@@ -54,6 +83,7 @@ def test_a_grid(tmp_path):
             record["target_confidence"], abs=1e-4
         )
         assert record["success_without_poisons"] == 0
+    check_surrogates(directory)
     # The same threat in all columns.
     assert len({tuple(record["target_ids"]) for record in first.values()}) == 1
     assert run(directory, "--trials=2", "--victims=2") == 0
@@ -63,6 +93,16 @@ def test_a_grid(tmp_path):
     assert run(directory, "--trials=2", "--seed=1") == 2
     assert (directory / "report/report.html").exists()
     assert not list((directory / "work").iterdir())
+
+
+def test_poisons_reach_the_victim(tmp_path):
+    """Victims that learn of the trigger fall for it; those that never saw it do not."""
+    assert launch.main([*BADNETS, f"--output_dir={tmp_path}"]) == 0
+    (record,) = read(tmp_path).values()
+    assert record["targets"] > 10
+    assert record["success"] > 0.8
+    assert record["success_without_poisons"] < 0.2
+    assert record["clean_accuracy"] > 0.7
 
 
 @pytest.mark.parametrize("recipe", recipes.names())

@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 
 from tfpoison import data, launch
+from tfpoison.jobs import train as train_job
+from tfpoison.jobs.settings import TrainingSettings
+from tfpoison.recipes import Poisons
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = [
@@ -54,6 +57,48 @@ def test_what_a_run_leaves(tmp_path):
     assert not list(directory.glob(".*partial*"))
 
 
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_every_half_precision(precision, tmp_path):
+    flags = ["--epochs=1", "--train_size=64", "--network=mlp", "--width=8"]
+    assert train(tmp_path / "run", *flags, f"--precision={precision}") == 0
+    network = keras.models.load_model(tmp_path / "run/network.keras")
+    assert network.get_layer("dense1").dtype_policy.name == precision
+    assert np.isfinite(float(read_metrics(tmp_path / "run")[0]["loss"]))
+
+
+def test_there_is_no_other_precision():
+    with pytest.raises(ValueError, match="one of: float32, mixed_bfloat16, mixed_float16"):
+        TrainingSettings(precision="float64")
+
+
+def test_poisons_are_trained_on(tmp_path):
+    """A network trained on a trigger's poisons falls for it; one trained without them does not."""
+    flags = [
+        *("--dataset=digits", "--train_size=400", "--validation_size=200", "--network=mlp"),
+        *("--width=16", "--epochs=8", "--batch_size=50", "--optimizer=adam"),
+        *("--learning_rate=0.01", "--seed=3", "--verbosity=-1"),
+    ]
+    brewing = ["--job=brew", "--recipes=badnets", "--budget=20", "--trigger_size=4"]
+    brewing += ["--trigger_place=top_left", "--clean_networks=0"]
+    file = tmp_path / "brew/poisons.npz"
+    assert launch.main([*flags, *brewing, f"--output_dir={file.parent}"]) == 0
+    assert launch.main([*flags, f"--poisons={file}", f"--output_dir={tmp_path / 'on'}"]) == 0
+    assert launch.main([*flags, f"--output_dir={tmp_path / 'off'}"]) == 0
+    threat = Poisons.load(file).threat
+    images = data.load("digits", train_size=400, validation_size=200)
+    triggered = threat.target_images(images.validation) / 255.0
+    success = {}
+    for name in ("on", "off"):
+        network = keras.models.load_model(tmp_path / name / "network.keras")
+        answers = network.predict(triggered, verbose=0).argmax(axis=1)
+        success[name] = (answers == threat.adversarial_class).mean()
+    assert success["on"] > 0.8
+    assert success["off"] < 0.2
+    report = json.loads((tmp_path / "on/report.json").read_text())
+    assert report["poison_success"] == pytest.approx(success["on"])
+    assert report["poisons"] == 20
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path):
     directory = tmp_path / "run"
     assert train(directory) == 0
@@ -66,7 +111,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
 
 
 @pytest.mark.parametrize("strategy", ["default", "mirrored"])
-def test_a_run_whose_report_was_lost(strategy, tmp_path):
+def test_a_run_whose_report_was_lost(strategy, tmp_path, mirrored_by_name):
     """Killed after the last epoch: the same report and network, from the checkpoint alone."""
     flags = [*DEFENDED, f"--strategy={strategy}"]
     assert train(tmp_path, *flags) == 0
@@ -113,6 +158,58 @@ def test_a_directory_at_work_is_refused(tmp_path, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert train(tmp_path) == 2
     assert "another process" in capsys.readouterr().err
+
+
+# PGD on every image: nothing of it depends on who shares a batch, or is drawn.
+SHARED = [
+    *("--dataset=digits", "--train_size=128", "--validation_size=50", "--epochs=1"),
+    *("--batch_size=32", "--network=mlp", "--width=16", "--nobatch_normalization"),
+    *("--defense=evasion(initializer=zero;optimizer=pgd;epsilon=0.1)", "--verbosity=-1"),
+]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one device makes of it: the weights, the metrics and the report."""
+    directory = tmp_path_factory.mktemp("alone") / "run"
+    assert launch.main([*SHARED, f"--output_dir={directory}"]) == 0
+    return read_run(directory)
+
+
+def read_run(directory):
+    weights = keras.models.load_model(directory / "network.keras").get_weights()
+    return weights, read_metrics(directory), json.loads((directory / "report.json").read_text())
+
+
+def assert_same_training(ours, theirs):
+    for one, other in zip(ours[0], theirs[0], strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+    assert len(ours[1]) == len(theirs[1]) == 1
+    for name, value in theirs[1][0].items():
+        if "seconds" not in name:
+            assert float(ours[1][0][name]) == pytest.approx(float(value), abs=1e-3), name
+    assert ours[2]["clean_accuracy"] == pytest.approx(theirs[2]["clean_accuracy"])
+
+
+def test_a_mirrored_job_trains_as_one_device(alone, tmp_path, mirrored_by_name, monkeypatch):
+    models, make_model = [], train_job.make_model
+
+    def record(*arguments):
+        models.append(make_model(*arguments))
+        return models[-1]
+
+    monkeypatch.setattr(train_job, "make_model", record)
+    assert launch.main([*SHARED, "--strategy=mirrored", f"--output_dir={tmp_path / 'run'}"]) == 0
+    assert_same_training(read_run(tmp_path / "run"), alone)
+    assert [each.distribute_strategy for each in models] == [mirrored_by_name]
+
+
+@pytest.mark.timeout(240)
+def test_a_job_of_two_workers_trains_as_one_device(alone, tmp_path, two_workers):
+    """They share the directory, into which the first one writes."""
+    flags = [*SHARED, "--strategy=multi_worker", f"--output_dir={tmp_path / 'run'}"]
+    two_workers("-m", "tfpoison.launch", *flags)
+    assert_same_training(read_run(tmp_path / "run"), alone)
 
 
 def start(directory, *more):

@@ -95,12 +95,26 @@ def test_any_pipeline(pixel_range):
     np.testing.assert_allclose(ours[1::3], DATA.train.images, atol=1e-3)
 
 
-@pytest.mark.parametrize("change", ["batched", "shuffled", "short", "label", "fields", "shape"])
+# The first poison is image 48 of the split, the last one image 204.
+REFUSALS = {
+    "batched": r"single \(image, integer label\).*Received elements of \(TensorSpec\(shape=\(None",
+    "fields": r"single \(image, integer label\).*Received elements of \{'image'",
+    "floats": r"single \(image, integer label\).*dtype=tf.float32",
+    "shuffled": "in their order. Received another image or label at position",
+    "label": "in their order. Received another image or label at position 48",
+    "shape": "in their order. Received another image or label at position 48",
+    "short": "the whole split.*ends before position 132",
+}
+
+
+@pytest.mark.parametrize("change", REFUSALS)
 def test_pipelines_that_are_refused(change):
     poisons, _ = make_poisons()
     images, labels = np.repeat(DATA.train.images, 3, 0), np.repeat(DATA.train.labels, 3)
     if change == "label":
         labels = labels + 1
+    if change == "floats":
+        labels = labels.astype(np.float32)
     if change == "shape":
         images = images[:, :4]
     dataset = tf.data.Dataset.from_tensor_slices((images, labels))
@@ -110,7 +124,8 @@ def test_pipelines_that_are_refused(change):
         "short": lambda: dataset.take(100),
         "fields": lambda: dataset.map(lambda image, label: {"image": image, "label": label}),
     }.get(change, lambda: dataset)()
-    with pytest.raises(ValueError, match="Expected"):
+    assert (poisons.ids[0], poisons.ids[-1]) == (48, 204)
+    with pytest.raises(ValueError, match=REFUSALS[change]):
         poisons.apply(dataset)
 
 
@@ -183,19 +198,33 @@ def spoil(path: pathlib.Path, how: str) -> None:
         else:
             description = json.loads(str(arrays["description"])) | {"format": "poisons 9"}
             arrays["description"] = np.array(json.dumps(description))
+            del arrays["checksum"]
+            arrays["checksum"] = np.array(_checksum(arrays))
         np.savez(path, **arrays)
 
 
 @pytest.mark.parametrize(
-    "how",
+    ("how", "message"),
     [
-        *("missing", "cut", "empty", "pickle", "bit", "array", "changed", "format", "parts"),
-        *("single array", "no arrays", "encrypted", "no JSON", "a list"),
+        ("missing", "a file of poisons. There is none"),
+        ("cut", "damaged or something else"),
+        ("empty", "damaged or something else"),
+        ("pickle", "damaged or something else"),
+        ("bit", "damaged or something else"),
+        ("array", "Received something else"),
+        ("changed", "was changed"),
+        ("format", "of the format 'tfpoison poisons 1'. Received 'poisons 9'"),
+        ("parts", "with all its parts.*lacks some: 'labels'"),
+        ("single array", "damaged or something else.*a single array"),
+        ("no arrays", "damaged or something else.*'description' in it is no array"),
+        ("encrypted", "damaged or something else.*encrypted"),
+        ("no JSON", r"a description, as JSON with names.*with '\{'"),
+        ("a list", r"a description, as JSON with names.*with '\[\]'"),
     ],
 )
-def test_files_that_are_refused(tmp_path, how):
+def test_files_that_are_refused(tmp_path, how, message):
     poisons, _ = make_poisons()
     path = poisons.save(tmp_path / "poisons.npz")
     spoil(path, how)
-    with pytest.raises(ValueError, match="Expected a file of poisons"):
+    with pytest.raises(ValueError, match=message):
         Poisons.load(path)

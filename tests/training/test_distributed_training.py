@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 
 import tfpoison
+from tfpoison import attacks
 from tfpoison.distribution import replica_id
+from tfpoison.perturbations import Additive
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -32,6 +34,35 @@ def test_two_replicas_train_as_one_device(attack, two_cpus):
     assert_close(together, alone)
     np.testing.assert_allclose(logs["loss"], logs_alone["loss"], atol=1e-5)
     np.testing.assert_allclose(logs["val_accuracy"], logs_alone["val_accuracy"], atol=1e-6)
+
+
+def is_run_above(name):
+    """Whether an attack's objective and kind of perturbation are those of a test above."""
+    attack = attacks.get(name)
+    return attack.objective is not None and type(attack.perturbation) is Additive
+
+
+@pytest.mark.parametrize(
+    "attack", ["gradient_matching", *(each for each in attacks.names() if not is_run_above(each))]
+)
+def test_every_other_attack_runs_on_two_replicas(attack, two_cpus):
+    """Also on a last batch of three images, of which one replica gets one."""
+    draw = np.random.default_rng(0)
+    images = draw.uniform(size=(11, 8, 8, 3)).astype("float32")
+    labels = draw.integers(4, size=11)
+    settings = {"steps": 1} if attacks.get(attack).objective is not None else {}
+    with two_cpus.scope():
+        model = tfpoison.RobustModel(distributed.make_network(), attack, **settings)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(0.5), loss)
+    before = model.network.get_weights()
+    history = model.fit(images, labels, batch_size=8, verbose=0, shuffle=False).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    assert ("objective_after" in history) == ("steps" in settings)
+    assert largest_difference(model.network.get_weights(), before) > 1e-3
+    for variable in model.network.trainable_variables:
+        first, second = two_cpus.experimental_local_results(variable.value)
+        np.testing.assert_array_equal(first, second)
 
 
 def test_replica_matching_crafts_on_each_part_alone(two_cpus):

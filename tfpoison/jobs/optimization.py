@@ -59,9 +59,11 @@ def make_optimizer(
         if not settings.momentum:
             raise ValueError("Expected a momentum above 0 beside nesterov. Received: none")
         arguments["nesterov"] = True
-    if settings.weight_decay and settings.optimizer in DECOUPLED_DECAY:
-        arguments["weight_decay"] = settings.weight_decay
     accepted = inspect.signature(kind.__init__).parameters
+    if settings.optimizer in DECOUPLED_DECAY:
+        # Some of these decay unasked, Muon by one number for matrices and another for the rest.
+        names = [each for each in ("weight_decay", "adam_weight_decay") if each in accepted]
+        arguments |= dict.fromkeys(names, settings.weight_decay)
     for name in ("momentum", "nesterov"):
         if name in arguments and name not in accepted:
             raise ValueError(

@@ -1,0 +1,79 @@
+"""A trial: who can be a target, and what victims are trained on and start from."""
+
+import numpy as np
+import pytest
+from clean_networks_of_tests import make_clean_networks, make_images, make_reader
+
+from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.settings import AttackSettings
+from tfpoison.jobs.trial import Adversary, measure_victim
+
+MISSED = 2
+
+
+def make_adversary(clean, directory, **settings):
+    return Adversary(
+        AttackSettings("watermark", threat={"budget": 2}, **settings),
+        clean,
+        defense="none",
+        directory=RunDirectory(directory, {}),
+        seed=0,
+        checkpoint_seconds=60,
+    )
+
+
+def target_classes(directory, who, **settings):
+    """The classes of the targets of many trials where one kind of networks misses a class."""
+    clean = make_clean_networks(directory, make_images())
+
+    def surrogates(scenario, defense, count, **more):
+        return [make_reader(MISSED if who == "surrogates" else None)] * count
+
+    def clean_victims(scenario, defense, count):
+        return [make_reader(MISSED if who == defense else None)] * count
+
+    clean.surrogates, clean.clean_victims = surrogates, clean_victims
+    adversary = make_adversary(clean, directory, **settings)
+    return {adversary.threat(trial).target_class for trial in range(20)}
+
+
+@pytest.mark.parametrize("who", ["surrogates", "none", "noise_uniform"])
+def test_no_target_is_missed_without_poisons(who, tmp_path):
+    """By the undefended surrogate, or by clean victims of any column."""
+    assert target_classes(tmp_path, who) == {0, 1, 3}
+
+
+def test_any_target_where_none_is_missed_or_none_is_asked(tmp_path):
+    assert target_classes(tmp_path, "nobody") == {0, 1, 2, 3}
+    assert target_classes(tmp_path, "surrogates", clean_networks=0) == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("defense", ["none", "noise_uniform"])
+def test_victims_start_from_the_features_of_their_column_and_see_the_poisons(defense, tmp_path):
+    images = make_images()
+    clean = make_clean_networks(tmp_path, images, images, defended=True)
+    poisons = make_adversary(clean, tmp_path, clean_networks=0).poisons(0)
+    trainer = clean.trainer("transfer", defense)
+    train, calls = trainer.train, []
+
+    def record(examples, seed, **more):
+        calls.append((examples.images, seed, more["pretrained"]))
+        return train(examples, seed, **more)
+
+    trainer.train = record
+    pretrained = clean.pretrained("transfer", defense)
+    measure_victim(
+        clean,
+        poisons,
+        RunDirectory(tmp_path, {}),
+        scenario="transfer",
+        defense=defense,
+        seed=5,
+        name="victim",
+        checkpoint_seconds=60,
+    )
+    ((seen, seed, start),) = calls
+    assert start is pretrained
+    assert seed == 5
+    changed = (seen != images.train.images).any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(images.train.ids[changed], poisons.ids)
