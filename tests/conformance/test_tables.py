@@ -74,6 +74,7 @@ CLASSES = {"additive": "Additive", "class_patch": "ClassPatch", "pair_patch": "p
 # Modules without a file of tests of their own, and the one that has their tests.
 ELSEWHERE = {
     "attacks/attack": "attacks/test_zoo",
+    "attacks/in_step": "defenses/test_defense",
     "configurable": "defenses/test_defense",
     "data/examples": "data/test_pipeline",
     "data/image_classification": "data/test_sources",
