@@ -97,8 +97,8 @@ class Attack(Configurable):
                 )
         elif self.objective.needs_still_targets and self.perturbation.moves_targets:
             raise ValueError(
-                f"Expected a perturbation of the poisons alone with {self.objective!r}: its "
-                "gradient is none by the targets. Received: "
+                f"Expected a perturbation of the poisons alone with {self.objective!r}: it has no "
+                "gradient by the targets' pixels. Received: "
                 f"{self.perturbation!r}, which moves the targets as well. The objective "
                 "tfpoison.objectives.GradientMatching takes it."
             )
