@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -132,11 +132,8 @@ def check(
         download,
         whole_split,
     )
-    source = request.open()
-    try:
+    with contextlib.closing(request.open()) as source:
         return request.describe(source)
-    finally:
-        source.close()
 
 
 def file_names(name: str, *, data_dir: str | pathlib.Path | None = None) -> list[str] | None:
@@ -154,7 +151,7 @@ def file_names(name: str, *, data_dir: str | pathlib.Path | None = None) -> list
     """
     if name != IMAGE_FOLDER:
         return None
-    with _opened(name, data_dir) as source:
+    with contextlib.closing(_open(name, data_dir)) as source:
         return source.file_names(source.train_split)
 
 
@@ -171,17 +168,12 @@ def training_labels(name: str, *, data_dir: str | pathlib.Path | None = None) ->
     Raises:
         ValueError: there is no such data set.
     """
-    with _opened(name, data_dir) as source:
+    with contextlib.closing(_open(name, data_dir)) as source:
         return _read_labels(source, source.train_split)
 
 
-@contextlib.contextmanager
-def _opened(name: str, data_dir: str | pathlib.Path | None) -> Iterator[Source]:
-    source = open_source(name, None if data_dir is None else str(data_dir), download=False)
-    try:
-        yield source
-    finally:
-        source.close()
+def _open(name: str, data_dir: str | pathlib.Path | None, download: bool = False) -> Source:
+    return open_source(name, None if data_dir is None else str(data_dir), download)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,8 +211,7 @@ class _Request:
 
     def open(self) -> Source:
         """Opens the source."""
-        data_dir = None if self.data_dir is None else str(self.data_dir)
-        return open_source(self.name, data_dir, self.download)
+        return _open(self.name, self.data_dir, self.download)
 
     def describe(self, source: Source) -> Description:
         """Compares the sizes asked for with those of the splits."""

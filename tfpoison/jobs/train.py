@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison import RobustModel, data, distribution, networks
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor, poison_success
@@ -62,7 +62,6 @@ class TrainJob:
 
     def check(self) -> None:
         """Raises ValueError or TypeError where `run` would, before any image is read."""
-        check_number("checkpoint_seconds", self.checkpoint_seconds, minimum=0)
         check_name("strategy", self.training.strategy, distribution.names())
         optimization.check(self.training, self.defense)
         if self.defense.changes_training_set and self.training.strategy == "multi_worker":
