@@ -44,6 +44,14 @@ def test_a_file_that_was_replaced(tmp_path):
         run.check()
 
 
+def test_a_list_that_was_empty(tmp_path):
+    for export in ["", "image_folder"]:
+        run = RunDirectory(tmp_path / "run", {"export": export}, free=("export",))
+        with run.occupied():
+            pass
+    assert read_flags(run.path / "config.flags") == {"export": "image_folder"}
+
+
 @pytest.mark.parametrize("how", ["shared", "occupied"])
 def test_another_run_comes_first(how, tmp_path, monkeypatch):
     """Between the look into the directory and the lock on it."""

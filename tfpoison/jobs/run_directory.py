@@ -237,7 +237,8 @@ def _union(theirs: str, ours: str) -> str:
     """Returns the larger number, or the entries of both lists in the order they came."""
     if theirs.isdigit() and ours.isdigit():
         return str(max(int(theirs), int(ours)))
-    return ",".join(dict.fromkeys([*theirs.split(","), *ours.split(",")]))
+    entries = dict.fromkeys([*theirs.split(","), *ours.split(",")])
+    return ",".join(entry for entry in entries if entry)
 
 
 def _is_foreign(path: pathlib.Path) -> bool:
