@@ -6,6 +6,7 @@ from clean_networks_of_tests import make_clean_networks, make_images, make_reade
 
 from tfpoison import data
 from tfpoison.jobs.clean_networks import eligible_targets
+from tfpoison.jobs.run_directory import RunDirectory
 
 COLUMNS = ("none", "noise_uniform")
 
@@ -49,6 +50,39 @@ def test_a_plain_pretraining_is_shared_by_all_columns(tmp_path):
     assert clean.pretrained("transfer", "none") is clean.pretrained("transfer", "noise_uniform")
     assert [path.name for path in (tmp_path / "networks").iterdir()] == ["pretrained-none.npz"]
     assert clean.pretrained("from_scratch", "none") is None
+
+
+def test_a_network_that_another_process_is_at_is_passed_over(tmp_path):
+    clean = make_clean_networks(tmp_path, make_images())
+    wanted = {"surrogates": 2, "victims": 1}
+    names = ["surrogate-from_scratch-none-0", "surrogate-from_scratch-none-1"]
+    names += [f"clean-from_scratch-{column}-0" for column in COLUMNS]
+
+    def trained():
+        return {path.stem for path in (tmp_path / "networks").iterdir()}
+
+    with RunDirectory(tmp_path, {}).locked(names[1]):
+        clean.train_missing("from_scratch", "none", **wanted)
+        assert trained() == {*names} - {names[1]}
+    clean.train_missing("from_scratch", "none", **wanted)
+    assert trained() == {*names}
+
+
+def test_networks_that_are_trained_beforehand_are_those_that_are_asked_for(tmp_path):
+    images = make_images()
+    first = make_clean_networks(tmp_path / "a", images, epochs=2)
+    first.train_missing("from_scratch", "noise_uniform", surrogates=2, staggered=True, victims=1)
+    before = {path.name for path in (tmp_path / "a/networks").iterdir()}
+    second = make_clean_networks(tmp_path / "b", images, epochs=2)
+    for one, other in zip(
+        first.surrogates("from_scratch", "noise_uniform", 2, staggered=True),
+        second.surrogates("from_scratch", "noise_uniform", 2, staggered=True),
+        strict=True,
+    ):
+        assert not differ(one, other)
+    for column in COLUMNS:
+        first.clean_victims("from_scratch", column, 1)
+    assert {path.name for path in (tmp_path / "a/networks").iterdir()} == before
 
 
 def test_targets_are_images_that_every_network_classifies_rightly():

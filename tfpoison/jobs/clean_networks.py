@@ -6,7 +6,7 @@ Each is trained once, by one of the processes that share the directory, and kept
 import dataclasses
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import keras
@@ -26,7 +26,7 @@ from tfpoison.jobs.settings import (
     PretrainingSettings,
     TrainingSettings,
 )
-from tfpoison.jobs.victims import Plan, Trainer, load_weights, save_weights
+from tfpoison.jobs.victims import Plan, Trainer, Weights, load_weights, save_weights
 from tfpoison.recipes import scenario
 
 NO_DEFENSE = "none"
@@ -50,6 +50,17 @@ class TrainingSetup:
     training: TrainingSettings
     pretraining: PretrainingSettings | None
     defenses: dict[str, Defense]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kind:
+    """Which clean network: its role and number, its start, its column, the epoch it stops after."""
+
+    role: str
+    number: int
+    scenario: str
+    defense: str
+    stop: int
 
 
 class CleanNetworks:
@@ -118,10 +129,8 @@ class CleanNetworks:
             count: how many.
             staggered: whether they stop at different epochs, the last one at the end.
         """
-        return [
-            self._network("surrogate", number, scenario_name, defense, stop)
-            for number, stop in enumerate(self._stops(count, staggered))
-        ]
+        which = self._surrogates(scenario_name, defense, count, staggered)
+        return [self._network(each) for each in which]
 
     def surrogate_rates(
         self, scenario_name: str, defense: str, count: int, *, staggered: bool = False
@@ -136,11 +145,34 @@ class CleanNetworks:
 
     def clean_victims(self, scenario_name: str, defense: str, count: int) -> list[keras.Model]:
         """Returns victims of a column as they are without poisons."""
-        epochs = self.setup.training.epochs
-        return [
-            self._network("clean", number, scenario_name, defense, epochs)
-            for number in range(count)
-        ]
+        return [self._network(each) for each in self._victims(scenario_name, defense, count)]
+
+    def train_missing(
+        self,
+        scenario_name: str,
+        defense: str,
+        *,
+        surrogates: int,
+        staggered: bool = False,
+        victims: int,
+    ) -> None:
+        """Trains what an adversary is going to ask for and is not there yet.
+
+        Processes that share the directory share the work: each takes the networks that no other one
+        is at. Those that another one is still at are waited for when they are asked for.
+
+        Args:
+            scenario_name: what the networks start from.
+            defense: the column of the defense that the surrogates are trained with.
+            surrogates: how many surrogates.
+            staggered: whether they stop at different epochs.
+            victims: how many clean victims of each column.
+        """
+        wanted = self._surrogates(scenario_name, defense, surrogates, staggered)
+        for column in self.setup.defenses:
+            wanted += self._victims(scenario_name, column, victims)
+        for each in wanted:
+            self._weights(each, wait=False)
 
     def pretrained(self, scenario_name: str, defense: str) -> keras.Model | None:
         """Returns the network whose features a scenario starts from; None for from scratch."""
@@ -153,8 +185,9 @@ class CleanNetworks:
             trainer = self._trainer("pretraining", column, self._others.classes)
             name = file_name("pretrained", column)
             weights = self._train_once(
-                name, trainer, self._others.train, self.seed_of("pretraining"), None, None
+                name, trainer, self._others.train, self.seed_of("pretraining")
             )
+            assert weights is not None
             network = trainer.plan.make_network(0)
             network.set_weights(weights)
             self._pretrained[column] = network
@@ -194,19 +227,39 @@ class CleanNetworks:
             return [epochs] * count
         return [max(epochs * (number + 1) // count, 1) for number in range(count)]
 
-    def _network(
-        self, role: str, number: int, scenario_name: str, defense: str, stop: int
-    ) -> keras.Model:
-        trainer = self.trainer(scenario_name, defense)
-        pretrained = self.pretrained(scenario_name, defense)
-        name = file_name(role, scenario_name, defense, number)
-        if stop != self.setup.training.epochs:
-            name += f"-epoch{stop}"
-        seed = self.seed_of(role, number)
-        weights = self._train_once(name, trainer, self.images.train, seed, pretrained, stop)
-        network = trainer.plan.make_network(0, pretrained)
+    def _surrogates(
+        self, scenario_name: str, defense: str, count: int, staggered: bool
+    ) -> list["_Kind"]:
+        return [
+            _Kind("surrogate", number, scenario_name, defense, stop)
+            for number, stop in enumerate(self._stops(count, staggered))
+        ]
+
+    def _victims(self, scenario_name: str, defense: str, count: int) -> list["_Kind"]:
+        stops = enumerate(self._stops(count, staggered=False))
+        return [_Kind("clean", number, scenario_name, defense, stop) for number, stop in stops]
+
+    def _network(self, kind: "_Kind") -> keras.Model:
+        weights = self._weights(kind)
+        assert weights is not None
+        trainer = self.trainer(kind.scenario, kind.defense)
+        network = trainer.plan.make_network(0, self.pretrained(kind.scenario, kind.defense))
         network.set_weights(weights)
         return network
+
+    def _weights(self, kind: "_Kind", *, wait: bool = True) -> Weights | None:
+        name = file_name(kind.role, kind.scenario, kind.defense, kind.number)
+        if kind.stop != self.setup.training.epochs:
+            name += f"-epoch{kind.stop}"
+        return self._train_once(
+            name,
+            self.trainer(kind.scenario, kind.defense),
+            self.images.train,
+            self.seed_of(kind.role, kind.number),
+            pretrained=lambda: self.pretrained(kind.scenario, kind.defense),
+            until_epoch=kind.stop,
+            wait=wait,
+        )
 
     def _train_once(
         self,
@@ -214,12 +267,18 @@ class CleanNetworks:
         trainer: Trainer,
         examples: Examples,
         seed: int,
-        pretrained: keras.Model | None,
-        until_epoch: int | None,
-    ) -> list[np.ndarray]:
+        *,
+        pretrained: Callable[[], keras.Model | None] = lambda: None,
+        until_epoch: int | None = None,
+        wait: bool = True,
+    ) -> Weights | None:
+        """Returns the weights; None where another process is at them and we do not wait."""
         folder = self._directory.folder(_FOLDER)
         file = f"{name}.npz"
-        with self._directory.locked(name):
+        directory = self._directory
+        with directory.locked(name) if wait else directory.try_lock(name) as ours:
+            if not ours:
+                return None
             weights = load_weights(folder, file)
             if weights is not None:
                 return weights
@@ -229,7 +288,7 @@ class CleanNetworks:
                 trained = trainer.train(
                     examples,
                     seed,
-                    pretrained=pretrained,
+                    pretrained=pretrained(),
                     until_epoch=until_epoch,
                     checkpoint=checkpoint,
                 )

@@ -143,15 +143,15 @@ class RunDirectory:
             yield
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Waits until no other process does what goes by this name, and does it alone.
+    def locked(self, name: str) -> Iterator[bool]:
+        """Waits until no other process does what goes by this name, and yields True.
 
         The lock falls with the process, however it ends, and holds over machines where the file
         system's locks do.
         """
         with self._open_lock(name) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            yield True
 
     @contextlib.contextmanager
     def try_lock(self, name: str) -> Iterator[bool]:

@@ -67,10 +67,14 @@ class Adversary:
         folder = self._directory.folder(_POISONS)
         name = f"{self.name}-{trial}"
         path = folder.path / f"{name}.npz"
+        started = time.monotonic()
+        if not path.exists():
+            # Before the lock: processes that wait for these poisons train networks meanwhile.
+            self._train_networks()
         with self._directory.locked(f"poisons-{name}"):
             if path.exists():
                 return Poisons.load(path)
-            poisons = self._brew(trial, name)
+            poisons = self._brew(trial, name, started)
             self._draw(poisons, name)
             poisons.save(path)
             return poisons
@@ -111,6 +115,16 @@ class Adversary:
         ]
         return float(np.mean(successes)) if successes else float("nan")
 
+    def _train_networks(self) -> None:
+        settings, crafts = self.settings.settings, self._recipe.objective is not None
+        self._clean.train_missing(
+            self.settings.scenario,
+            self._defense,
+            surrogates=settings["surrogates"] if crafts else 0,
+            staggered=crafts and settings["staggered"],
+            victims=self.settings.clean_networks,
+        )
+
     def _undefended(self, count: int) -> list[keras.Model]:
         return self._clean.surrogates(self.settings.scenario, NO_DEFENSE, count)
 
@@ -130,9 +144,8 @@ class Adversary:
         ]
         return eligible_targets([*self._undefended(1), *victims], validation)
 
-    def _brew(self, trial: int, name: str) -> Poisons:
+    def _brew(self, trial: int, name: str, started: float) -> Poisons:
         images = self._clean.images
-        started = time.monotonic()
         if self._recipe.objective is not None and self._brewer is None:
             self._brewer = self._make_brewer()
         drawn = self.threat(trial)
