@@ -9,6 +9,7 @@ import pytest
 
 from tfpoison import attacks, defenses, launch
 from tfpoison.jobs import summary
+from tfpoison.jobs.run_directory import read_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -23,7 +24,8 @@ def name_of(path):
 
 @pytest.mark.parametrize("path", RECORDS, ids=name_of)
 def test_tables_are_those_of_the_records(path):
-    records = summary.read_records(path)
+    flags = read_flags(path.parent / "config.flags")
+    records = summary.in_grid_order(summary.read_records(path), flags)
     rows, comparisons = summary.summarise(records), summary.compare(records)
     assert (path.parent / "table.md").read_text() == summary.markdown_table(rows)
     results = path.parent / "results.csv"

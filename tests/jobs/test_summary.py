@@ -89,6 +89,31 @@ def test_pairs_of_the_same_trial_are_compared():
     assert result.target_confidence.error == pytest.approx(40 / 3)
 
 
+def test_trials_of_other_targets_are_no_pair():
+    """A grid that goes on with networks of another machine draws other targets."""
+    undefended = [record(trial, target_ids=[trial], adversarial_class="a") for trial in range(4)]
+    defended = [each | {"defense": "x", "success": 0.0} for each in undefended]
+    defended[1]["target_ids"] = [7]
+    defended[2]["adversarial_class"] = "b"
+    (result,) = summary.compare(undefended + defended)
+    assert (result.pairs, result.prevented) == (2, 2)
+
+
+def test_records_stand_in_the_order_of_the_grid():
+    flags = {"recipes": "b,a", "adversaries": "standard,adaptive", "defenses": "none,y,x"}
+    ordered = [
+        record(0, recipe="b"),
+        record(1, recipe="b"),
+        record(0, recipe="b", defense="y"),
+        record(0, recipe="b", defense="x"),
+        record(0, recipe="b", defense="x", victim=1),
+        record(0, recipe="b", defense="other"),
+        record(0, recipe="b", adversary="adaptive", defense="y"),
+        record(0, recipe="a"),
+    ]
+    assert summary.in_grid_order(reversed(ordered), flags) == ordered
+
+
 def test_differences_that_agree_are_not_certain():
     (result,) = summary.compare(trials([1] * 4) + trials([0] * 4, defense="x"))
     # They lie between -100 and 100: a quarter of 200, divided by √4.

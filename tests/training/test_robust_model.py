@@ -232,6 +232,18 @@ def test_what_compile_takes(compile_settings):
     assert differs(network.get_weights(), before)
 
 
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_batch_of_arrays(eagerly):
+    """Run eagerly, Keras hands arrays on as they came; compiled, as tensors."""
+    model = tfpoison.RobustModel(make_network(), steps=2)
+    model.compile("sgd", logits_loss(), run_eagerly=eagerly)
+    images, labels = make_data(16)
+    before = model.network.get_weights()
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    assert logs["objective_after"] < logs["objective_before"]
+    assert differs(model.network.get_weights(), before)
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_mixed_precision(policy):
     keras.config.set_dtype_policy(policy)

@@ -7,7 +7,7 @@ import pathlib
 from matplotlib.figure import Figure
 
 from tfpoison.jobs import figures, page, summary
-from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
+from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory, read_flags
 from tfpoison.jobs.summary import Record
 
 RECORDS = "records.jsonl"
@@ -81,7 +81,9 @@ def _read(directory: pathlib.Path) -> list[Record]:
     records = summary.read_records(path)
     if not records:
         raise ValueError(f"Expected at least one record in {path}. Received none.")
-    return records
+    configuration = directory / CONFIGURATION
+    flags = read_flags(configuration) if configuration.is_file() else {}
+    return summary.in_grid_order(records, flags)
 
 
 def write_report(directory: pathlib.Path, *, title: str) -> list[pathlib.Path]:

@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ _SUCCESS = 0.5
 # The most defenses that stand beside each other in a table.
 _MOST_COLUMNS = 4
 _CELL = ("recipe", "scenario", "adversary", "defense")
+_FLAGS = dict(zip(_CELL, ("recipes", "scenarios", "adversaries", "defenses"), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,8 +206,10 @@ def _summarise_cell(cell: tuple[str, ...], records: list[Record], undefended: li
 def compare(records: Iterable[Record]) -> list[Comparison]:
     """Returns what each defense changes in the trials that were run with it and without any.
 
-    Pairs of the same trial share target and poisons, so much of what differs from trial to trial
-    falls out of their difference. The undefended side is that of the standard adversary.
+    Pairs of the same trial share targets and images to poison, so much of what differs from trial
+    to trial falls out of their difference. Trials of one number with other targets, as a grid has
+    that went on with networks of another machine, are no pair. The undefended side is that of the
+    standard adversary.
     """
     cells = group(records, *_CELL)
     comparisons = []
@@ -245,10 +248,15 @@ def group(records: Iterable[Record], *names: str) -> dict[tuple[str, ...], list[
 
 
 def by_trial(records: Iterable[Record], name: str) -> dict[Any, float]:
-    """Returns each trial's mean of a field over its victims; NaN where no victim has it."""
+    """Returns each trial's mean of a field over its victims; NaN where no victim has it.
+
+    The keys are the trials' numbers with their targets and adversarial class.
+    """
     trials: dict[Any, list[float]] = {}
     for record in records:
-        trials.setdefault(record["trial"], []).append(_number(record.get(name)))
+        targets = tuple(record.get("target_ids", ()))
+        trial = record["trial"], targets, record.get("adversarial_class")
+        trials.setdefault(trial, []).append(_number(record.get(name)))
     return {trial: _mean(values) for trial, values in trials.items()}
 
 
@@ -259,6 +267,27 @@ def pairs(
     before, after = by_trial(undefended, name), by_trial(defended, name)
     both = [(before[trial], after[trial]) for trial in before if trial in after]
     return [pair for pair in both if not any(map(math.isnan, pair))]
+
+
+def in_grid_order(records: Iterable[Record], flags: Mapping[str, str]) -> list[Record]:
+    """Returns the records as one process would have written them.
+
+    Args:
+        records: as several processes wrote them, each when it was done.
+        flags: the configuration of the grid, whose lists have an order; what they do not name
+            stands behind what they do.
+    """
+    lists = {field: flags.get(flag, "").split(",") for field, flag in _FLAGS.items()}
+    places = {
+        field: {name: place for place, name in reversed(list(enumerate(names)))}
+        for field, names in lists.items()
+    }
+
+    def place(record: Record) -> tuple[int, ...]:
+        cell = [places[name].get(str(record[name]), len(places[name])) for name in _CELL]
+        return (*cell, record["trial"], record.get("victim", 0))
+
+    return sorted(records, key=place)
 
 
 def seconds(record: Record, phase: str) -> float:

@@ -5,6 +5,7 @@ import inspect
 from typing import Any, NamedTuple, Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfpoison import attacks
@@ -462,6 +463,11 @@ def _check_features(network: keras.Model, attack: Attack | None, features: Any) 
 def _unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """Returns the images in single precision or better, the labels and the sample weights."""
     images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    # Run eagerly, `train_on_batch` hands arrays on as they came.
+    images, labels = (
+        tf.convert_to_tensor(each) if isinstance(each, np.ndarray) else each
+        for each in (images, labels)
+    )
     if not tf.is_tensor(images) or not tf.is_tensor(labels):
         raise ValueError(
             "Expected batches of (images, labels) or (images, labels, sample weights), each one "
