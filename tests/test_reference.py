@@ -16,7 +16,10 @@ from tfpoison.attacks.attack import BoundObjective
 from tfpoison.batch import LabelEncoding, SplitBatch, split
 from tfpoison.classifier import Classifier
 from tfpoison.distribution import Reduction
+from tfpoison.perturbations import ClassPatch, PairPatch
 from tfpoison.perturbations.additive import BoundAdditive
+from tfpoison.perturbations.class_patch import BoundPatches, PastedPatches
+from tfpoison.perturbations.patches import Rectangles
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import make_key
 
@@ -291,3 +294,58 @@ def test_recipe(path, recipe):
     gradient = objective.poison_gradient(classifier, batch, prepared)
     expected = case[f"{recipe}/gradient"]
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+# Patches: what the authors' code drew and pasted on the batches of the bundled cases.
+PATCHES = [
+    *("patch", "patch_fixed_place", "patch_known_size", "patch_image", "patch_pairs"),
+    *("patch_adaptive", "patch_adaptive_unpaired"),
+]
+
+
+def test_every_attack_with_patches_has_a_case():
+    kinds = (ClassPatch, PairPatch)
+    names = [each for each in attacks.names() if isinstance(attacks.get(each).perturbation, kinds)]
+    assert sorted(names) == sorted(PATCHES)
+
+
+@pytest.mark.parametrize("file", ["case_a.npz", "case_b.npz"])
+@pytest.mark.parametrize("name", PATCHES)
+def test_patches(file, name):
+    """The same draws are pasted, and crafted in five steps, as the authors' code does it."""
+    case = Case(BUNDLED / file)
+    with np.load(BUNDLED / "patches" / file, allow_pickle=False) as arrays:
+        drawn = {key.split("/")[1]: arrays[key] for key in arrays if key.startswith(f"{name}/")}
+    batch = case.batch("", "sep-half")
+    on_poisons, on_targets = batch.poison_labels, np.arange(len(batch.target_labels))
+    if name == "patch_pairs":
+        on_poisons = np.arange(len(batch.poison_labels))
+    else:
+        on_targets = drawn["derangement"][batch.target_labels]
+        batch = batch.replace(fake_labels=tf.constant(on_targets))
+    patterns = [tf.constant(drawn["poison_patterns"])]
+    if "target_patterns" in drawn:
+        patterns.append(tf.constant(drawn["target_patterns"]))
+
+    def pasted(side, which):
+        stands_in = "poison" if f"{side}_sides" not in drawn else side
+        sides = tf.constant(drawn[f"{stands_in}_sides"], tf.int32)
+        canvas = drawn[f"{stands_in}_patterns"].shape[1:3]
+        places = drawn.get(f"{side}_places", drawn["poison_places"]).astype(np.int32)
+        rectangles = Rectangles(sides[:, 0], sides[:, 1], canvas)
+        return PastedPatches(rectangles, tf.cast(which, tf.int32), (places[:, 0], places[:, 1]))
+
+    bound = BoundPatches(
+        batch, PixelRange(), patterns, pasted("poison", on_poisons), pasted("target", on_targets)
+    )
+    attack = attacks.get(name)
+    if attack.objective is not None:
+        attack = attacks.get(name, steps=5, step_size=case.step_size)
+        aim = BoundObjective.bind(attack.objective, case.classifier(), bound)
+        crafted = bound.apply(attack.descend(aim))
+    else:
+        # Pairs are not clipped: the authors' have values that no pixel can have.
+        crafted = bound.apply(bound.initial)
+    assert (crafted.poison_images != batch.poison_images).numpy().any(axis=(1, 2, 3)).sum() > 3
+    np.testing.assert_allclose(crafted.poison_images, drawn["poisons"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(crafted.target_images, drawn["targets"], rtol=0, atol=1e-9)
