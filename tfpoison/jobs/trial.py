@@ -68,7 +68,7 @@ class Adversary:
         name = f"{self.name}-{trial}"
         path = folder.path / f"{name}.npz"
         started = time.monotonic()
-        if not path.exists():
+        if not path.exists() and self._eligible is None:
             # Before the lock: processes that wait for these poisons train networks meanwhile.
             self._train_networks()
         with self._directory.locked(f"poisons-{name}"):
