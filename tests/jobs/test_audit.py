@@ -20,7 +20,7 @@ FLAGS = [
     *("--optimizer=adam", "--learning_rate=0.01"),
 ]
 BREW = [
-    *("--job=brew", "--dataset=digits", "--recipes=badnets", "--trigger_size=3", "--budget=0.04"),
+    *("--job=brew", "--dataset=digits", "--recipes=badnets", "--trigger_size=1", "--budget=0.04"),
     *("--adversarial_class=3", "--trigger_place=top_left", "--clean_networks=0"),
     *("--threat_model=third_party", "--export=image_folder", "--verbosity=-1"),
 ]
@@ -53,13 +53,12 @@ def test_finds_more_poisons_than_chance(audited):
     report = json.loads((audited[0] / "report.json").read_text())
     assert report["images"] == 1280
     assert report["poisons"] == 51
-    better = [
-        name
-        for name in filters.names()
-        if (report["detection"][name]["precision"] or 0) > 2 * report["detection"][name]["chance"]
-    ]
-    assert len(better) >= 2
-    assert report["detection"]["at least 2 of them"]["precision"] > 0.2
+    # A trigger of one pixel leaves the features of the poisons near those of their true classes. Over
+    # twelve seeds these two had 2.5 and 14 times the precision of chance at least, two filters 5 times.
+    found = report["detection"]
+    for name, least in (("spectral_signatures", 1.5), ("deep_knn", 5), ("at least 2 of them", 2)):
+        assert found[name]["precision"] > least * found[name]["chance"], name
+        assert found[name]["roc_auc"] > 0.6, name
 
 
 def test_what_it_leaves(audited, capsys):
