@@ -53,8 +53,8 @@ def test_finds_more_poisons_than_chance(audited):
     report = json.loads((audited[0] / "report.json").read_text())
     assert report["images"] == 1280
     assert report["poisons"] == 51
-    # A trigger of one pixel leaves the features of the poisons near those of their true classes. Over
-    # twelve seeds these two had 2.5 and 14 times the precision of chance at least, two filters 5 times.
+    # A trigger of one pixel leaves the features of the poisons near those of their true classes.
+    # Over twelve seeds these had 2.5, 14, and 5 times the precision of chance at least.
     found = report["detection"]
     for name, least in (("spectral_signatures", 1.5), ("deep_knn", 5), ("at least 2 of them", 2)):
         assert found[name]["precision"] > least * found[name]["chance"], name
