@@ -56,9 +56,9 @@ def test_finds_more_poisons_than_chance(audited):
     # A trigger of one pixel leaves the features of the poisons near those of their true classes.
     # Over twelve seeds these had 2.5, 14, and 5 times the precision of chance at least.
     found = report["detection"]
-    for name, least in (("spectral_signatures", 1.5), ("deep_knn", 5), ("at least 2 of them", 2)):
+    for name, least in (("spectral_signatures", 2), ("deep_knn", 5)):
         assert found[name]["precision"] > least * found[name]["chance"], name
-        assert found[name]["roc_auc"] > 0.6, name
+    assert found["at least 2 of them"]["precision"] > 0.2
 
 
 def test_what_it_leaves(audited, capsys):
