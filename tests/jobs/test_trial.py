@@ -11,11 +11,11 @@ from tfpoison.jobs.trial import Adversary, measure_victim
 MISSED = 2
 
 
-def make_adversary(clean, directory, **settings):
+def make_adversary(clean, directory, defense="none", **settings):
     return Adversary(
         AttackSettings("watermark", threat={"budget": 2}, **settings),
         clean,
-        defense="none",
+        defense=defense,
         directory=RunDirectory(directory, {}),
         seed=0,
         checkpoint_seconds=60,
@@ -46,6 +46,24 @@ def test_no_target_is_missed_without_poisons(who, tmp_path):
 def test_any_target_where_none_is_missed_or_none_is_asked(tmp_path):
     assert target_classes(tmp_path, "nobody") == {0, 1, 2, 3}
     assert target_classes(tmp_path, "surrogates", clean_networks=0) == {0, 1, 2, 3}
+
+
+def test_a_threat_is_drawn_once_for_all_columns(tmp_path):
+    """Whatever the networks classify rightly by the time that an adversary joins the grid."""
+    clean = make_clean_networks(tmp_path / "networks", make_images())
+    clean.surrogates = lambda scenario, defense, count, **more: [make_reader()] * count
+    clean.train_missing = lambda *which, **how: None
+    clean.clean_victims = lambda scenario, defense, count: [make_reader()] * count
+    drawn = make_adversary(clean, tmp_path).poisons(0).threat
+    missing = make_reader(never=drawn.target_class)
+    clean.clean_victims = lambda scenario, defense, count: [missing] * count
+    later = make_adversary(clean, tmp_path, "noise_uniform").threat(0)
+    np.testing.assert_array_equal(later.target_ids, drawn.target_ids)
+    np.testing.assert_array_equal(later.poison_ids, drawn.poison_ids)
+    assert later.adversarial_class == drawn.adversarial_class
+    # Nothing is known of it elsewhere.
+    elsewhere = make_adversary(clean, tmp_path / "elsewhere", "noise_uniform").threat(0)
+    assert elsewhere.target_class != drawn.target_class
 
 
 @pytest.mark.parametrize("defense", ["none", "noise_uniform"])

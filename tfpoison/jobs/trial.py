@@ -1,6 +1,7 @@
 """One trial: a threat, its poisons, and what they do to fresh victims."""
 
 import dataclasses
+import pathlib
 import time
 from typing import Any
 
@@ -49,7 +50,6 @@ class Adversary:
         verbose: bool = False,
     ):
         self.settings = settings
-        self.name = file_name(settings.recipe, settings.scenario, defense)
         self._clean = clean
         self._defense = defense
         self._directory = directory
@@ -59,28 +59,43 @@ class Adversary:
         self._recipe = recipes.get(settings.recipe)
         self._surrogates: list[keras.Model] = []
         self._brewer: Brewer | None = None
+        self._networks_trained = False
         self._eligible: np.ndarray | None = None
         self._norms: np.ndarray | None = None
 
     def poisons(self, trial: int) -> Poisons:
         """Returns the poisons of a trial; they are made once and kept."""
-        folder = self._directory.folder(_POISONS)
-        name = f"{self.name}-{trial}"
-        path = folder.path / f"{name}.npz"
+        name = self._poisons_name(self._defense, trial)
+        path = self._poisons_file(name)
         started = time.monotonic()
-        if not path.exists() and self._eligible is None:
+        if not path.exists() and not self._networks_trained:
             # Before the lock: processes that wait for these poisons train networks meanwhile.
             self._train_networks()
         with self._directory.locked(f"poisons-{name}"):
             if path.exists():
                 return Poisons.load(path)
             poisons = self._brew(trial, name, started)
-            self._draw(poisons, name)
+            self._draw_preview(poisons, name)
             poisons.save(path)
             return poisons
 
     def threat(self, trial: int) -> Threat:
-        """Draws the threat of a trial; it depends on the trial key, not on the defense."""
+        """Returns the threat of a trial, which is drawn once for all columns.
+
+        It depends on the trial key and on what clean networks classify rightly. Drawn anew where a
+        grid goes on with another machine's networks, it might be another one.
+        """
+        return self._known_threat(trial) or self._draw_threat(trial)
+
+    def _known_threat(self, trial: int) -> Threat | None:
+        """Returns the threat that poisons of the trial have been made for, if any have."""
+        for defense in self._clean.setup.defenses:
+            path = self._poisons_file(self._poisons_name(defense, trial))
+            if path.exists():
+                return Poisons.load(path).threat
+        return None
+
+    def _draw_threat(self, trial: int) -> Threat:
         images, settings = self._clean.images, self.settings.threat_settings(trial)
         if self._eligible is None:
             self._eligible = self._find_eligible()
@@ -98,6 +113,12 @@ class Adversary:
             trigger=self.settings.trigger(images.image_shape),
             sources=self.settings.sources if self._recipe.crafts_on_sources else 0,
         )
+
+    def _poisons_name(self, defense: str, trial: int) -> str:
+        return file_name(self.settings.recipe, self.settings.scenario, defense, trial)
+
+    def _poisons_file(self, name: str) -> pathlib.Path:
+        return self._directory.folder(_POISONS).path / f"{name}.npz"
 
     def success_without_poisons(self, poisons: Poisons, defense: str) -> float:
         """Returns how often clean victims of a column call the targets what the adversary wants.
@@ -124,6 +145,7 @@ class Adversary:
             staggered=crafts and settings["staggered"],
             victims=self.settings.clean_networks,
         )
+        self._networks_trained = True
 
     def _undefended(self, count: int) -> list[keras.Model]:
         return self._clean.surrogates(self.settings.scenario, NO_DEFENSE, count)
@@ -224,7 +246,7 @@ class Adversary:
             learning_rates=self._clean.surrogate_rates(*which, staggered=settings["staggered"]),
         )
 
-    def _draw(self, poisons: Poisons, name: str) -> None:
+    def _draw_preview(self, poisons: Poisons, name: str) -> None:
         images = self._clean.images
         some = poisons.select(np.arange(min(poisons.size, _SHOWN)))
         clean = images.train.read(positions_of(images.train, some.ids))
