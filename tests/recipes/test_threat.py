@@ -187,10 +187,27 @@ def test_budgets_that_every_trial_has_room_for(settings, room):
 
 
 def test_sources_need_held_out_images_too():
-    more = {"trigger": {"size": 1}, "eligible": np.zeros(50, bool)}
-    more["eligible"][10:20] = True
+    data = make_uneven()
+    some = data.validation.labels == 1
+    validation = InMemoryExamples(data.validation.images[some], data.validation.labels[some])
+    data = type(data)(data.name, data.class_names, data.train, validation)
+    settings = ThreatSettings(budget=8, poisons_are_sources=True)
     with pytest.raises(ValueError, match="only some of them room for the budget"):
-        draw_uneven(0, more=more, poisons_are_sources=True)
+        draw(settings, TrialKey(0, 0), data.train, validation, 5, trigger={"size": 1})
+
+
+@pytest.mark.parametrize("sources", [False, True])
+def test_networks_have_no_say_in_a_threat_with_a_trigger(sources):
+    """It is measured on a whole class: another machine's clean networks draw the same."""
+    trigger = {"trigger": {"size": 1}}
+    none = trigger | {"eligible": np.zeros(DATA.validation.size, bool)}
+    for trial in range(5):
+        threat = draw_threat(trial, more=none, poisons_are_sources=sources)
+        alike = draw_threat(trial, more=trigger, poisons_are_sources=sources)
+        assert threat.target_class == alike.target_class
+        assert threat.adversarial_class == alike.adversarial_class
+        whole = DATA.validation.ids[DATA.validation.labels == threat.target_class]
+        np.testing.assert_array_equal(threat.target_ids, whole)
 
 
 def test_selection_by_gradient_norm():

@@ -82,8 +82,8 @@ class Adversary:
     def threat(self, trial: int) -> Threat:
         """Returns the threat of a trial, which is drawn once for all columns.
 
-        It depends on the trial key and on what clean networks classify rightly. Drawn anew where a
-        grid goes on with another machine's networks, it might be another one.
+        It depends on the trial key and, without a trigger, on what clean networks classify rightly.
+        Drawn anew where a grid goes on with another machine's networks, it might be another one.
         """
         return self._known_threat(trial) or self._draw_threat(trial)
 
@@ -97,7 +97,7 @@ class Adversary:
 
     def _draw_threat(self, trial: int) -> Threat:
         images, settings = self._clean.images, self.settings.threat_settings(trial)
-        if self._eligible is None:
+        if self._eligible is None and not self._recipe.triggered:
             self._eligible = self._find_eligible()
         if settings.selection == "gradient_norm" and self._norms is None:
             predictor = Predictor(self._undefended(1)[0])

@@ -242,7 +242,8 @@ def draw(
         classes: the number of classes.
         eligible: which held-out images may be drawn for targets, bool (validation,): those that
             clean networks classify rightly. None: all. Targets that are given are taken as they
-            are: `success_without_poisons` of a trial's record tells what clean networks say.
+            are, and so are those of a threat with a trigger, all held-out images of a class:
+            `success_without_poisons` of a trial's record tells what clean networks say.
         gradient_norms: of every training image, (train,), for the selection by them.
         trigger: arguments of `Trigger.draw` for a threat with a trigger; None for one without.
         sources: how many training images of the source class are drawn beside, to craft with.
@@ -261,7 +262,9 @@ def draw(
             settings,
             rng,
             validation,
-            _may_be_targets(eligible, train, validation),
+            _may_be_targets(eligible, train, validation)
+            if trigger is None
+            else np.ones(validation.size, bool),
             has_room if settings.poisons_are_sources else np.ones(classes, bool),
             with_trigger=trigger is not None,
         )
