@@ -54,6 +54,8 @@ class ConvexPolytope(Objective):
         )
 
 
+# Hundreds of small steps: a caller who runs eagerly would wait for their dispatch.
+@tf.function(reduce_retracing=True)
 def closest_in_simplex(points: tf.Tensor, goals: tf.Tensor, iterations: int) -> tf.Tensor:
     """Returns the coefficients of the convex combinations of points that come closest to goals.
 
