@@ -7,4 +7,4 @@ ruff check .
 ruff format --check .
 mypy --config-file setup.cfg
 lint-imports --config setup.cfg
-exec python -m pytest tests --quiet --numprocesses auto --durations 15 "$@"
+exec python -m pytest tests --quiet --numprocesses auto --dist worksteal --durations 15 "$@"
