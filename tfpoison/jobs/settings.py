@@ -217,8 +217,8 @@ class AttackSettings:
         trigger_image: an image file in place of a random trigger.
         sources: how many source images triggered poisons are crafted with.
         clean_networks: how many clean victims of every column must classify a target rightly that
-            is drawn, beside an undefended surrogate; 0 to draw any. Targets that are given are
-            taken as they are.
+            is drawn, beside an undefended surrogate; 0 to draw any. Targets that are given, or
+            carry a trigger, are taken as they are.
     """
 
     recipe: str = "gradient_matching"
