@@ -39,7 +39,7 @@ def _fresh_keras():
     """Every test starts from the same global state of Keras, whatever ran before."""
     keras.utils.set_random_seed(0)
     # Keras collects garbage after every test: what imports and earlier tests have left for good
-    # need not be looked at each time, which took two fifths of the time.
+    # need not be looked at each time, which took up to two fifths of a file's time.
     gc.collect()
     gc.freeze()
     yield

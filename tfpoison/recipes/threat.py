@@ -258,13 +258,17 @@ def draw(
     if settings.target_class is not None and settings.target_ids:
         target_class, target_ids = settings.target_class, np.array(settings.target_ids, np.int64)
     else:
+        # A trigger is measured on a whole class, whatever networks say of its images.
+        may_be_targets = (
+            _may_be_targets(eligible, train, validation)
+            if trigger is None
+            else np.ones(validation.size, bool)
+        )
         target_class, target_ids = _draw_targets(
             settings,
             rng,
             validation,
-            _may_be_targets(eligible, train, validation)
-            if trigger is None
-            else np.ones(validation.size, bool),
+            may_be_targets,
             has_room if settings.poisons_are_sources else np.ones(classes, bool),
             with_trigger=trigger is not None,
         )
