@@ -1,17 +1,18 @@
 """What a defense leaves of the training set, and trainings that are interrupted around it."""
 
+import contextlib
 import dataclasses
 
 import keras
 import numpy as np
 import pytest
 
-from tfpoison import data
+from tfpoison import data, defenses
 from tfpoison.data import InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filter import Filter, Suspicion
 from tfpoison.defenses.revision_base import Revised, Revision
-from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.checkpoint import METRICS, Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.training_set import TrainingSet
@@ -53,7 +54,7 @@ class SuspectAll(SuspectNines):
         return Suspicion(labels.astype("float64"), labels >= 0)
 
 
-def make_trainer(defense):
+def make_trainer(defense, epochs=EPOCHS):
     mean, std = data.channel_statistics(IMAGES.train)
     return Trainer(
         Plan(
@@ -63,7 +64,7 @@ def make_trainer(defense):
             mean=mean,
             std=std,
             data=DataSettings(batch_size=64),
-            training=TrainingSettings(epochs=EPOCHS),
+            training=TrainingSettings(epochs=epochs),
             defense=defense,
             scenario=scenario.get("from_scratch"),
         )
@@ -108,17 +109,47 @@ def test_the_training_set_is_revised(tmp_path):
     assert not is_same(weights, train(Defense(), tmp_path / "plain")[0])
 
 
-@pytest.mark.parametrize("defense", [SuspectNines(), DropZerosAndDim()], ids=["filter", "revision"])
-@pytest.mark.parametrize("stop_after", [1, 2, 4])
-def test_interrupted(defense, stop_after, tmp_path):
-    kind = "filter" if isinstance(defense, Filter) else "revision"
-    defense = Defense(**{kind: defense})
-    expected, _ = train(defense, tmp_path / "at once")
-    with pytest.raises(StopError):
-        train(defense, tmp_path / "interrupted", stop_after=stop_after)
-    resumed, kept = train(defense, tmp_path / "interrupted")
-    assert is_same(resumed, expected)
-    assert len(kept) < IMAGES.train.size
+DEFENSES = {
+    "friendly_noise, cutmix": defenses.from_text("friendly_noise(epoch=1;steps=1)+cutmix"),
+    "filter, evasion, epic, mixup, dp_sgd": Defense(filter=SuspectNines()).combine(
+        defenses.from_text(
+            "evasion(steps=1)+epic(share=0.3;first_epoch=1;last_epoch=2)+mixup+dp_sgd"
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_killed_after_every_write(name, tmp_path, monkeypatch):
+    """Killed and gone on with, batch by batch, it ends with the bits and metrics of one run."""
+    trainer = make_trainer(DEFENSES[name], epochs=3)
+    examples = IMAGES.train.select(np.arange(100))
+
+    def run(folder):
+        checkpoint = Checkpoint(RunDirectory(folder, {}), seconds=1e-9)
+        trained = trainer.train(examples, 1, checkpoint=checkpoint)
+        return trained.predictor.network.get_weights(), trained.kept, checkpoint.rows
+
+    weights, kept, rows = run(RunDirectory(tmp_path, {}).folder("at once").path)
+    write, kills = RunDirectory.write, []
+
+    def killing_write(directory, file, content):
+        path = write(directory, file, content)
+        # Every process that goes on writes the metrics anew; the filter's network is trained plain.
+        if file != METRICS and directory.path.name != "plain":
+            kills.append(file)
+            raise StopError
+        return path
+
+    monkeypatch.setattr(RunDirectory, "write", killing_write)
+    resumed = None
+    while resumed is None:
+        with contextlib.suppress(StopError):
+            resumed = run(RunDirectory(tmp_path, {}).folder("killed").path)
+    assert len(kills) >= 6
+    assert is_same(resumed[0], weights)
+    np.testing.assert_array_equal(resumed[1], kept)
+    assert resumed[2] == rows
 
 
 @pytest.mark.parametrize(
@@ -142,6 +173,10 @@ def test_a_revision_that_was_lost(tmp_path):
     (tmp_path / "killed" / "run" / "revised_after_1.npz").unlink()
     resumed, _ = train(defense, tmp_path / "killed")
     assert is_same(resumed, expected)
+    # From the end there is no way back to what the first revision looked at.
+    (tmp_path / "killed" / "run" / "revised_after_1.npz").unlink()
+    with pytest.raises(ValueError, match="Put it back"):
+        train(defense, tmp_path / "killed")
 
 
 def test_everything_is_suspected(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor
-from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.checkpoint import FILE, Checkpoint
 from tfpoison.jobs.fitting import Stream, fit_resumably
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.training import RobustModel
@@ -144,11 +144,16 @@ def fit_defended(
 
     Returns:
         The training set at the end.
+
+    Raises:
+        ValueError: the checkpoint is behind a revision whose outcome is gone.
     """
     revision = defense.revision
     revised_after = () if revision is None else revision.epochs(epochs)
     for stop in [*(each for each in revised_after if each < until_epoch), until_epoch]:
-        if checkpoint.epoch <= stop:
+        # A checkpoint within the epoch that follows a revision is of the set that it has left.
+        is_past = (checkpoint.epoch, checkpoint.batch) > (stop, 0)
+        if not is_past:
             stream = make_stream(left.examples(examples, seed))
             evaluated = None if validation is None else stream.evaluation(validation)
             fit_resumably(
@@ -165,6 +170,12 @@ def fit_defended(
         assert revision is not None
         name = f"revised_after_{stop}.npz"
         saved = TrainingSet.load(checkpoint.directory, name)
+        if saved is None and is_past:
+            raise ValueError(
+                f"Expected {checkpoint.directory.path / name}: the training set as a revision left "
+                "it, which the checkpoint goes on with. Received none. Put it back, or remove "
+                f"{checkpoint.directory.path / FILE} to start again."
+            )
         if saved is None:
             images = examples.images if left.images is None else left.images
             revised = revision.revise(model.network, images, examples.labels, seed + stop)
