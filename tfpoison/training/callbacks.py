@@ -4,8 +4,8 @@ import warnings
 
 import keras
 
-# Interpolating augmentations may overshoot the pixel range by this share of it.
-_TOLERATED_OVERSHOOT = 0.1
+from tfpoison.training.batch_check import ADVICE, TOLERATED_OVERSHOOT
+
 # Pixels that use less of the range than this were most likely scaled otherwise.
 _LEAST_USE_OF_RANGE = 1 / 64
 
@@ -63,15 +63,11 @@ class PixelRangeCheck(keras.callbacks.Callback):
             return
         self._checked = True
         lowest, highest = (float(each) for each in self.model.seen_pixels())
-        advice = (
-            "Say in which range your pixels live: RobustModel(..., pixel_range=(low, high)), "
-            "for instance (0, 255), or per channel after normalisation."
-        )
         seen = (
             f"pixel_range={self.model.pixels.get_config()}; the first batch's pixels lie from "
             f"{lowest:.3g} to {highest:.3g} in shares of it"
         )
-        if lowest < -_TOLERATED_OVERSHOOT or highest > 1 + _TOLERATED_OVERSHOOT:
-            raise ValueError(f"Expected pixels within the pixel range. Received: {seen}. {advice}")
+        if lowest < -TOLERATED_OVERSHOOT or highest > 1 + TOLERATED_OVERSHOOT:
+            raise ValueError(f"Expected pixels within the pixel range. Received: {seen}. {ADVICE}")
         if highest - lowest < _LEAST_USE_OF_RANGE:
-            warnings.warn(f"The pixels hardly use the pixel range: {seen}. {advice}", stacklevel=2)
+            warnings.warn(f"The pixels hardly use the pixel range: {seen}. {ADVICE}", stacklevel=2)

@@ -21,6 +21,7 @@ from tfpoison.features import FeatureExtractor
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import make_key, split_key
 from tfpoison.training import multi_worker
+from tfpoison.training.batch_check import check_pixels, checked, plain_errors
 from tfpoison.training.callbacks import CraftingSchedule, PixelRangeCheck
 
 _OWN_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
@@ -162,7 +163,9 @@ class RobustModel(keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains the network on poisoned batches; takes what `keras.Model.fit` takes."""
         arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
-        self.create_state(*(arguments.arguments.get(each) for each in "xy"))
+        x, y = (arguments.arguments.get(each) for each in "xy")
+        self.create_state(x, y)
+        arguments.arguments["x"] = checked(x, y, self._check_batch)
         if self.attack is not None:
             callbacks = arguments.arguments.get("callbacks")
             ours: list[keras.callbacks.Callback] = [
@@ -175,7 +178,17 @@ class RobustModel(keras.Model):
                     callbacks.append(callback)
             else:
                 arguments.arguments["callbacks"] = [*ours, *keras.tree.flatten(callbacks or [])]
-        return super().fit(*arguments.args[1:], **arguments.kwargs)
+        with plain_errors():
+            return super().fit(*arguments.args[1:], **arguments.kwargs)
+
+    @functools.wraps(keras.Model.train_on_batch)
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains the network on one poisoned batch; takes what Keras's `train_on_batch` takes."""
+        x = checked(x, y, self._check_batch)
+        return super().train_on_batch(x, y, *args, **kwargs)
+
+    def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
+        check_pixels(images, self.pixels if self.attack is not None else None)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         strategy = self.distribute_strategy
@@ -261,6 +274,7 @@ class RobustModel(keras.Model):
         if self.attack is None:
             raise ValueError("Expected a model with an attack to craft with. Received: attack=None")
         images, labels, _ = _unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
+        self._check_batch(images.numpy(), labels.numpy())
         crafted = self._craft(self.attack, self.classifier(), images, labels, replica=0)
         return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
 
