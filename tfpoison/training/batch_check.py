@@ -29,7 +29,9 @@ Check = Callable[[np.ndarray, np.ndarray], None]
 """Looks at images and labels, and raises ValueError where they cannot be trained on."""
 
 # TensorFlow hands on what Python raised within a data set as a text with the stack behind it.
-_RAISED_WHILE_SERVED = re.compile(r"ValueError: (Expected (?:pixels|labels) .*?)\n+Traceback", re.DOTALL)
+_RAISED_WHILE_SERVED = re.compile(
+    r"ValueError: (Expected (?:pixels|labels) .*?)\n+Traceback", re.DOTALL
+)
 
 
 def check_pixels(images: np.ndarray, pixels: PixelRange | None) -> None:
