@@ -50,12 +50,12 @@ def check_pixels(images: np.ndarray, pixels: PixelRange | None) -> None:
     if all(_fit(each, pixels).all() for each in extremes):
         return
     fit = _fit(images, pixels).reshape(len(images), -1).all(axis=1)
-    first = images[np.argmin(fit)]
+    first = images[np.argmin(fit)].astype(np.float64)
     seen = (
         f"{np.sum(~fit)} of {len(images)} images that do not fit, the first one at position "
-        f"{np.argmin(fit)}, its pixels from {float(first.min()):.6g} to {float(first.max()):.6g}"
+        f"{np.argmin(fit)}, its pixels from {first.min():.6g} to {first.max():.6g}"
     )
-    if pixels is None or not np.isfinite(first.astype(np.float64)).all():
+    if pixels is None or not np.isfinite(first).all():
         raise ValueError(
             f"Expected pixels that are numbers, neither NaN nor infinite. Received: {seen}. Leave "
             "such images out, or mend the preprocessing that makes them."
