@@ -11,6 +11,7 @@ from data_sets import SHAPE, loss, make_network
 from tfpoison import objectives, recipes
 from tfpoison.data import ShiftAndFlip
 from tfpoison.recipes import Brewer, BrewSettings, target_loss
+from tfpoison.recipes import brew as brewing
 
 rng = np.random.default_rng(0)
 IMAGES = rng.integers(0, 256, (7, *SHAPE), dtype=np.uint8)
@@ -100,13 +101,14 @@ def test_the_best_restart_is_kept():
 
 
 class BrokenBrewer(Brewer):
-    """Ends some restarts with NaN."""
+    """Ends some restarts with NaN, or another number."""
 
     broken = frozenset()
+    worst = float("nan")
 
     def _mean_value(self, state, *arguments):
         value = super()._mean_value(state, *arguments)
-        return float("nan") if state.restart in self.broken else value
+        return self.worst if state.restart in self.broken else value
 
 
 @pytest.mark.parametrize("broken", [{0}, {1}, {0, 2}])
@@ -128,8 +130,10 @@ def test_restarts_that_end_in_nan_are_passed_over(broken, monkeypatch):
     np.testing.assert_array_equal(best, poisoned[int(np.nanargmin(history))])
 
 
-def test_nothing_but_nan(monkeypatch, tmp_path):
+@pytest.mark.parametrize("worst", [float("nan"), float("inf"), float("-inf")])
+def test_nothing_but_nan(worst, monkeypatch, tmp_path):
     monkeypatch.setattr(BrokenBrewer, "broken", {0, 1})
+    monkeypatch.setattr(BrokenBrewer, "worst", worst)
     settings, state = change(restarts=2, steps=1), tmp_path / "state.npz"
     with pytest.raises(ValueError, match=r"NaN from all 2.*learning rate"):
         brew(settings, make=BrokenBrewer, state_file=state, seconds=0)
@@ -217,6 +221,13 @@ def test_an_interrupted_brewing_ends_as_one_that_was_not(steps, retrainings, tmp
     np.testing.assert_array_equal(resumed, whole)
     assert resumed_history == history
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_with_a_restart_that_ended_in_nan(tmp_path):
+    state = brewing._State(restart=2, history=[float("nan"), 0.5], best=[IMAGES[:1]])
+    brewing._save(state, tmp_path / "state.npz")
+    loaded = brewing._load(tmp_path / "state.npz")
+    np.testing.assert_equal(dataclasses.asdict(loaded), dataclasses.asdict(state))
 
 
 def test_a_damaged_state_costs_time_alone(tmp_path):

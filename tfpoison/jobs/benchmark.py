@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from tfpoison import attacks
+from tfpoison import attacks, valid_json
 from tfpoison.checks import check_name, check_number
 from tfpoison.jobs.measure_step import CLASSES
 from tfpoison.jobs.run_directory import RunDirectory
@@ -97,7 +97,9 @@ class BenchmarkJob:
         }
         module = f"{__package__}.measure_step"
         process = subprocess.run(
-            [sys.executable, "-m", module, json.dumps(settings)], capture_output=True, text=True
+            [sys.executable, "-m", module, valid_json.dumps(settings)],
+            capture_output=True,
+            text=True,
         )
         if process.returncode:
             raise RuntimeError(f"Measuring {attack!r} failed:\n{process.stderr[-2000:]}")

@@ -101,8 +101,8 @@ def _describe(poisons: Poisons, images: ImageClassification, paths: list) -> str
         f"{poisons.epsilon:.3f} of the pixel range",
     ]
     if objective:
-        lines.append(
-            f"objective {np.nanmin(objective):.4f}, the best of {len(objective)} restart(s)"
-        )
+        # JSON has no NaN: None stands for it.
+        best = np.nanmin(np.array(objective, float))
+        lines.append(f"objective {best:.4f}, the best of {len(objective)} restart(s)")
     lines += ["", "Written:", *(f"  {path}" for path in paths)]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ no two workers can go on from different moments.
 import csv
 import io
 import json
+import math
 import time
 from typing import Any
 
@@ -18,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfpoison import valid_json
 from tfpoison.distribution import replica_id
 from tfpoison.jobs.run_directory import RunDirectory
 
@@ -71,7 +73,11 @@ class Checkpoint(keras.callbacks.Callback):
             self._unread = [arrays[f"variable_{n}"] for n in range(position["variables"])]
             self._metrics = [arrays[f"metric_{n}"] for n in range(position["metrics"])]
         self.epoch, self.batch = position["epoch"], position["batch"]
-        self.rows = position["rows"]
+        # JSON has no NaN, as an objective may be.
+        self.rows = [
+            {name: math.nan if value is None else value for name, value in row.items()}
+            for row in position["rows"]
+        ]
         if self._writes:
             self._write_metrics()
 
@@ -192,7 +198,7 @@ class Checkpoint(keras.callbacks.Callback):
         }
         arrays = {f"variable_{number}": each for number, each in enumerate(variables)}
         arrays |= {f"metric_{number}": each for number, each in enumerate(metrics)}
-        arrays["position"] = np.array(json.dumps(position))
+        arrays["position"] = np.array(valid_json.dumps(position))
         self.directory.write(FILE, lambda file: np.savez(file, **arrays))
         self._saved_at = time.monotonic()
 

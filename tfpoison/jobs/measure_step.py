@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import RobustModel, attacks, networks
+from tfpoison import RobustModel, attacks, networks, valid_json
 
 CLASSES = 10
 
@@ -96,4 +96,4 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(**json.loads(sys.argv[1]))))
+    print(valid_json.dumps(measure(**json.loads(sys.argv[1]))))

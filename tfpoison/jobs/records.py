@@ -1,9 +1,9 @@
 """The records of an experiment: a JSON line for each victim, written as it comes."""
 
-import json
 import os
 from typing import Any
 
+from tfpoison import valid_json
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.summary import read_records
 
@@ -32,7 +32,7 @@ class Records:
         Raises:
             OSError: it cannot be written, as on a full disk; earlier records stay as they are.
         """
-        line = (json.dumps(record) + "\n").encode()
+        line = (valid_json.dumps(record) + "\n").encode()
         with self._directory.locked(_LOCK), open(self._path, "ab+") as file:
             end = file.seek(0, os.SEEK_END)
             if end:

@@ -3,12 +3,13 @@
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any, BinaryIO
+
+from tfpoison import valid_json
 
 CONFIGURATION = "config.flags"
 _LOCK = ".lock"
@@ -216,7 +217,7 @@ class RunDirectory:
 
     def write_json(self, name: str, value: Any) -> pathlib.Path:
         """Writes a JSON file whole or not at all, and returns its path."""
-        return self.write_text(name, json.dumps(value, indent=2) + "\n")
+        return self.write_text(name, valid_json.dumps(value, indent=2) + "\n")
 
 
 def file_name(*parts: object) -> str:

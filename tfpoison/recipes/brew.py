@@ -24,7 +24,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import objectives, perturbations, randomness
+from tfpoison import objectives, perturbations, randomness, valid_json
 from tfpoison.attacks.attack import BoundObjective
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.checks import check_name, check_number, make_plain
@@ -109,17 +109,17 @@ class _State:
     deltas: list[np.ndarray] = dataclasses.field(default_factory=list)
     moments: list[list[np.ndarray]] = dataclasses.field(default_factory=list)
     best: list[np.ndarray] = dataclasses.field(default_factory=list)
-    best_value: float = np.inf
     history: list[float] = dataclasses.field(default_factory=list)
     retrained_on: list[np.ndarray] = dataclasses.field(default_factory=list)
     retrained_at: int = 0
 
     def end_restart(self, value: float) -> None:
         """Keeps what was crafted if it is the best so far, and makes ready for the next start."""
-        self.history.append(value)
         # Nothing would ever be smaller than NaN.
-        if not math.isnan(value) and (value < self.best_value or not self.best):
-            self.best, self.best_value = self.deltas, value
+        earlier = [each for each in self.history if math.isfinite(each)]
+        if math.isfinite(value) and value < min(earlier, default=math.inf):
+            self.best = self.deltas
+        self.history.append(value)
         self.restart, self.step, self.retrained_at = self.restart + 1, 0, 0
         self.deltas, self.moments, self.retrained_on = [], [], []
 
@@ -222,11 +222,11 @@ class Brewer:
 
         Returns:
             The poisons, uint8 (n, H, W, C), within ε exactly, and the objective that each restart
-            ended with; restarts that ended with NaN are passed over.
+            ended with; restarts that ended with NaN or infinity are passed over.
 
         Raises:
             ValueError: surrogates are to be trained anew and nobody says how, or every restart
-                ended with NaN.
+                ended with NaN or infinity.
         """
         settings = self.settings
         if settings.retrainings and retrain is None:
@@ -261,8 +261,8 @@ class Brewer:
         if not state.best:
             raise ValueError(
                 "Expected an objective that is a number at the end of one restart or more. "
-                f"Received: NaN from all {settings.restarts}. The surrogates' weights or losses "
-                "are not finite: train them at a lower learning rate, or with clipnorm."
+                f"Received: NaN from all {settings.restarts}, or infinity. The surrogates' weights "
+                "or losses are not finite: train them at a lower learning rate, or with clipnorm."
             )
         return self._to_images(images, state.best), state.history
 
@@ -394,7 +394,7 @@ def _to_unit_range(images: np.ndarray) -> tf.Tensor:
 
 
 _LISTS = ("deltas", "best", "retrained_on")
-_NUMBERS = ("restart", "step", "best_value", "history", "retrained_at")
+_NUMBERS = ("restart", "step", "history", "retrained_at")
 
 
 def _save(state: _State, path: pathlib.Path) -> None:
@@ -406,7 +406,7 @@ def _save(state: _State, path: pathlib.Path) -> None:
     for number, moments in enumerate(state.moments):
         arrays |= {f"moments_{number}_{which}": each for which, each in enumerate(moments)}
     numbers = {name: getattr(state, name) for name in _NUMBERS}
-    arrays["numbers"] = np.array(json.dumps(numbers))
+    arrays["numbers"] = np.array(valid_json.dumps(numbers))
     partial = path.with_name(f".{path.name}.partial")
     with open(partial, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -422,7 +422,9 @@ def _load(path: pathlib.Path | None) -> _State | None:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         state = _State(**json.loads(str(arrays.pop("numbers"))))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        # JSON has no NaN, as the objective of a restart may be.
+        state.history = [math.nan if each is None else each for each in state.history]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
         # A damaged state is no loss but of time.
         return None
     for name in _LISTS:

@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import tensorflow as tf
 
+from tfpoison import valid_json
 from tfpoison.data import Examples
 from tfpoison.pixel_range import PixelRange
 from tfpoison.recipes.threat import Threat, positions_of
@@ -204,7 +205,7 @@ class Poisons:
         """
         path = pathlib.Path(path)
         arrays, description = self._parts()
-        arrays["description"] = np.array(json.dumps(description, sort_keys=True))
+        arrays["description"] = np.array(valid_json.dumps(description, sort_keys=True))
         arrays["checksum"] = np.array(_checksum(arrays))
         partial = path.with_name(f".{path.name}.partial")
         with open(partial, "wb") as file:
