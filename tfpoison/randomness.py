@@ -1,27 +1,69 @@
 """Stateless random draws: a key made of numbers in, the same bits out.
 
 Keras's seed generators draw the same numbers on every replica and keep a state that checkpoints
-have to carry. A key made of (seed, step, replica) needs no state, differs by replica and makes a
-resumed run draw what an uninterrupted one draws.
+have to carry. A key made of (purpose, seed, step, replica) needs no state, differs by replica and
+makes a resumed run draw what an uninterrupted one draws.
 """
 
+import enum
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
+# To be raised when the same seeds come to draw other numbers: no run goes on across that.
+SCHEME = 2
 
-def make_key(seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
-    """Returns the key of a draw: an int32 tensor of shape (2,).
+
+@enum.unique
+class Purpose(enum.Enum):
+    """What is drawn; equal seeds and numbers draw apart for different purposes.
+
+    The values are part of what is drawn: a new purpose gets a new one.
+    """
+
+    CRAFTING = 0
+    MIXING = 1
+    MIXING_OF_A_DATA_SET = 2
+    GRADIENT_NOISE = 3
+    EXAMPLE_ORDER = 4
+    AUGMENTATION = 5
+    FRIENDLY_NOISE = 6
+    REPLACEMENT_OF_SUSPECTS = 7
+    SUBSET = 8
+    PRETRAINING_SUBSET = 9
+    BREWING_START = 10
+    BREWING_STEP = 11
+    TARGETS = 12
+    POISONS = 13
+    TRIGGER = 14
+    TRIGGER_PLACE = 15
+    SOURCES = 16
+
+
+def make_key(purpose: Purpose, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
+    """Returns the key of a draw by TensorFlow: an int32 tensor of shape (2,).
 
     Args:
+        purpose: what is drawn.
         seed: the user's seed.
-        *numbers: integers that set this draw apart from others: step, replica, epoch, …
+        *numbers: integers from 0 to 2⁶² - 1 that set this draw apart from others of its purpose:
+            step, replica, epoch, …
     """
     seed = int(seed)  # Short integers of numpy would overflow.
     key = tf.constant([seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], tf.int32)
-    for number in numbers:
-        key = tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int32))
+    for number in (purpose.value, *numbers):
+        number = tf.cast(number, tf.int64)
+        for word in (number % 2**31, number // 2**31):
+            key = tf.random.experimental.stateless_fold_in(key, tf.cast(word, tf.int32))
     return key
+
+
+def make_generator(purpose: Purpose, seed: int, *numbers: int) -> np.random.Generator:
+    """Returns the source of draws by NumPy; see `make_key`."""
+    # Not default_rng([seed, *numbers]): numbers of 0 at the end change nothing there.
+    spawn_key = (purpose.value, *numbers)
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
 def split_key(key: tf.Tensor) -> Iterator[tf.Tensor]:

@@ -11,7 +11,7 @@ from tfpoison.batch import LabelEncoding, split
 from tfpoison.classifier import Classifier
 from tfpoison.distribution import Reduction
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import make_key
+from tfpoison.randomness import Purpose, make_key
 
 # The zoo as the paper and its authors' code have it: the poison fraction, and whether crafting is
 # an optimisation.
@@ -92,7 +92,7 @@ def make_case(attack, count=16):
         selection="share",
         poison_fraction=attack.poison_fraction,
         reduction=Reduction("replica"),
-        key=make_key(0),
+        key=make_key(Purpose.CRAFTING, 0),
     )
     return Classifier(network, loss), batch
 
@@ -103,7 +103,7 @@ def craft(attack, classifier, batch, seed=0, **settings):
         batch,
         pixels=PixelRange(),
         encoding=LabelEncoding(4, one_hot=False),
-        key=make_key(seed),
+        key=make_key(Purpose.CRAFTING, seed),
         **settings,
     )
 
@@ -173,7 +173,10 @@ def test_perturbations_say_whether_they_move_the_targets(name):
     perturbation = perturbations.get(name)
     _, batch = make_case(tfpoison.Attack(perturbation, poison_fraction=0.5))
     bound = perturbation.bind(
-        batch, pixels=PixelRange(), encoding=LabelEncoding(4, one_hot=False), key=make_key(0)
+        batch,
+        pixels=PixelRange(),
+        encoding=LabelEncoding(4, one_hot=False),
+        key=make_key(Purpose.CRAFTING, 0),
     )
     assert bound.moves_targets == perturbation.moves_targets
 

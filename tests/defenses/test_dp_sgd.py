@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import tfpoison
 from tfpoison.defenses.dp_sgd import DISTRIBUTIONS, DPSGD
+from tfpoison.randomness import Purpose
 
 SEED = 5
 
@@ -25,8 +26,9 @@ def moves(optimizer, *gradients, dtype="float32"):
 def expected_noise(distribution, step, place, shape):
     """A second implementation: the key folded by hand, the Laplace draw by its inverse."""
     key = tf.constant([SEED, 0], tf.int32)
-    for number in (step, place):
-        key = tf.random.experimental.stateless_fold_in(key, number)
+    for number in (Purpose.GRADIENT_NOISE.value, step, place):
+        for word in (number, 0):
+            key = tf.random.experimental.stateless_fold_in(key, word)
     if distribution == "gaussian":
         return tf.random.stateless_normal(shape, key).numpy()
     share = tf.random.stateless_uniform(shape, key, -1, 1).numpy()

@@ -44,6 +44,19 @@ def test_a_file_that_was_replaced(tmp_path):
         run.check()
 
 
+def test_a_run_of_a_version_with_other_random_draws(tmp_path):
+    run = RunDirectory(tmp_path / "run", {"seed": "0"})
+    with run.occupied():
+        pass
+    text = (run.path / "config.flags").read_text()
+    for theirs in ("", "# Random draws of scheme 1\n"):
+        (run.path / "config.flags").write_text(theirs + "--seed=0\n")
+        with pytest.raises(ValueError, match="of another version"):
+            run.check()
+    (run.path / "config.flags").write_text(text)
+    run.check()
+
+
 def test_a_list_that_was_empty(tmp_path):
     for export in ["", "image_folder"]:
         run = RunDirectory(tmp_path / "run", {"export": export}, free=("export",))

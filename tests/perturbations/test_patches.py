@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfpoison import attacks
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import make_key
+from tfpoison.randomness import Purpose, make_key
 
 CLASSES, HEIGHT, WIDTH = 4, 20, 30
 ENCODING = LabelEncoding(CLASSES, one_hot=False)
@@ -31,7 +31,9 @@ def make_batch(poisons=24, targets=24, pixels=None):
 def bind(name, batch, seed=0, pixel_range=(0, 1), **settings):
     perturbation = attacks.get(name, **settings).perturbation
     pixels = PixelRange(pixel_range)
-    return perturbation.bind(batch, pixels=pixels, encoding=ENCODING, key=make_key(seed))
+    return perturbation.bind(
+        batch, pixels=pixels, encoding=ENCODING, key=make_key(Purpose.CRAFTING, seed)
+    )
 
 
 def find_patches(clean, patched):
@@ -149,7 +151,9 @@ def test_pieces_for_many_classes_need_no_whole_image_each():
         batch = SplitBatch(images, labels, images, labels, labels)
         perturbation = attacks.get("patch_image").perturbation
         encoding = LabelEncoding(300, one_hot=False)
-        bound = perturbation.bind(batch, pixels=PixelRange(), encoding=encoding, key=make_key(0))
+        bound = perturbation.bind(
+            batch, pixels=PixelRange(), encoding=encoding, key=make_key(Purpose.CRAFTING, 0)
+        )
         return bound.initial
 
     graph = cut.get_concrete_function(tf.zeros([4, 20, 20, 3]), tf.zeros([4], tf.int64)).graph

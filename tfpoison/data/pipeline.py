@@ -19,14 +19,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfpoison import randomness
 from tfpoison.checks import check_number
 from tfpoison.data import augmentation as augmentations
 from tfpoison.data.augmentation import Augmentation
 from tfpoison.data.examples import Examples
-
-# Keys of different draws must differ.
-_ORDER, _AUGMENTATION = 0, 1
+from tfpoison.randomness import Purpose, make_key
 
 
 def batches_per_epoch(examples: Examples, batch_size: int, drop_remainder: bool = False) -> int:
@@ -84,7 +81,7 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def epoch_of_references(epoch: tf.Tensor) -> tf.data.Dataset:
-        references = examples.references(randomness.make_key(seed, _ORDER, epoch))
+        references = examples.references(make_key(Purpose.EXAMPLE_ORDER, seed, epoch))
         numbered = references.batch(batch_size, drop_remainder).enumerate()
         return numbered.map(lambda number, batch: (epoch, number, batch))
 
@@ -93,7 +90,7 @@ def training_batches(
         images, labels = examples.fetch(references)
         images = _to_unit_range(images)
         if augmentation is not None:
-            key = randomness.make_key(seed, _AUGMENTATION, epoch, number)
+            key = make_key(Purpose.AUGMENTATION, seed, epoch, number)
             images = augmentation(images, key)
         return images, _to_labels(labels, one_hot_classes)
 

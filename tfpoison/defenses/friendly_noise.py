@@ -9,11 +9,9 @@ import tensorflow as tf
 from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.defenses.revision_base import Revised, Revision
-from tfpoison.randomness import make_key
+from tfpoison.randomness import Purpose, make_key
 
 _BATCH = 128
-# Keys of different draws must differ.
-_NOISE = 1
 _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
@@ -91,7 +89,8 @@ class FriendlyNoise(Revision):
         revised = np.empty_like(images)
         for number, first in enumerate(range(0, len(images), _BATCH)):
             batch = images[first : first + _BATCH]
-            noise = craft(np.float32(batch) / np.float32(255), make_key(seed, _NOISE, number))
+            key = make_key(Purpose.FRIENDLY_NOISE, seed, number)
+            noise = craft(np.float32(batch) / np.float32(255), key)
             revised[first : first + _BATCH] = self._add(batch, noise.numpy())
         return Revised(np.ones(len(images), bool), revised)
 

@@ -20,15 +20,11 @@ import tensorflow as tf
 from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
-from tfpoison.randomness import make_key, permutation, split_key, uniform_integers
+from tfpoison.randomness import Purpose, make_key, permutation, split_key, uniform_integers
 
 __all__ = ["MIXINGS", "CutMix", "Cutout", "MaxUp", "Mixing", "Mixup", "get", "names", "on_batches"]
 
 Batch = tuple[tf.Tensor, tf.Tensor]
-
-# Keys of different draws must differ. Those of other parts are made of a seed and of counters, and
-# no counter is negative.
-_ON_BATCHES, _IN_THE_STEP = -1, -2
 
 # A proposal for a gamma draw is refused with probability 0.05 at most, all eight with 4e-11.
 _PROPOSALS = 8
@@ -360,14 +356,14 @@ def on_batches(dataset: tf.data.Dataset, mixing: str | Mixing, seed: int = 0) ->
         )
 
     def mix(number: tf.Tensor, batch: Batch) -> Batch:
-        return chosen.mix(None, *batch, make_key(seed, _ON_BATCHES, number))
+        return chosen.mix(None, *batch, make_key(Purpose.MIXING_OF_A_DATA_SET, seed, number))
 
     return dataset.enumerate().map(mix, tf.data.AUTOTUNE)
 
 
 def step_key(seed: int, step: tf.Tensor, replica: tf.Tensor | int) -> tf.Tensor:
-    """Returns the key of mixing within a training step, apart from all keys of crafting."""
-    return make_key(seed, _IN_THE_STEP, step, replica)
+    """Returns the key of mixing within a training step."""
+    return make_key(Purpose.MIXING, seed, step, replica)
 
 
 def _combine(tensor: tf.Tensor, weights: tf.Tensor, orders: list[tf.Tensor]) -> tf.Tensor:

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import randomness
 from tfpoison.checks import check_name, check_number
 from tfpoison.defenses.epic import Epic
 from tfpoison.defenses.friendly_noise import FriendlyNoise
 from tfpoison.defenses.revision_base import Revised, Revision, check_examples
+from tfpoison.randomness import Purpose, make_key, permutation
 
 REVISIONS: dict[str, type[Revision]] = {"epic": Epic, "friendly_noise": FriendlyNoise}
 
@@ -24,9 +24,6 @@ __all__ = [
     "get",
     "names",
 ]
-
-# Keys of different draws must differ.
-_ORDER = 0
 
 
 def names() -> list[str]:
@@ -144,8 +141,8 @@ class TrainingSetRevision(keras.callbacks.Callback):
 
     @tf.autograph.experimental.do_not_convert
     def _positions(self, _: tf.Tensor) -> tf.data.Dataset:
-        key = randomness.make_key(self.seed, _ORDER, self._epoch.read_value())
-        order = randomness.permutation(key, len(self._labels))
+        key = make_key(Purpose.EXAMPLE_ORDER, self.seed, self._epoch.read_value())
+        order = permutation(key, len(self._labels))
         order = tf.boolean_mask(order, tf.gather(self._kept.read_value(), order))
         return tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
 

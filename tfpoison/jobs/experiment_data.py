@@ -7,6 +7,7 @@ import numpy as np
 from tfpoison import data
 from tfpoison.data import Description, Examples, ImageClassification, subsets
 from tfpoison.jobs.settings import DataSettings, PretrainingSettings
+from tfpoison.randomness import Purpose, make_generator
 from tfpoison.recipes import ThreatSettings
 
 
@@ -76,7 +77,8 @@ def _of_other_images(
                 f"Expected a pretraining_size of at most {len(left)}, the images that are left. "
                 f"Received: {size}"
             )
-        order = np.random.default_rng(settings.subset_seed).permutation(left)
+        generator = make_generator(Purpose.PRETRAINING_SUBSET, settings.subset_seed)
+        order = generator.permutation(left)
         others = np.sort(order[:size])
     validation = everything.validation
     validation = validation.select(_choose(validation, settings, settings.validation_size))

@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any, BinaryIO
 
 from tfpoison import valid_json
+from tfpoison.randomness import SCHEME
 
 CONFIGURATION = "config.flags"
+_DRAWS = f"# Random draws of scheme {SCHEME}"
 _LOCK = ".lock"
 _LOCKS = ".locks"
 
@@ -54,7 +56,7 @@ class RunDirectory:
         configuration = self.path / CONFIGURATION
         if configuration.exists():
             self._compare(read_flags(configuration))
-            self._compare_files(configuration.read_text())
+            self._compare_facts(configuration.read_text().splitlines())
         elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
             raise ValueError(
                 "Expected output_dir to be new, empty or of an earlier run with the same flags. "
@@ -79,9 +81,15 @@ class RunDirectory:
                 f"{both}. Choose another --output_dir, or run with the flags of {CONFIGURATION}."
             )
 
-    def _compare_files(self, configuration: str) -> None:
+    def _compare_facts(self, theirs: list[str]) -> None:
+        if _DRAWS not in theirs:
+            raise ValueError(
+                f"Expected output_dir {self.path} to be of a version that draws the same random "
+                "numbers as this one. Received one of another version. Go on with that version, or "
+                f"start again with --flagfile={self.path / CONFIGURATION} and another --output_dir."
+            )
         for line in self._checksums():
-            if line not in configuration.splitlines():
+            if line not in theirs:
                 raise ValueError(
                     f"Expected output_dir {self.path} to be started with these files. Received: "
                     f"{line.removeprefix('# ')}, which is another one. Choose another --output_dir."
@@ -193,7 +201,7 @@ class RunDirectory:
             for name in theirs.keys() & self.flags.keys() & set(self._free)
         }
         lines = [f"--{name}={value}" for name, value in sorted(flags.items())]
-        lines += self._checksums()
+        lines += [_DRAWS, *self._checksums()]
         self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
 
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:

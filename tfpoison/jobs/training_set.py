@@ -12,6 +12,7 @@ from tfpoison.evaluation import Predictor
 from tfpoison.jobs.checkpoint import FILE, Checkpoint
 from tfpoison.jobs.fitting import Stream, fit_resumably
 from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.randomness import Purpose, make_generator
 from tfpoison.training import RobustModel
 
 _SUSPECTS = "without_suspects.npz"
@@ -48,7 +49,8 @@ class TrainingSet:
         missing = examples.size - len(self.kept)
         if self.images is None and not missing:
             return examples
-        draw = np.random.default_rng([seed, missing]).choice(len(self.kept), missing)
+        generator = make_generator(Purpose.REPLACEMENT_OF_SUSPECTS, seed, missing)
+        draw = generator.choice(len(self.kept), missing)
         chosen = np.sort(np.concatenate([np.arange(len(self.kept)), draw]))
         positions = self.kept[chosen]
         images = examples.images if self.images is None else self.images

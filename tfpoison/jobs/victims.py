@@ -178,8 +178,8 @@ class Trainer:
             variable.assign(value)
         for variable, fresh in zip(self._model.network.variables, network.variables, strict=True):
             variable.assign(fresh)
-        # Crafting and noise draw by the number of the step: far from those of other seeds.
-        first_step = training.seed % 2**11 * 2**20
+        # Crafting and noise draw by the number of the step: no training has as many as 2**31.
+        first_step = training.seed * 2**31
         self._model.set_first_step(first_step)
         optimizer = self._model.optimizer
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):

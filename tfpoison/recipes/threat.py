@@ -9,6 +9,7 @@ import numpy as np
 
 from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.data import Examples, InMemoryExamples
+from tfpoison.randomness import Purpose, make_generator
 from tfpoison.recipes.trigger import Trigger
 
 THREAT_MODELS = ("single_class", "third_party", "random_images")
@@ -30,9 +31,9 @@ class TrialKey:
     def __str__(self) -> str:
         return f"{self.seed}-{self.trial}"
 
-    def rng(self, purpose: int) -> np.random.Generator:
+    def rng(self, purpose: Purpose) -> np.random.Generator:
         """Returns the source of the draws for one purpose."""
-        return np.random.default_rng([self.seed, self.trial, purpose])
+        return make_generator(purpose, self.seed, self.trial)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +255,7 @@ def draw(
     settings.check(train, validation, classes)
     settings = settings.complete(train, validation)
     has_room = _has_room(settings, train, classes)
-    rng = key.rng(0)
+    rng = key.rng(Purpose.TARGETS)
     if settings.target_class is not None and settings.target_ids:
         target_class, target_ids = settings.target_class, np.array(settings.target_ids, np.int64)
     else:
@@ -287,13 +288,17 @@ def draw(
         poison_class = _draw_class(rng, thirds, has_room)
     elif settings.threat_model == "random_images":
         poison_class = None
-    poison_ids = _draw_poisons(settings, key.rng(1), train, poison_class, gradient_norms)
+    poison_ids = _draw_poisons(
+        settings, key.rng(Purpose.POISONS), train, poison_class, gradient_norms
+    )
     drawn = None
     if trigger is not None:
-        drawn = Trigger.draw(key.rng(2), train.image_shape, **trigger)
+        drawn = Trigger.draw(key.rng(Purpose.TRIGGER), train.image_shape, **trigger)
     candidates = train.ids[train.labels == target_class]
     candidates = np.setdiff1d(candidates, poison_ids)
-    source_ids = key.rng(3).permutation(candidates)[: sources if trigger is not None else 0]
+    source_ids = key.rng(Purpose.SOURCES).permutation(candidates)[
+        : sources if trigger is not None else 0
+    ]
     return Threat(
         key=str(key),
         target_ids=target_ids,

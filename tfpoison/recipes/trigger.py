@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from tfpoison.checks import check_number
+from tfpoison.randomness import Purpose, make_generator
 
 RANDOM_PLACE = "random"
 _CORNERS = {
@@ -78,7 +79,7 @@ class Trigger:
     def _place_on(self, each: int, shape: tuple[int, ...]) -> tuple[int, int]:
         if self.place is not None:
             return self.place
-        rng = np.random.default_rng([self.seed, each])
+        rng = make_generator(Purpose.TRIGGER_PLACE, self.seed, each)
         top, left = (rng.integers(shape[n] - self.pattern.shape[n] + 1) for n in (0, 1))
         return int(top), int(left)
 

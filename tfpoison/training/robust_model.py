@@ -19,7 +19,7 @@ from tfpoison.defenses import mixing as mixings
 from tfpoison.distribution import Reduction, replica_id
 from tfpoison.features import FeatureExtractor
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import make_key, split_key
+from tfpoison.randomness import Purpose, make_key, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
 from tfpoison.training.callbacks import CraftingSchedule, PixelRangeCheck
@@ -289,7 +289,7 @@ class RobustModel(keras.Model):
     ) -> CraftedBatch:
         self.pixels.check_channels(images.shape[-1])
         encoding = LabelEncoding.infer(labels, classifier.count_outputs(images))
-        keys = split_key(make_key(self.seed, self._steps.value, replica))
+        keys = split_key(make_key(Purpose.CRAFTING, self.seed, self._steps.value, replica))
         batch = split(
             images,
             labels,
