@@ -257,6 +257,15 @@ def test_ids_with_leading_zeros_are_numbers(tmp_path):
     assert np.flatnonzero(known).tolist() == [0, 7]
 
 
+def test_lists_name_files_from_any_root(tmp_path):
+    """Also lists that a spreadsheet has written, which start with a byte-order mark."""
+    text = "file\n/data/train/cat/1.png\ndog/deeper/2.png\n"
+    (tmp_path / "known.csv").write_text(text, encoding="utf-8-sig")
+    files = ["dog/deeper/2.png", "dog/1.png", "cat/1.png"]
+    known = audit_job._find_known_poisons(str(tmp_path / "known.csv"), 3, files)
+    assert known.tolist() == [True, False, True]
+
+
 def make_audit():
     one = Suspicion(np.array([0.9, 0.1, 0.8, 0.2]), np.array([True, False, True, False]))
     other = Suspicion(np.array([5.0, 1.0, 9.0, 7.0]), np.array([False, False, True, True]))

@@ -2,7 +2,8 @@
 
 import abc
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from tfpoison import randomness
 
 # Shuffling from disk looks this many examples ahead. They wait there as they were compressed.
 SHUFFLE_BUFFER = 8192
+# Of decoded images that are looked at one after the other.
+BATCH_BYTES = 2**24
 
 
 class Examples(abc.ABC):
@@ -156,10 +159,14 @@ class StreamedExamples(Examples):
         ids = np.unique(wanted)
         images = np.empty((len(ids), *self.image_shape), np.uint8)
         first = 0
-        for batch, _ in self._only(ids).batch(256).map(self.fetch, tf.data.AUTOTUNE):
+        for batch in self._decoded(ids):
             images[first : first + len(batch)] = batch
             first += len(batch)
-        return images[np.searchsorted(ids, wanted)]
+        return images if np.array_equal(ids, wanted) else images[np.searchsorted(ids, wanted)]
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Yields all images in order, a few at a time."""
+        return self._decoded(self.ids)
 
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
         """Returns compressed images with their labels.
@@ -200,6 +207,11 @@ class StreamedExamples(Examples):
             )
         chosen = self.ids[positions], self.labels[positions]
         return StreamedExamples(self._encoded, self._decode, *chosen, self.image_shape)
+
+    def _decoded(self, ids: np.ndarray) -> Iterator[np.ndarray]:
+        size = max(1, min(BATCH_BYTES // math.prod(self.image_shape), 256))
+        batches = self._only(ids).batch(size).map(self.fetch, tf.data.AUTOTUNE)
+        return (images for images, _ in batches.as_numpy_iterator())
 
     def _only(self, ids: np.ndarray) -> tf.data.Dataset:
         """Returns compressed images and labels of these ids, ascending."""

@@ -1,6 +1,5 @@
 """Data sets by name."""
 
-import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Sequence
@@ -12,7 +11,8 @@ from tfpoison.checks import check_bool, check_number
 from tfpoison.data import subsets
 from tfpoison.data.examples import Examples, InMemoryExamples, StreamedExamples
 from tfpoison.data.image_classification import Description, ImageClassification
-from tfpoison.data.sources import DIGITS, IMAGE_FOLDER, Source, open_source
+from tfpoison.data.source import Source, first_line
+from tfpoison.data.sources import DIGITS, IMAGE_FOLDER, open_source
 
 # Of a data set without a validation split this share is held out.
 VALIDATION_SHARE = 0.2
@@ -43,8 +43,9 @@ def load(
         name: `"digits"`, `"image_folder"` or the name of an image classification data set of
             TensorFlow Datasets, such as `"cifar10"`.
         data_dir: where TFDS keeps its data sets (None: `~/tensorflow_datasets`), or the folder of
-            images, `data_dir/train/CLASS/*.png` and `data_dir/test/CLASS/*.png`, or
-            `data_dir/CLASS/*.png`. None for the digits.
+            images, `data_dir/train/CLASS/*.png` and `data_dir/test/CLASS/*.png` (or `validation`,
+            `val`, `valid`), or `data_dir/CLASS/*.png`: bmp, gif, jpeg, png and webp. None for the
+            digits.
         image_size: (height, width) to resize all images to. None: as they are, all alike.
         train_size: the size of a random subset to train on. None: all.
         validation_size: the size of a random subset to validate on. None: all.
@@ -58,11 +59,11 @@ def load(
 
     Returns:
         The data set. Splits of up to 2 GiB are held in memory; larger ones are read from disk when
-        they are used.
+        they are used, and once beforehand, to see that all of their images can be decoded.
 
     Raises:
         ValueError: a value cannot be, or the data set is not there, is not one of labelled images,
-            or has images that cannot be read or differ in size.
+            or has images that cannot be read, have 16 bits a channel or differ in size.
         TypeError: a value is of the wrong type.
     """
     request = _Request(
@@ -76,15 +77,7 @@ def load(
         download,
         whole_split,
     )
-    source = request.open()
-    try:
-        data = request.load(source)
-    except BaseException:
-        source.close()
-        raise
-    if not any(isinstance(each, StreamedExamples) for each in (data.train, data.validation)):
-        source.close()
-    return data
+    return request.load(request.open())
 
 
 def check(
@@ -132,8 +125,7 @@ def check(
         download,
         whole_split,
     )
-    with contextlib.closing(request.open()) as source:
-        return request.describe(source)
+    return request.describe(request.open())
 
 
 def file_names(name: str, *, data_dir: str | pathlib.Path | None = None) -> list[str] | None:
@@ -151,8 +143,8 @@ def file_names(name: str, *, data_dir: str | pathlib.Path | None = None) -> list
     """
     if name != IMAGE_FOLDER:
         return None
-    with contextlib.closing(_open(name, data_dir)) as source:
-        return source.file_names(source.train_split)
+    source = _open(name, data_dir)
+    return source.file_names(source.train_split)
 
 
 def training_labels(name: str, *, data_dir: str | pathlib.Path | None = None) -> np.ndarray:
@@ -168,8 +160,8 @@ def training_labels(name: str, *, data_dir: str | pathlib.Path | None = None) ->
     Raises:
         ValueError: there is no such data set.
     """
-    with contextlib.closing(_open(name, data_dir)) as source:
-        return _read_labels(source, source.train_split)
+    source = _open(name, data_dir)
+    return source.labels(source.train_split)
 
 
 def _open(name: str, data_dir: str | pathlib.Path | None, download: bool = False) -> Source:
@@ -237,7 +229,7 @@ class _Request:
     def load(self, source: Source) -> ImageClassification:
         """Chooses the subsets and reads them."""
         self.describe(source)
-        labels = _read_labels(source, source.train_split)
+        labels = source.labels(source.train_split)
         if source.validation_split is None:
             train, validation = subsets.hold_out(labels, VALIDATION_SHARE, self.seed)
             if self.whole_split:
@@ -245,7 +237,7 @@ class _Request:
             validation_split, validation_labels = source.train_split, labels
         else:
             validation_split = source.validation_split
-            validation_labels = _read_labels(source, validation_split)
+            validation_labels = source.labels(validation_split)
             train, validation = np.arange(len(labels)), np.arange(len(validation_labels))
         image_shape = self._image_shape(source) or _first_image_shape(source)
         return ImageClassification(
@@ -292,6 +284,7 @@ class _Request:
             labels[available], size, balanced=self.balanced, seed=self.seed, split=split
         )
         ids = available[chosen]
+        source.inspect(split, ids)
         examples = StreamedExamples(
             lambda: source.encoded(split),
             lambda encoded: _decode(source, encoded, self.image_size, image_shape),
@@ -299,31 +292,37 @@ class _Request:
             labels[ids],
             image_shape,
         )
-        if len(ids) * int(np.prod(image_shape)) > MEMORY_LIMIT_BYTES:
-            if self._image_shape(source) is None:
-                raise ValueError(
-                    f"Expected `image_size`: the images of {self.name!r} may differ in size, and "
-                    "are too many to look at all of them first. Received: image_size=None"
-                )
-            return examples
+        streamed = len(ids) * int(np.prod(image_shape)) > MEMORY_LIMIT_BYTES
+        if streamed and self._image_shape(source) is None:
+            raise ValueError(
+                f"Expected `image_size`: the images of {self.name!r} may differ in size, and "
+                "are too many to look at all of them first. Received: image_size=None"
+            )
         try:
-            return InMemoryExamples(examples.images, labels[ids], ids)
-        except tf.errors.InvalidArgumentError as error:
+            if not streamed:
+                return InMemoryExamples(examples.images, labels[ids], ids)
+            # What cannot be decoded is told now, not in the middle of the training.
+            for _ in examples.batches():
+                pass
+            return examples
+        except tf.errors.OpError as error:
             raise _explain(error, source, split, ids, image_shape, self.image_size) from error
 
 
-def _read_labels(source: Source, split: str) -> np.ndarray:
-    labels = source.encoded(split).map(lambda position, image, label: label)
-    return np.concatenate([[], *labels.batch(4096).as_numpy_iterator()]).astype(np.int64)
-
-
 def _first_image_shape(source: Source) -> tuple[int, int, int]:
+    source.inspect(source.train_split, np.array([0]))
     _, encoded, _ = next(iter(source.encoded(source.train_split)))
     try:
         return tuple(source.decode(encoded).shape)
-    except tf.errors.InvalidArgumentError as error:
-        where = source.describe_position(source.train_split, 0)
-        raise ValueError(f"Expected images that can be decoded. Received: {where}") from error
+    except (tf.errors.OpError, ValueError) as error:
+        raise _cannot_be_decoded(error, source, source.train_split, 0) from error
+
+
+def _cannot_be_decoded(error: Exception, source: Source, split: str, position: int) -> ValueError:
+    where = source.describe_position(split, position)
+    return ValueError(
+        f"Expected images that can be decoded. Received: {where}: {first_line(error)}"
+    )
 
 
 def _decode(
@@ -342,7 +341,7 @@ def _decode(
 
 
 def _explain(
-    error: Exception,
+    error: tf.errors.OpError,
     source: Source,
     split: str,
     ids: np.ndarray,
@@ -354,14 +353,14 @@ def _explain(
     for position, encoded, _ in source.encoded(split):
         if int(position) not in wanted:
             continue
-        where = source.describe_position(split, int(position))
         try:
             shape = tuple(source.decode(encoded).shape)
-        except tf.errors.InvalidArgumentError:
-            return ValueError(f"Expected images that can be decoded. Received: {where}")
+        except (tf.errors.OpError, ValueError) as cause:
+            return _cannot_be_decoded(cause, source, split, int(position))
         if image_size is None and shape != image_shape:
+            where = source.describe_position(split, int(position))
             return ValueError(
                 f"Expected images of one size, {image_shape}, that of the first one. Received: "
                 f"{where} of {shape}. Give `image_size`, (height, width), to resize them all."
             )
-    return ValueError(f"Expected images that can be read. {error}")
+    return ValueError(f"Expected images that can be read. {first_line(error)}")

@@ -1,7 +1,6 @@
-"""Where labelled images come from: each source is a TFDS builder."""
+"""Where labelled images come from: data sets of TFDS, and folders of images."""
 
 import contextlib
-import dataclasses
 import difflib
 import functools
 import io
@@ -14,102 +13,120 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tfpoison.data.digits import Digits
+from tfpoison.data.image_folder import LAYOUTS, ImageFolder
+from tfpoison.data.source import Source, first_line
 
 DIGITS = "digits"
 IMAGE_FOLDER = "image_folder"
 
 _TRAIN = "train"
 _VALIDATION = ("validation", "val", "test")
-_IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+_PREPARE_AGAIN = "Remove that folder, and have the data set prepared again: download=True."
 # Always in the same order, whatever the number of processors.
 _READ_CONFIG = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
+class TFDSSource(Source):
     """A prepared TFDS data set of labelled images.
 
-    Attributes:
+    Args:
         name: the name that the user gave.
         builder: the TFDS builder.
-        keeper: a temporary directory that must last as long as the files are read.
+
+    Raises:
+        ValueError: it is no data set for image classification, or has nothing to train on.
     """
 
-    name: str
-    builder: tfds.core.DatasetBuilder
-    keeper: tempfile.TemporaryDirectory | None = None
+    train_split = _TRAIN
 
-    @property
-    def image_feature(self) -> tfds.features.Image:
-        """The feature that holds the image."""
-        return self.builder.info.features[self.builder.info.supervised_keys[0]]
-
-    @property
-    def image_shape(self) -> tuple[int | None, int | None, int | None]:
-        """Height, width and channels; None where images differ or it is not known."""
-        return tuple(self.image_feature.shape)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of the classes."""
-        return tuple(self.builder.info.features[self.builder.info.supervised_keys[1]].names)
-
-    @property
-    def train_split(self) -> str:
-        """The name of the split to train on."""
-        return _TRAIN
-
-    @property
-    def validation_split(self) -> str | None:
-        """The name of the split to validate on; None if there is none."""
-        return next((each for each in _VALIDATION if each in self.builder.info.splits), None)
+    def __init__(self, name: str, builder: tfds.core.DatasetBuilder):
+        self.name = name
+        self._builder = builder
+        self._check_is_classification()
+        features = builder.info.features
+        self._image, label = builder.info.supervised_keys
+        self.class_names = tuple(features[label].names)
+        self.image_shape = tuple(features[self._image].shape)
+        self.validation_split = next((each for each in _VALIDATION if self._has(each)), None)
 
     def split_size(self, split: str) -> int:
         """Returns the number of examples of a split."""
-        return self.builder.info.splits[split].num_examples
+        return self._builder.info.splits[split].num_examples
+
+    def labels(self, split: str) -> np.ndarray:
+        """Returns the labels of all examples of a split, int64 (n,)."""
+        labels = self.encoded(split).map(lambda position, image, label: label)
+        try:
+            found = np.concatenate([[], *labels.batch(4096).as_numpy_iterator()]).astype(np.int64)
+        except (tf.errors.OpError, OSError) as error:
+            raise ValueError(
+                f"Expected a data set that can be read. Received: {self._builder.data_dir}, split "
+                f"{split!r}: {first_line(error)}. {_PREPARE_AGAIN}"
+            ) from error
+        if len(found) != self.split_size(split):
+            raise ValueError(
+                f"Expected {self.split_size(split)} examples of the split {split!r}. Received: "
+                f"{len(found)} in {self._builder.data_dir}. {_PREPARE_AGAIN}"
+            )
+        strange = np.flatnonzero((found < 0) | (found >= len(self.class_names)))
+        if strange.size:
+            raise ValueError(
+                f"Expected labels from 0 to {len(self.class_names) - 1}. Received: "
+                f"{found[strange[0]]} of {self.describe_position(split, int(strange[0]))} of "
+                f"{self.name!r} (TFDS writes -1 where the label is not known)."
+            )
+        return found
 
     def encoded(self, split: str) -> tf.data.Dataset:
         """Returns (position int64, compressed image, label int64) of all examples of a split."""
-        image = self.builder.info.supervised_keys[0]
-        examples = self.builder.as_dataset(
+        examples = self._builder.as_dataset(
             split=split,
             as_supervised=True,
             shuffle_files=False,
-            decoders={image: tfds.decode.SkipDecoding()},
+            decoders={self._image: tfds.decode.SkipDecoding()},
             read_config=_READ_CONFIG,
         )
         return examples.enumerate().map(lambda position, example: (position, *example))
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
         """Decodes a compressed image: uint8, (H, W, C)."""
-        return self.image_feature.decode_example(encoded)
+        return self._builder.info.features[self._image].decode_example(encoded)
 
     def describe_position(self, split: str, position: int) -> str:
-        """Returns how to find an example: its file's name where there is one, else its position."""
-        if isinstance(self.builder, tfds.ImageFolder):
-            return next(self._file_paths(split).skip(position).as_numpy_iterator()).decode()
+        """Returns the position of an example, and its split."""
         return f"example {position} of the split {split!r}"
 
-    def file_names(self, split: str) -> list[str]:
-        """Returns CLASS/FILE of all examples of a split, for a folder of images."""
-        paths = (
-            pathlib.PurePath(each.decode()) for each in self._file_paths(split).as_numpy_iterator()
-        )
-        return [f"{path.parent.name}/{path.name}" for path in paths]
+    def inspect(self, split: str, positions: np.ndarray) -> None:
+        """Does nothing: TFDS has written the images itself."""
 
-    def _file_paths(self, split: str) -> tf.data.Dataset:
-        examples = self.builder.as_dataset(
-            split=split,
-            shuffle_files=False,
-            decoders={"image": tfds.decode.SkipDecoding()},
-            read_config=_READ_CONFIG,
-        )
-        return examples.map(lambda example: example["image/filename"])
+    def _check_is_classification(self) -> None:
+        info = self._builder.info
+        keys: Any = info.supervised_keys
+        is_pair = isinstance(keys, tuple) and len(keys) == 2
+        features = dict(info.features.items())
+        pair = [features.get(each) for each in keys] if is_pair else [None, None]
+        if (
+            not isinstance(pair[0], tfds.features.Image)
+            or not isinstance(pair[1], tfds.features.ClassLabel)
+            or pair[0].np_dtype != np.uint8
+            or not pair[1].names
+        ):
+            found = ", ".join(
+                f"{name} ({type(each).__name__})" for name, each in sorted(features.items())
+            )
+            raise ValueError(
+                f"Expected a data set for image classification: a supervised pair of an 8-bit "
+                f"Image and a ClassLabel. Received: {self.name!r} with supervised_keys={keys}. "
+                f"Its features: {found}"
+            )
+        if not self._has(_TRAIN):
+            raise ValueError(
+                f"Expected a data set with a split {_TRAIN!r} that is not empty. Received: "
+                f"{self.name!r} with the splits {', '.join(info.splits) or 'none'}"
+            )
 
-    def close(self) -> None:
-        """Removes what was written to prepare the data set."""
-        if self.keeper is not None:
-            self.keeper.cleanup()
+    def _has(self, split: str) -> bool:
+        return split in self._builder.info.splits and self.split_size(split) > 0
 
 
 def open_source(name: str, data_dir: str | None, download: bool) -> Source:
@@ -120,13 +137,10 @@ def open_source(name: str, data_dir: str | None, download: bool) -> Source:
         TypeError: the name is no string.
     """
     if name == DIGITS:
-        source = _open_digits(data_dir, download)
-    elif name == IMAGE_FOLDER:
-        source = _open_image_folder(data_dir, download)
-    else:
-        source = _open_tfds(name, data_dir, download)
-    _check_is_classification(source)
-    return source
+        return _open_digits(data_dir, download)
+    if name == IMAGE_FOLDER:
+        return _open_image_folder(data_dir, download)
+    return _open_tfds(name, data_dir, download)
 
 
 def _open_digits(data_dir: str | None, download: bool) -> Source:
@@ -135,7 +149,7 @@ def _open_digits(data_dir: str | None, download: bool) -> Source:
             "Expected neither `data_dir` nor `download` for 'digits', which are part of the "
             f"installation. Received: data_dir={data_dir!r}, download={download!r}"
         )
-    return Source(DIGITS, _prepare_digits()[0])
+    return TFDSSource(DIGITS, _prepare_digits()[0])
 
 
 @functools.cache
@@ -158,36 +172,15 @@ def _prepare_digits() -> tuple[Digits, tempfile.TemporaryDirectory]:
 
 
 def _open_image_folder(data_dir: str | None, download: bool) -> Source:
-    layouts = "DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, or DIR/CLASS/*.png"
     if data_dir is None or download:
         raise ValueError(
-            f"Expected `data_dir` to be a folder of images ({layouts}), and no download, for "
+            f"Expected `data_dir` to be a folder of images ({LAYOUTS}), and no download, for "
             f"'image_folder'. Received: data_dir={data_dir!r}, download={download!r}"
         )
     root = pathlib.Path(data_dir).expanduser()
     if not root.is_dir():
         raise ValueError(f"Expected `data_dir` to be a folder. Received: data_dir={data_dir!r}")
-    if _holds_images(root / _TRAIN, depth=1):
-        return Source(IMAGE_FOLDER, tfds.ImageFolder(str(root)))
-    if _holds_images(root, depth=1):
-        # TFDS wants a folder of splits. A link makes one of the folder of classes.
-        keeper = tempfile.TemporaryDirectory(prefix="tfpoison_image_folder_")
-        (pathlib.Path(keeper.name) / _TRAIN).symlink_to(root.resolve(), target_is_directory=True)
-        return Source(IMAGE_FOLDER, tfds.ImageFolder(keeper.name), keeper)
-    found = ", ".join(sorted(each.name for each in root.iterdir())[:10]) or "nothing"
-    raise ValueError(
-        f"Expected images (jpg, jpeg, png) in {layouts}. Received: data_dir={data_dir!r}, "
-        f"which holds {found}"
-    )
-
-
-def _holds_images(folder: pathlib.Path, depth: int) -> bool:
-    """Returns whether there are images at this depth below the folder."""
-    if not folder.is_dir():
-        return False
-    if depth == 0:
-        return any(each.suffix.lower() in _IMAGE_ENDINGS for each in folder.iterdir())
-    return any(_holds_images(each, depth - 1) for each in folder.iterdir())
+    return ImageFolder(IMAGE_FOLDER, root)
 
 
 def _open_tfds(name: str, data_dir: str | None, download: bool) -> Source:
@@ -216,29 +209,4 @@ def _open_tfds(name: str, data_dir: str | None, download: bool) -> Source:
                 "holds it, or ask for download=True."
             )
         builder.download_and_prepare()
-    return Source(name, builder)
-
-
-def _check_is_classification(source: Source) -> None:
-    info = source.builder.info
-    keys: Any = info.supervised_keys
-    is_pair = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(k, str) for k in keys)
-    if (
-        not is_pair
-        or not isinstance(info.features[keys[0]], tfds.features.Image)
-        or not isinstance(info.features[keys[1]], tfds.features.ClassLabel)
-        or info.features[keys[0]].np_dtype != np.uint8
-    ):
-        features = ", ".join(
-            f"{name} ({type(each).__name__})" for name, each in sorted(info.features.items())
-        )
-        raise ValueError(
-            f"Expected a data set for image classification: a supervised pair of an 8-bit Image "
-            f"and a ClassLabel. Received: {source.name!r} with supervised_keys={keys}. "
-            f"Its features: {features}"
-        )
-    if _TRAIN not in info.splits:
-        raise ValueError(
-            f"Expected a data set with a split {_TRAIN!r}. Received: {source.name!r} with the "
-            f"splits {', '.join(info.splits)}"
-        )
+    return TFDSSource(name, builder)

@@ -237,7 +237,7 @@ class _Split:
 def _read_known_poisons(path: str) -> tuple[str, list[str]]:
     """Returns the name of the column, and what stands in it."""
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
         lines = list(csv.reader(io.StringIO(text)))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"Expected a CSV file of known poisons. {path}: {error}") from error
@@ -273,8 +273,8 @@ def _find_known_poisons(path: str, size: int, files: list[str] | None) -> np.nda
     if column == "file":
         assert files is not None
         own = files
-        # How a list names its folders is up to it: the last two parts count.
-        wanted = {"/".join(cell.split("/")[-2:]) for cell in cells}
+        known = set(files)
+        wanted = {_own_name(cell, known) for cell in cells}
     else:
         own = [str(each) for each in range(size)]
         wanted = {cell.lstrip("0") or "0" for cell in cells}
@@ -286,6 +286,13 @@ def _find_known_poisons(path: str, size: int, files: list[str] | None) -> np.nda
             f"split has {own[0]!r}. Take them off the list."
         )
     return np.isin(own, sorted(wanted))
+
+
+def _own_name(path: str, known: set[str]) -> str:
+    """Returns the end of a path by which a file is known: how a list names its root is up to it."""
+    parts = path.split("/")
+    ends = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((each for each in ends if each in known), path)
 
 
 def _write(
