@@ -120,13 +120,15 @@ def test_weight_gradients_are_those_of_the_training_step():
         np.testing.assert_allclose(old - new, gradient, atol=1e-6)
 
 
-def test_half_precision_gradients_do_not_vanish():
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
+def test_half_precision_gradients_do_not_vanish(policy):
     """Of 5,000 images a gradient of the mean is below what half precision can tell from 0."""
-    keras.config.set_dtype_policy("mixed_float16")
+    keras.config.set_dtype_policy(policy)
     classifier = linear()
     assert classifier.loss_scale > 1
     images = 1e-3 * tf.random.stateless_uniform([5000, 5], [0, 1])
     gradients = classifier.weight_gradients(images, tf.zeros([5000], tf.int32))
+    assert gradients[0].dtype == tf.float32
     assert (np.abs(gradients[0]) > 0).mean() > 0.9
 
 

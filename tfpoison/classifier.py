@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tfpoison.distribution import Reduction
 from tfpoison.features import FeatureExtractor
+from tfpoison.purity import check_stateless, check_weights
 
 Weights = Sequence[tf.Tensor]
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -21,8 +22,8 @@ class Classifier:
     """A network in inference mode with the loss that its user trains it with.
 
     BatchNormalization uses its moving statistics and updates none, dropout is off, and nothing of
-    the network changes. All losses are plain means over examples, without sample weights and
-    regularisers.
+    the network changes, nor of the loss. All losses are plain means over examples, without sample
+    weights and regularisers.
 
     Args:
         network: a built `keras.Model` with one output, (n, classes) or (n, 1).
@@ -34,7 +35,8 @@ class Classifier:
         target_loss: what the targets lose under their fake labels; None for `loss`.
 
     Raises:
-        ValueError: the network has several outputs, or there is no or more than one loss.
+        ValueError: the network has several outputs, or there is no or more than one loss. When it
+            is asked: other values cannot stand in for the weights, or it has state beyond Keras's.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Classifier:
         self._target_loss = loss if target_loss is None else target_loss
         self._loss_of_each = per_example_loss(loss)
         self._features = features
-        half = network.dtype_policy.compute_dtype == "float16"
+        half = computes_in_half_precision(network)
         self.loss_scale = _HALF_PRECISION_LOSS_SCALE if half else 1.0
 
     def on_one_replica(self) -> "Classifier":
@@ -71,8 +73,13 @@ class Classifier:
 
     @property
     def weights(self) -> list[tf.Tensor]:
-        """The trainable weights: what poisons steer in training. Frozen ones are not among them."""
-        return [tf.convert_to_tensor(each) for each in self.network.trainable_variables]
+        """The trainable weights: what poisons steer in training. Frozen ones are not among them.
+
+        All have one precision: double where one of them has it, else single.
+        """
+        weights = [tf.convert_to_tensor(each) for each in self.network.trainable_variables]
+        double = any(each.dtype == tf.float64 for each in weights)
+        return [tf.cast(each, tf.float64 if double else tf.float32) for each in weights]
 
     def count_outputs(self, images: tf.Tensor) -> int:
         """Returns the number of the network's outputs; builds a network that is not built yet."""
@@ -90,21 +97,21 @@ class Classifier:
         Returns:
             A tensor of shape (n, outputs): logits or probabilities.
         """
-        if weights is None:
-            outputs = _infer(self.network, images)
-        else:
+        mapping = []
+        if weights is not None:
+            check_weights(self.network, self._infer, images)
             mapping = list(zip(self.network.trainable_variables, weights, strict=True))
-            with keras.StatelessScope(state_mapping=mapping):
-                outputs = _infer(self.network, images)
-        if outputs.dtype in (tf.float16, tf.bfloat16):
-            return tf.cast(outputs, tf.float32)
-        return outputs
+        self.check_stateless(images)
+        with keras.StatelessScope(state_mapping=mapping):
+            return _at_least_single(self._infer(images))
 
     def losses(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
     ) -> tf.Tensor:
         """Returns the loss of each image, (n,)."""
-        return self._loss_of_each(labels, self.predictions(images, weights))
+        predictions = self.predictions(images, weights)
+        with keras.StatelessScope():
+            return self._loss_of_each(labels, predictions)
 
     def loss(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
@@ -148,10 +155,9 @@ class Classifier:
     def features(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the penultimate features of images, (n, features)."""
         extract = FeatureExtractor(self.network, self._features)
-        features = extract(lambda: _infer(self.network, images))
-        if features.dtype in (tf.float16, tf.bfloat16):
-            return tf.cast(features, tf.float32)
-        return features
+        self.check_stateless(images)
+        with keras.StatelessScope():
+            return _at_least_single(extract(lambda: self._infer(images)))
 
     def mean_features(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the mean of the features over the images of all replicas, (features,)."""
@@ -161,6 +167,24 @@ class Classifier:
             tf.reduce_sum(features, axis=0), tf.cast(count, features.dtype)
         )
         return self.reduction.mean([mean], count)[0]
+
+    def check_stateless(self, images: tf.Tensor | tf.TensorSpec) -> None:
+        """Raises ValueError where asking the network would change state beyond Keras's variables.
+
+        Args:
+            images: (n, height, width, channels), or their specification.
+        """
+        check_stateless(self.network, self._infer, images)
+
+    def _infer(self, images: tf.Tensor) -> tf.Tensor:
+        network = self.network
+        outputs = network(images, training=False) if takes_training(network) else network(images)
+        if not tf.is_tensor(outputs) or outputs.shape.rank != 2:
+            raise ValueError(
+                "Expected a classifier: a network with one output of shape (n, classes). The "
+                f"network {network.name!r} returned {outputs!r}"
+            )
+        return outputs
 
 
 def per_example_loss(loss: Any) -> LossFunction:
@@ -204,11 +228,10 @@ def takes_training(network: keras.Model) -> bool:
     )
 
 
-def _infer(network: keras.Model, images: tf.Tensor) -> tf.Tensor:
-    outputs = network(images, training=False) if takes_training(network) else network(images)
-    if not tf.is_tensor(outputs) or outputs.shape.rank != 2:
-        raise ValueError(
-            "Expected a classifier: a network with one output of shape (n, classes). The network "
-            f"{network.name!r} returned {outputs!r}"
-        )
-    return outputs
+def computes_in_half_precision(network: keras.Model) -> bool:
+    """Returns whether a layer of the network computes in float16, whose gradients may vanish."""
+    return any(each.compute_dtype == "float16" for each in network._flatten_layers())
+
+
+def _at_least_single(tensor: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tensor, tf.float32) if tensor.dtype.size < 4 else tensor

@@ -1,5 +1,6 @@
 """RobustModel in Keras pipelines of every kind."""
 
+import contextlib
 import json
 import warnings
 
@@ -263,6 +264,29 @@ def test_mixed_precision(policy):
     assert logs["objective_after"][0] < logs["objective_before"][0]
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "scaled"),
+    [
+        ("mixed_float16", "mixed_float16", True),
+        ("float32", "mixed_float16", True),
+        ("float16", "float16", True),
+        ("mixed_bfloat16", "bfloat16", False),
+        ("float32", "float64", False),
+    ],
+)
+def test_gradients_are_scaled_where_a_layer_computes_in_half_precision(first, last, scaled):
+    """Whatever the policy of the network itself: Keras forgets it when a network is saved."""
+    layers = [keras.layers.Flatten(dtype=first), keras.layers.Dense(CLASSES, dtype=last)]
+    network = keras.Sequential([keras.Input((8, 8, 3)), *layers])
+    model = tfpoison.RobustModel(network, "gradient_matching_fast")
+    model.compile("sgd", logits_loss(), run_eagerly=True)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) == scaled
+    assert (model.classifier().loss_scale > 1) == scaled
+    images, labels = make_data(8)
+    assert np.isfinite(model.fit(images, labels, verbose=0).history["loss"]).all()
+    assert (model(images).numpy() == network(images).numpy()).all()
+
+
 def matching_by_hand(network, weights, images, labels):
     """1 - cos of the gradients of 12 poisons and 4 targets with the poisons' commonest label."""
     fake = np.full(4, np.bincount(labels[:12]).argmax())
@@ -338,6 +362,45 @@ def test_subclassed_network():
 
 
 # The logs.
+
+
+class Counter(keras.layers.Layer):
+    """Counts the calls, twice, and draws at random."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+        self.mean, self.seed = keras.metrics.Mean(), keras.random.SeedGenerator(1)
+
+    def call(self, inputs):
+        self.calls.assign_add(1.0)
+        self.mean.update_state(keras.ops.mean(inputs))
+        return inputs + keras.random.normal((8, 8, 3), seed=self.seed)
+
+
+@pytest.mark.parametrize(
+    ("attack", "mixing", "replicated"),
+    [
+        ("gradient_matching", None, False),
+        ("metapoison", None, False),
+        ("feature_collision", None, False),
+        (None, "maxup", False),
+        (None, "maxup", True),
+    ],
+)
+def test_state_of_layers_is_that_of_plain_training(attack, mixing, replicated, two_cpus):
+    def state_after_training(**settings):
+        counter = Counter()
+        with two_cpus.scope() if replicated else contextlib.nullcontext():
+            layers = [keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+            network = keras.Sequential([keras.Input((8, 8, 3)), counter, *layers])
+            model = tfpoison.RobustModel(network, **settings) if settings else network
+            model.compile("sgd", logits_loss(), run_eagerly=not replicated)
+        model.fit(*make_data(8), batch_size=4, verbose=0)
+        seeds = [each.numpy() for each in tf.nest.flatten(counter.seed.state.value)]
+        return [counter.calls.value.numpy(), counter.mean.count.numpy(), *np.ravel(seeds)]
+
+    ours = state_after_training(attack=attack, mixing=mixing)
+    np.testing.assert_array_equal(ours, state_after_training())
 
 
 def test_evaluate_and_predict_are_those_of_the_network():

@@ -81,4 +81,5 @@ class GradientMatchingFast(GradientMatching):
             rise *= classifier.loss_scale
         copies = classifier.loss_scale * classifier.reduction.replicas
         gradient = tape.gradient(rise, images) / copies
-        return finite(tf.math.divide_no_nan(gradient, prepared.step))
+        step = tf.cast(prepared.step, gradient.dtype)
+        return finite(tf.math.divide_no_nan(gradient, step))

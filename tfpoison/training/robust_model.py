@@ -13,7 +13,7 @@ from tfpoison.attacks import Attack, CraftedBatch
 from tfpoison.attacks.in_step import resolve_poison_fraction
 from tfpoison.batch import LabelEncoding, split
 from tfpoison.checks import check_number
-from tfpoison.classifier import Classifier
+from tfpoison.classifier import Classifier, computes_in_half_precision
 from tfpoison.defenses import Mixing
 from tfpoison.defenses import mixing as mixings
 from tfpoison.distribution import Reduction, replica_id
@@ -106,8 +106,10 @@ class RobustModel(keras.Model):
         **attack_settings: Any,
     ):
         _check_network(network)
-        # The outer policy decides whether Keras scales the loss for half precision.
-        super().__init__(name=name, dtype=network.dtype_policy)
+        # The outer policy decides whether Keras scales the loss for half precision, nothing else.
+        half = computes_in_half_precision(network)
+        dtype = "mixed_float16" if half else network.dtype_policy
+        super().__init__(name=name, dtype=dtype, autocast=False)
         _check_strategy(self, network)
         check_number("seed", seed, minimum=0, whole=True)
         self.network = network
@@ -250,9 +252,16 @@ class RobustModel(keras.Model):
                 keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
                 for shape, each in zip(shapes, batch, strict=False)
             )
+            if self._asks_the_network():
+                # Before Keras traces the network within a scope that swallows changes of state.
+                self.classifier().check_stateless(tf.TensorSpec(images.shape))
             if self.attack is not None:
                 LabelEncoding.infer(labels, self.compute_output_spec(images).shape[-1])
             self._symbolic_build(data_batch=(images, labels))
+
+    def _asks_the_network(self) -> bool:
+        crafts = self.attack is not None and self.attack.objective is not None
+        return crafts or (self.mixing is not None and self.mixing.needs_classifier)
 
     def classifier(self, reduction: Reduction | None = None) -> Classifier:
         """Returns the network as attacks see it, with the loss given to `compile`."""
