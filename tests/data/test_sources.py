@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tfpoison import data
 from tfpoison.data import loading
@@ -201,8 +202,8 @@ def test_unprepared_data_sets_leave_no_trace(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def make_tfds_data_set(folder, features, supervised_keys, example, split="train"):
-    """Writes a data set of one example in the format of TFDS."""
+def make_tfds_data_set(folder, features, supervised_keys, example, splits=("train",)):
+    """Writes a data set of one example a split in the format of TFDS."""
     import tensorflow_datasets as tfds
 
     class OddBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -218,7 +219,7 @@ def make_tfds_data_set(folder, features, supervised_keys, example, split="train"
             )
 
         def _split_generators(self, dl_manager):
-            return {split: iter([(0, example)])}
+            return {split: iter([(0, example)]) for split in splits}
 
         def _generate_examples(self):
             raise NotImplementedError
@@ -235,7 +236,8 @@ def test_data_sets_of_another_kind_are_refused(tmp_path):
         data.check("odd", data_dir=tmp_path)
 
 
-def test_a_split_to_train_on_is_needed(tmp_path):
+def make_tfds_images(folder, keys=("image", "label"), **options):
+    """Writes a data set of one image a split, and returns the folder of its files."""
     import tensorflow_datasets as tfds
 
     features = {
@@ -243,9 +245,83 @@ def test_a_split_to_train_on_is_needed(tmp_path):
         "label": tfds.features.ClassLabel(num_classes=2),
     }
     example = {"image": np.zeros((2, 2, 1), np.uint8), "label": 1}
-    make_tfds_data_set(tmp_path, features, ("image", "label"), example, split="everything")
+    make_tfds_data_set(folder, features, keys, example, **options)
+    return folder / "odd" / "1.0.0"
+
+
+def test_a_split_to_train_on_is_needed(tmp_path):
+    make_tfds_images(tmp_path, splits=["everything"])
     with pytest.raises(ValueError, match=r"a split 'train'.*everything"):
         data.check("odd", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("keys", [None, ("picture", "label")])
+def test_labels_are_needed(tmp_path, keys):
+    files = make_tfds_images(tmp_path, keys and ("image", "label"))
+    info = files / "dataset_info.json"
+    info.write_text(info.read_text().replace('"image"', '"picture"'))
+    with pytest.raises(ValueError, match=r"supervised_keys=.*Its features: image \(Image\)"):
+        data.check("odd", data_dir=tmp_path)
+
+
+def write_text(path):
+    path.write_text("{damaged")
+
+
+def cut_short(path):
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def change(feature, value):
+    """Returns what writes another value into the record."""
+
+    def damage(path):
+        (record,) = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        example = tf.train.Example.FromString(record)
+        example.features.feature[feature].CopyFrom(value)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            writer.write(example.SerializeToString())
+
+    return damage
+
+
+def text(value):
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def number(value):
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("dataset_info.json", write_text, "TFDS can build. Received: 'odd' in data_dir='FOLDER'"),
+        ("dataset_info.json", os.remove, "TFDS can build. Received: 'odd' in data_dir='FOLDER'"),
+        ("features.json", write_text, "TFDS can build. Received: 'odd' in data_dir='FOLDER'"),
+        ("features.json", os.remove, "not in data_dir='FOLDER'"),
+        ("odd-train*", os.remove, "can be read. Received: FOLDER/odd/1.0.0, split 'train'"),
+        ("odd-train*", cut_short, "can be read. Received: FOLDER/odd/1.0.0, split 'train'"),
+        ("odd-train*", flip_a_bit, "can be read. Received: FOLDER/odd/1.0.0, split 'train'"),
+        ("odd-train*", lambda path: path.write_bytes(b""), "contained only 0 elements"),
+        ("odd-train*", change("label", number(2)), "labels from 0 to 1. Received: 2 of example 0"),
+        ("odd-train*", change("label", number(-1)), "Received: -1 of example 0 of the split"),
+        ("odd-train*", change("image", number(0)), "can be read. Received: FOLDER/odd/1.0.0"),
+        ("odd-train*", change("image", text(b"?")), "decoded. Received: example 0 of the split"),
+    ],
+)
+def test_damaged_data_sets_are_named(tmp_path, name, damage, message):
+    (path,) = make_tfds_images(tmp_path, splits=["train", "test"]).glob(name)
+    damage(path)
+    with pytest.raises(ValueError) as error:
+        data.load("odd", data_dir=tmp_path)
+    assert message.replace("FOLDER", str(tmp_path)) in str(error.value)
 
 
 @needs_cifar10

@@ -1,6 +1,7 @@
 """What a data set by name must know of its labelled images, wherever they lie."""
 
 import abc
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -63,4 +64,4 @@ class Source(abc.ABC):
 def first_line(error: Exception) -> str:
     """Returns what TensorFlow says of an error, without where in its graph it occurred."""
     text = str(getattr(error, "message", error)).strip().split("\n")[0]
-    return text.split("}} ")[-1].split(" [Op:")[0]
+    return re.sub(r"^(.*}} |.*Iterator::\S+: )+|\.?( \[Op:.*)?$", "", text)

@@ -63,11 +63,6 @@ class TFDSSource(Source):
                 f"Expected a data set that can be read. Received: {self._builder.data_dir}, split "
                 f"{split!r}: {first_line(error)}. {_PREPARE_AGAIN}"
             ) from error
-        if len(found) != self.split_size(split):
-            raise ValueError(
-                f"Expected {self.split_size(split)} examples of the split {split!r}. Received: "
-                f"{len(found)} in {self._builder.data_dir}. {_PREPARE_AGAIN}"
-            )
         strange = np.flatnonzero((found < 0) | (found >= len(self.class_names)))
         if strange.size:
             raise ValueError(
@@ -197,10 +192,13 @@ def _open_tfds(name: str, data_dir: str | None, download: bool) -> Source:
         raise ValueError(
             f"Unknown data set. Expected {DIGITS!r}, {IMAGE_FOLDER!r} or the name of a data set of "
             f"TensorFlow Datasets (https://www.tensorflow.org/datasets/catalog). "
-            f"Received: {name!r}.{hint}"
+            f"Received: {name!r}, which is not in data_dir={data_dir!r} either.{hint}"
         ) from error
-    except ValueError as error:
-        raise ValueError(f"Expected a data set that TFDS can build. {error}") from error
+    except Exception as error:  # Damaged folders run TFDS into any exception.
+        raise ValueError(
+            f"Expected a data set that TFDS can build. Received: {name!r} in data_dir="
+            f"{data_dir!r}: {first_line(error)}"
+        ) from error
     if not builder.is_prepared():
         if not download:
             raise ValueError(
