@@ -38,13 +38,55 @@ def check_number(
     if isinstance(value, bool) or not is_number:
         raise TypeError(f"Expected `{name}` to be {expected}. Received: {name}={value!r}")
     too_small = value <= minimum if exclusive_minimum else value < minimum
-    if not math.isfinite(value) or too_small or value > maximum:
+    # An integer is finite, and may be too large to be asked.
+    finite = isinstance(value, numbers.Integral) or math.isfinite(value)
+    if not finite or too_small or value > maximum:
         lower = f"{'above' if exclusive_minimum else 'at least'} {minimum}"
         upper = f"at most {maximum}" if maximum < math.inf else "finite"
         bounds = f"{lower} and {upper}" if minimum > -math.inf else upper
         raise ValueError(
             f"Expected `{name}` to be {expected}, {bounds}. Received: {name}={value!r}"
         )
+
+
+def check_array(
+    name: str,
+    value: Any,
+    dtype: type[np.generic],
+    shape: tuple[int | None, ...],
+    *,
+    minimum: int,
+    maximum: float = math.inf,
+    ascending: bool = False,
+) -> None:
+    """Raises ValueError unless `value` is an array of integers of that type and shape.
+
+    Args:
+        name: the array's name, for the message.
+        value: what was received.
+        dtype: the type of its integers.
+        shape: its shape; None for an axis of any length.
+        minimum: the least value allowed.
+        maximum: the greatest value allowed.
+        ascending: whether each value must be greater than the one before.
+    """
+    expected = f"an array of {np.dtype(dtype)} of the shape {shape}".replace("None", "any")
+    if not isinstance(value, np.ndarray):
+        raise ValueError(f"Expected `{name}` to be {expected}. Received: {value!r}")
+    fits = len(shape) == value.ndim and all(
+        wanted in (None, length) for wanted, length in zip(shape, value.shape, strict=True)
+    )
+    if value.dtype != dtype or not fits:
+        raise ValueError(
+            f"Expected `{name}` to be {expected}. Received: {value.dtype} of {value.shape}"
+        )
+    if value.size and not minimum <= value.min() <= value.max() <= maximum:
+        raise ValueError(
+            f"Expected `{name}` to lie between {minimum} and {maximum}. Received values from "
+            f"{value.min()} to {value.max()}"
+        )
+    if ascending and (np.diff(value) <= 0).any():
+        raise ValueError(f"Expected `{name}` to ascend, each once. Received: {value[:10]} …")
 
 
 def check_bool(name: str, value: Any) -> None:

@@ -1,6 +1,8 @@
 """Poisons: applied to the bit, saved, and refused where they do not belong."""
 
+import dataclasses
 import json
+import os
 import pathlib
 import pickle
 import zipfile
@@ -165,6 +167,9 @@ def spoil(path: pathlib.Path, how: str) -> None:
         path.write_bytes(b"")
     elif how == "pickle":
         path.write_bytes(pickle.dumps({"ids": [1, 2]}))
+    elif how in ("pipe", "a folder"):
+        path.unlink()
+        (os.mkfifo if how == "pipe" else os.mkdir)(path)
     elif how == "bit":
         content[len(content) // 2] ^= 4
         path.write_bytes(content)
@@ -213,9 +218,11 @@ def spoil(path: pathlib.Path, how: str) -> None:
         ("bit", "damaged or something else"),
         ("array", "Received something else"),
         ("changed", "was changed"),
-        ("format", "of the format 'tfpoison poisons 1'. Received 'poisons 9'"),
+        ("format", "of the format 'tfpoison poisons 2'. Received 'poisons 9'"),
         ("parts", "with all its parts.*lacks some: 'labels'"),
-        ("single array", "damaged or something else.*a single array"),
+        ("single array", "damaged or something else.*not a zip file"),
+        ("pipe", "damaged or something else.*poisons.npz is no regular file"),
+        ("a folder", "damaged or something else.*poisons.npz is no regular file"),
         ("no arrays", "damaged or something else.*'description' in it is no array"),
         ("encrypted", "damaged or something else.*encrypted"),
         ("no JSON", r"a description, as JSON with names.*with '\{'"),
@@ -228,3 +235,117 @@ def test_files_that_are_refused(tmp_path, how, message):
     spoil(path, how)
     with pytest.raises(ValueError, match=message):
         Poisons.load(path)
+
+
+def write_changed(path, poisons, description, arrays):
+    """Writes poisons with other content, whose checksum is right."""
+    parts, described = poisons._parts()
+    parts |= arrays
+    described |= description
+    parts = {name: each for name, each in parts.items() if each is not None}
+    described = {name: each for name, each in described.items() if each != "gone"}
+    parts["description"] = np.array(json.dumps(described))
+    parts["checksum"] = np.array(_checksum(parts))
+    np.savez_compressed(path, **parts)
+
+
+TRIGGER = np.zeros((2, 2, 3), np.uint8)
+# What is changed in the description, in the arrays (from what they are), and what is said of it.
+CHANGES = {
+    "fractions": ({}, {"perturbations": lambda rows: rows + 0.5}, "`perturbations`.*float64"),
+    "not a number": ({}, {"perturbations": lambda rows: rows * np.nan}, "`perturbations`"),
+    "too large": ({}, {"perturbations": lambda rows: rows + np.int16(300)}, "`perturbations`.*255"),
+    "other images": ({}, {"perturbations": lambda rows: rows[:, :3]}, "`perturbations`.*6, 6, 3"),
+    "fewer rows": ({}, {"perturbations": lambda rows: rows[:1]}, "`perturbations`"),
+    "big endian": ({}, {"perturbations": lambda rows: rows.astype(">i2")}, "`perturbations`"),
+    "ids twice": ({}, {"ids": lambda ids: np.repeat(ids[:1], 6)}, "to ascend"),
+    "ids unsorted": ({}, {"ids": lambda ids: ids[::-1].copy()}, "to ascend"),
+    "ids beyond": ({}, {"ids": lambda ids: ids + 10**9}, "`ids` to lie between 0 and 237"),
+    "ids negative": ({}, {"ids": lambda ids: ids - 100}, "to lie between 0"),
+    "ids as text": ({}, {"ids": lambda ids: ids.astype(str)}, "int64"),
+    "labels beyond": ({}, {"labels": lambda labels: labels + 9}, "`labels` to lie between 0 and 3"),
+    "labels negative": ({}, {"clean_labels": lambda labels: labels - 9}, "`clean_labels`"),
+    "digests": ({}, {"digests": lambda digests: digests[:, :31]}, "`digests`"),
+    "target ids": ({}, {"target_ids": lambda _: np.array([[-1.5]])}, "`target_ids`"),
+    "targets twice": ({}, {"target_ids": lambda ids: np.repeat(ids, 2)}, "`target_ids`"),
+    "no target": ({}, {"target_ids": lambda ids: ids[:0]}, "one target or more"),
+    "source ids": ({}, {"source_ids": lambda _: np.array([9**9])}, "`source_ids` to lie"),
+    "more": ({}, {"more": lambda _: np.zeros(48 << 10)}, "nothing else in it.*more"),
+    "more words": ({"more": 1}, {}, "nothing else in it.*more"),
+    "a bomb": ({}, {"more": lambda _: np.zeros(2 << 20, np.uint8)}, "2,.* bytes, more than 200"),
+    "objects": ({}, {"more": lambda _: np.array([{}])}, "'more.npy' in it is no plain array"),
+    "class as text": ({"target_class": "cat"}, {}, "`target_class` to be an integer"),
+    "class beyond": (
+        {"adversarial_class": 99},
+        {},
+        "`adversarial_class` to be an integer, at most 3",
+    ),
+    "class of 400 digits": ({"adversarial_class": 10**400}, {}, "parts go together"),
+    "settings": ({"settings": 7}, {}, "`settings` to be a dict"),
+    "key": ({"key": None}, {}, "`key` to be a text"),
+    "no fingerprint": ({"fingerprint": "gone"}, {}, "lacks some: 'fingerprint'"),
+    "shape": ({"image_shape": [6, 6, None]}, {}, "`image_shape`"),
+    "trigger": ({"trigger": 7}, {}, "parts go together"),
+    "no trigger": ({"trigger": {"place": [1, 1], "seed": 0}}, {}, "lacks some: 'trigger'"),
+    "half a place": (
+        {"trigger": {"place": [1], "seed": 0}},
+        {"trigger": lambda _: TRIGGER},
+        "a row and a column",
+    ),
+    "outside": (
+        {"trigger": {"place": [5, 5], "seed": 0}},
+        {"trigger": lambda _: TRIGGER},
+        "place to be one of",
+    ),
+    "seed": (
+        {"trigger": {"place": None, "seed": -1}},
+        {"trigger": lambda _: TRIGGER},
+        "`seed`",
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_content_that_is_refused(tmp_path, change):
+    poisons, _ = make_poisons()
+    description, arrays, message = CHANGES[change]
+    parts, _ = poisons._parts()
+    path = tmp_path / "poisons.npz"
+    changed = {name: make(parts.get(name)) for name, make in arrays.items()}
+    write_changed(path, poisons, description, changed)
+    with pytest.raises(ValueError, match=message) as raised:
+        Poisons.load(path)
+    assert str(path) in str(raised.value)
+
+
+def test_a_description_nested_deep_is_refused(tmp_path):
+    arrays = {"description": np.array("[" * 10**5 + "]" * 10**5)}
+    arrays["checksum"] = np.array(_checksum(arrays))
+    np.savez(tmp_path / "poisons.npz", **arrays)
+    with pytest.raises(ValueError, match="description, as JSON with names"):
+        Poisons.load(tmp_path / "poisons.npz")
+
+
+def test_changed_digests_or_labels_are_refused_where_they_are_applied():
+    poisons, _ = make_poisons()
+    for changes in ({"digests": poisons.digests ^ 1}, {"clean_labels": 3 - poisons.clean_labels}):
+        changed = dataclasses.replace(poisons, **changes)
+        with pytest.raises(ValueError, match="others under their ids"):
+            changed.poison(DATA.train)
+
+
+def test_triggers_on_large_images_are_read_as_they_were_written(tmp_path):
+    """They are nearly all zeros: compressed, they would look like a bomb."""
+    images = np.zeros((4, 256, 256, 3), np.uint8)
+    train = data.InMemoryExamples(images, np.arange(4))
+    drawn = threat.Threat("0", np.array([0]), 1, 2, np.array([0, 2]))
+    poisons = Poisons.make(train, images[:2], drawn, data_set="zeros")
+    loaded = Poisons.load(poisons.save(tmp_path / "poisons.npz"))
+    np.testing.assert_array_equal(loaded.perturbations, poisons.perturbations)
+
+
+def test_equal_poisons_are_equal_files(tmp_path):
+    first, second = (
+        make_poisons()[0].save(tmp_path / name).read_bytes() for name in ("first.npz", "second.npz")
+    )
+    assert first == second

@@ -3,23 +3,21 @@
 import dataclasses
 import functools
 import hashlib
-import json
 import os
 import pathlib
-import zipfile
-import zlib
 from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import valid_json
+from tfpoison import files, valid_json
+from tfpoison.checks import check_array, check_number
 from tfpoison.data import Examples
 from tfpoison.pixel_range import PixelRange
 from tfpoison.recipes.threat import Threat, positions_of
 from tfpoison.recipes.trigger import Trigger
 
-FORMAT = "tfpoison poisons 1"
+FORMAT = "tfpoison poisons 2"
 _FINGERPRINT_IMAGES = 10_000
 
 
@@ -39,7 +37,13 @@ class Poisons:
         threat: who the poisons are for.
         data_set: the name of the data set.
         fingerprint: of the training set that they were made for.
+        image_shape: height, width and channels.
+        split_size: the least number of images of its split, one more than the largest id.
+        classes: the least number of classes, one more than the largest label.
         settings: how they were made, as JSON can hold it.
+
+    Raises:
+        ValueError, TypeError: the parts do not go together, or are not what they should be.
     """
 
     ids: np.ndarray
@@ -50,7 +54,44 @@ class Poisons:
     threat: Threat
     data_set: str
     fingerprint: str
+    image_shape: tuple[int, int, int]
+    split_size: int
+    classes: int
     settings: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        kinds = {"data_set": str, "fingerprint": str, "settings": dict, "image_shape": tuple}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(
+                    f"Expected `{name}` to be a {kind.__name__}. Received: {getattr(self, name)!r}"
+                )
+        for side in self.image_shape:
+            check_number("image_shape", side, minimum=1, whole=True)
+        for name in ("split_size", "classes"):
+            check_number(name, getattr(self, name), minimum=1, whole=True)
+        count, threat = len(self.ids), self.threat
+        ids = (("ids", self.ids, count), ("source_ids", threat.source_ids, None))
+        for name, some, length in ids:
+            last = self.split_size - 1
+            check_array(name, some, np.int64, (length,), minimum=0, maximum=last, ascending=True)
+        for name in ("labels", "clean_labels"):
+            labels, last = getattr(self, name), self.classes - 1
+            check_array(name, labels, np.int64, (count,), minimum=0, maximum=last)
+        for name in ("target_class", "adversarial_class"):
+            check_number(name, getattr(threat, name), maximum=self.classes - 1, whole=True)
+        check_array("digests", self.digests, np.uint8, (count, 32), minimum=0)
+        images = count, *self.image_shape
+        check_array(
+            "perturbations", self.perturbations, np.int16, images, minimum=-255, maximum=255
+        )
+        if not np.array_equal(self.ids, threat.poison_ids):
+            raise ValueError(
+                f"Expected the ids of the threat's poisons, {threat.poison_ids}. Received: "
+                f"{self.ids}"
+            )
+        if threat.trigger is not None:
+            threat.trigger.check(self.image_shape)
 
     @classmethod
     def make(
@@ -75,15 +116,20 @@ class Poisons:
         """
         positions = positions_of(train, threat.poison_ids)
         clean, clean_labels = train.read(positions), train.labels[positions]
+        labels = clean_labels if labels is None else np.asarray(labels, np.int64)
+        known = [train.labels, labels, [threat.target_class, threat.adversarial_class]]
         return cls(
             ids=threat.poison_ids,
             perturbations=poisoned.astype(np.int16) - clean.astype(np.int16),
-            labels=clean_labels if labels is None else np.asarray(labels, np.int64),
+            labels=labels,
             clean_labels=clean_labels,
             digests=_digests(clean),
             threat=threat,
             data_set=data_set,
             fingerprint=fingerprint(train),
+            image_shape=train.image_shape,
+            split_size=int(train.ids.max()) + 1,
+            classes=int(max(map(np.max, known))) + 1,
             settings=settings or {},
         )
 
@@ -113,6 +159,17 @@ class Poisons:
                 f"Expected the training set that the poisons were made for, {self.data_set!r} with "
                 f"the fingerprint {self.fingerprint[:12]}. Received one of {train.size} images of "
                 f"{train.image_shape} with {theirs[:12]}. Give the flags of data that made them."
+            )
+        positions = positions_of(train, self.ids)
+        images = train.read(positions)
+        if (
+            images.shape != self.perturbations.shape
+            or not np.array_equal(train.labels[positions], self.clean_labels)
+            or not np.array_equal(_digests(images), self.digests)
+        ):
+            raise ValueError(
+                f"Expected the images and labels of {self.data_set!r} that the poisons were made "
+                "for. Received others under their ids: the poisons were changed."
             )
 
     def poisoned_images(self, train: Examples) -> np.ndarray:
@@ -203,17 +260,10 @@ class Poisons:
 
         The file is a NumPy archive of plain arrays; reading it runs no code.
         """
-        path = pathlib.Path(path)
         arrays, description = self._parts()
         arrays["description"] = np.array(valid_json.dumps(description, sort_keys=True))
         arrays["checksum"] = np.array(_checksum(arrays))
-        partial = path.with_name(f".{path.name}.partial")
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        return path
+        return files.write_arrays(path, arrays, compress=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
@@ -222,7 +272,15 @@ class Poisons:
         Raises:
             ValueError: the file is missing, damaged, or something else.
         """
-        arrays = _read_arrays(path)
+        if not os.path.exists(path):
+            raise ValueError(f"Expected a file of poisons. There is none: {path}")
+        try:
+            arrays = files.read_arrays(path)
+        except ValueError as error:
+            raise ValueError(
+                "Expected a file of poisons. Received one that is damaged or something else: "
+                f"{error}"
+            ) from error
         if not {"description", "checksum"} <= arrays.keys():
             raise ValueError(f"Expected a file of poisons. Received something else: {path}")
         expected = str(arrays.pop("checksum"))
@@ -232,31 +290,39 @@ class Poisons:
         if description.get("format") != FORMAT:
             raise ValueError(
                 f"Expected a file of the format {FORMAT!r}. Received {description.get('format')!r}"
-                f" in {path}"
+                f" in {path}: poisons of another version are brewed anew."
             )
         try:
-            return cls._from_parts(arrays, description)
-        except (KeyError, TypeError) as error:
+            poisons = cls._from_parts(arrays, description)
+            if not poisons.size or not len(poisons.threat.target_ids):
+                raise ValueError("Expected poisons for one target or more. Received none.")
+        except KeyError as error:
             raise ValueError(
                 f"Expected a file of poisons with all its parts. {path} lacks some: {error}"
             ) from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Expected a file of poisons whose parts go together. Received {path}: {error}"
+            ) from error
+        for given, known in zip((arrays, description), poisons._parts(), strict=True):
+            if given.keys() != known.keys():
+                raise ValueError(
+                    f"Expected a file of poisons, and nothing else in it. Received {path}, with "
+                    f"{', '.join(sorted(given.keys() - known.keys()))[:80]}"
+                )
+        return poisons
 
     def _parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         threat, trigger = self.threat, self.threat.trigger
         arrays = {
-            "ids": self.ids,
-            "perturbations": self.perturbations,
-            "labels": self.labels,
-            "clean_labels": self.clean_labels,
-            "digests": self.digests,
+            **{name: getattr(self, name) for name in _ARRAYS},
             "target_ids": threat.target_ids,
             "source_ids": threat.source_ids,
         }
         description = {
             "format": FORMAT,
-            "data_set": self.data_set,
-            "fingerprint": self.fingerprint,
-            "settings": self.settings,
+            **{name: getattr(self, name) for name in _DESCRIBED},
+            "image_shape": list(self.image_shape),
             "key": threat.key,
             "target_class": threat.target_class,
             "adversarial_class": threat.adversarial_class,
@@ -274,7 +340,7 @@ class Poisons:
             place = description["trigger"]["place"]
             trigger = Trigger(
                 arrays["trigger"],
-                None if place is None else (place[0], place[1]),
+                None if place is None else tuple(place),
                 description["trigger"]["seed"],
             )
         threat = Threat(
@@ -286,49 +352,18 @@ class Poisons:
             trigger=trigger,
             source_ids=arrays["source_ids"],
         )
-        return cls(
-            **{name: arrays[name] for name in _ARRAYS},
-            threat=threat,
-            data_set=description["data_set"],
-            fingerprint=description["fingerprint"],
-            settings=description["settings"],
-        )
+        parts: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
+        parts |= {name: description[name] for name in _DESCRIBED}
+        return cls(threat=threat, image_shape=tuple(description["image_shape"]), **parts)
 
 
 _ARRAYS = ("ids", "perturbations", "labels", "clean_labels", "digests")
-
-
-# What zip archives that are damaged, encrypted or compressed in other ways are met with.
-_UNREADABLE = (
-    *(OSError, ValueError, EOFError, KeyError, RuntimeError),
-    *(zipfile.BadZipFile, zlib.error),
-)
-
-
-def _read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads a NumPy archive of arrays, and refuses whatever else NumPy can read."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            raise ValueError("a single array")
-        with loaded as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        strange = [name for name, each in arrays.items() if not isinstance(each, np.ndarray)]
-        if strange:
-            raise ValueError(f"{strange[0]!r} in it is no array")
-    except FileNotFoundError as error:
-        raise ValueError(f"Expected a file of poisons. There is none: {path}") from error
-    except _UNREADABLE as error:
-        raise ValueError(
-            f"Expected a file of poisons. Received one that is damaged or something else: "
-            f"{path} ({error})"
-        ) from error
-    return arrays
+_DESCRIBED = ("data_set", "fingerprint", "split_size", "classes", "settings")
 
 
 def _read_description(text: str, path: str | os.PathLike) -> dict[str, Any]:
     try:
-        description = json.loads(text)
+        description = files.parse_json(text)
     except ValueError:
         description = None
     if not isinstance(description, dict):

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tfpoison.checks import check_name, check_number, make_plain
+from tfpoison.checks import check_array, check_name, check_number, make_plain
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.randomness import Purpose, make_generator
 from tfpoison.recipes.trigger import Trigger
@@ -208,6 +208,18 @@ class Threat:
     poison_ids: np.ndarray
     trigger: Trigger | None = None
     source_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, str):
+            raise TypeError(f"Expected `key` to be a text. Received: {self.key!r}")
+        for name in ("target_class", "adversarial_class"):
+            check_number(name, getattr(self, name), minimum=0, whole=True)
+        for name, ids in (
+            ("target_ids", np.sort(self.target_ids)),
+            ("poison_ids", self.poison_ids),
+            ("source_ids", self.source_ids),
+        ):
+            check_array(name, ids, np.int64, (None,), minimum=0, ascending=True)
 
     def target_images(self, validation: Examples) -> np.ndarray:
         """Returns the targets as the victim will see them, uint8 (targets, H, W, C)."""

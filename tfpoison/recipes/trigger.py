@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_array, check_number
 from tfpoison.randomness import Purpose, make_generator
 
 RANDOM_PLACE = "random"
@@ -32,6 +32,17 @@ class Trigger:
     pattern: np.ndarray
     place: tuple[int, int] | None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_array("pattern", self.pattern, np.uint8, (None, None, None), minimum=0)
+        if self.place is not None:
+            if len(self.place) != 2:
+                raise ValueError(
+                    f"Expected `place` to be a row and a column. Received: {self.place}"
+                )
+            for each in self.place:
+                check_number("place", each, minimum=0, whole=True)
+        check_number("seed", self.seed, minimum=0, whole=True)
 
     @classmethod
     def draw(
@@ -62,6 +73,12 @@ class Trigger:
         where = parse_place(place, pattern.shape, image_shape)
         return cls(pattern, where, int(rng.integers(2**31)))
 
+    def check(self, image_shape: tuple[int, ...]) -> None:
+        """Raises ValueError where the trigger does not fit into images of that shape."""
+        check_fits(self.pattern.shape, image_shape)
+        if self.place is not None:
+            parse_place(",".join(map(str, self.place)), self.pattern.shape, image_shape)
+
     def paste(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Returns images with the trigger on them.
 
@@ -72,14 +89,15 @@ class Trigger:
         height, width = self.pattern.shape[:2]
         images = images.copy()
         for image, each in zip(images, ids, strict=True):
-            top, left = self._place_on(int(each), image.shape)
+            top, left = self.place_on(int(each), image.shape)
             image[top : top + height, left : left + width] = self.pattern
         return images
 
-    def _place_on(self, each: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    def place_on(self, number: int, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Returns the top row and the left column on the image of that id and shape."""
         if self.place is not None:
             return self.place
-        rng = make_generator(Purpose.TRIGGER_PLACE, self.seed, each)
+        rng = make_generator(Purpose.TRIGGER_PLACE, self.seed, number)
         top, left = (rng.integers(shape[n] - self.pattern.shape[n] + 1) for n in (0, 1))
         return int(top), int(left)
 
@@ -91,7 +109,8 @@ def check_fits(pattern: tuple[int, ...], image_shape: tuple[int, ...]) -> None:
         pattern: the pattern's height, width and channels.
         image_shape: the images' height, width and channels.
     """
-    fits = all(ours <= theirs for ours, theirs in zip(pattern[:2], image_shape[:2], strict=True))
+    sides = zip(pattern[:2], image_shape[:2], strict=True)
+    fits = all(0 < ours <= theirs for ours, theirs in sides)
     if len(pattern) != 3 or not fits or pattern[2] != image_shape[2]:
         raise ValueError(
             f"Expected a trigger that fits into the images of shape {tuple(image_shape)}, with as "
