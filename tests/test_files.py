@@ -21,6 +21,10 @@ ARRAYS = {
 }
 
 
+def write_arrays(path, arrays, **settings):
+    return files.write_whole(path, lambda file: files.write_arrays(file, arrays, **settings))
+
+
 def assert_equal(read, expected):
     assert list(read) == list(expected)
     for name, array in expected.items():
@@ -30,16 +34,16 @@ def assert_equal(read, expected):
 
 @pytest.mark.parametrize("compress", [False, True])
 def test_arrays_come_back(tmp_path, compress):
-    path = files.write_arrays(tmp_path / "arrays.npz", ARRAYS, compress=compress)
+    path = write_arrays(tmp_path / "arrays.npz", ARRAYS, compress=compress)
     assert_equal(files.read_arrays(path), ARRAYS)
-    again = files.write_arrays(tmp_path / "again.npz", ARRAYS, compress=compress)
+    again = write_arrays(tmp_path / "again.npz", ARRAYS, compress=compress)
     assert path.read_bytes() == again.read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["again.npz", "arrays.npz"]
 
 
 @pytest.mark.parametrize("damage", ["a bit flipped", "zeroed", "cut"])
 def test_no_damage_goes_unnoticed(tmp_path, damage):
-    path = files.write_arrays(tmp_path / "arrays.npz", {"a": np.arange(5), "b": np.array("{}")})
+    path = write_arrays(tmp_path / "arrays.npz", {"a": np.arange(5), "b": np.array("{}")})
     whole = path.read_bytes()
     refused = 0
     for place in range(0, len(whole), 3):
@@ -136,7 +140,7 @@ def test_files_of_ones_own_that_are_damaged(tmp_path, name, content):
 
 @pytest.mark.parametrize("name", [name for name in READERS if name.endswith(".npz")])
 def test_files_of_ones_own_that_are_others(tmp_path, name):
-    files.write_arrays(tmp_path / name, {"x": np.arange(3), "position": np.array("[1]")})
+    write_arrays(tmp_path / name, {"x": np.arange(3), "position": np.array("[1]")})
     with pytest.raises(ValueError, match=f"{name} as it was written.*Remove it"):
         READERS[name](RunDirectory(tmp_path, {}))
 

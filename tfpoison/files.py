@@ -38,29 +38,21 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
     return path
 
 
-def write_arrays(
-    path: Path, arrays: dict[str, np.ndarray], *, compress: bool = False
-) -> pathlib.Path:
-    """Writes plain arrays for `read_arrays`, whole or not at all, and returns the file's path.
-
-    Equal arrays give equal bytes.
+def write_arrays(file: BinaryIO, arrays: dict[str, np.ndarray], *, compress: bool = False) -> None:
+    """Writes plain arrays for `read_arrays` into an empty file; equal arrays give equal bytes.
 
     Args:
-        path: the file.
+        file: the file.
         arrays: the arrays by their names.
         compress: whether they are compressed, unless `read_arrays` would take it for a bomb.
     """
-
-    def write(file: BinaryIO) -> None:
-        if compress:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-            if _may_unpack(file.tell(), sum(each.nbytes for each in arrays.values())):
-                return
-            file.seek(0)
-            file.truncate()
-        np.savez(file, allow_pickle=False, **arrays)
-
-    return write_whole(path, write)
+    if compress:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+        if _may_unpack(file.tell(), sum(each.nbytes for each in arrays.values())):
+            return
+        file.seek(0)
+        file.truncate()
+    np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -85,6 +85,12 @@ def test_what_it_leaves(audited, capsys):
     assert audit(directory, *flags) == 0
     assert (directory / "report.json").stat().st_mtime_ns == before
     assert "51 poisons are among them" in capsys.readouterr().out
+    report = (directory / "report.json").read_text()
+    for content in (report[:99], "{}"):
+        (directory / "report.json").write_text(content)
+        assert audit(directory, *flags, "--verbosity=-1") == 2
+        assert "Remove it: the filters inspect again." in capsys.readouterr().err
+    (directory / "report.json").write_text(report)
 
 
 def test_the_keep_list_goes_with_the_data_set(audited):

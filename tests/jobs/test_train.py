@@ -99,7 +99,7 @@ def test_poisons_are_trained_on(tmp_path):
     assert report["poisons"] == 20
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path):
+def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
     directory = tmp_path / "run"
     assert train(directory) == 0
     before = (directory / "checkpoint.npz").stat().st_mtime_ns
@@ -108,6 +108,11 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert (directory / "checkpoint.npz").stat().st_mtime_ns == before
     again = keras.models.load_model(directory / "network.keras").get_weights()
     assert all((one == other).all() for one, other in zip(weights, again, strict=True))
+    for content in ('{"epochs": 2, "defense"', "{}", "[]", "[" * 10**5, '{"epochs": "two"}'):
+        (directory / "report.json").write_text(content)
+        assert train(directory) == 2
+        assert "report.json as it was written" in (said := capsys.readouterr().err)
+        assert "Remove it: the network is evaluated again." in said
 
 
 @pytest.mark.parametrize("strategy", ["default", "mirrored"])

@@ -90,6 +90,16 @@ def test_rates_and_retrainings():
     assert [step for step in range(250) if settings.retrains_at(step)] == [50, 100, 150, 200]
 
 
+@pytest.mark.parametrize(
+    "rates", [[1], [1, 0.1], [1, 0.1, 0.01], [1, 0.1, 0.01, 0.001], [1, 0.1, 0.1, 0.01, 0.001]]
+)
+def test_few_steps_move_the_poisons(rates):
+    settings = change(steps=len(rates), initializer="zero")
+    np.testing.assert_allclose([settings.rate(step) for step in range(len(rates))], rates)
+    # A step of .02 is 5 grey levels.
+    assert np.abs(brew(settings)[0].astype(int) - IMAGES).max() >= 4
+
+
 def test_the_best_restart_is_kept():
     settings = change(restarts=3, steps=2)
     networks = [make_network()]
@@ -230,10 +240,12 @@ def test_a_state_with_a_restart_that_ended_in_nan(tmp_path):
     np.testing.assert_equal(dataclasses.asdict(loaded), dataclasses.asdict(state))
 
 
-def test_a_damaged_state_costs_time_alone(tmp_path):
+@pytest.mark.parametrize("content", [b"PK\x03\x04 damaged", b""])
+def test_a_damaged_state_is_named(tmp_path, content):
     state = tmp_path / "state.npz"
-    state.write_bytes(b"PK\x03\x04 damaged")
-    np.testing.assert_array_equal(brew(state_file=state)[0], brew()[0])
+    state.write_bytes(content)
+    with pytest.raises(ValueError, match=r"state.npz as it was written.*Remove it: the brewing"):
+        brew(state_file=state)
 
 
 def test_surrogates_are_left_as_they_were():

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import io
 import itertools
-import json
 import math
 import pathlib
 import re
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from tfpoison import data
+from tfpoison import data, files
 from tfpoison.checks import check_number
 from tfpoison.data import ImageClassification, KeepList
 from tfpoison.defenses import Defense
@@ -114,7 +113,8 @@ class AuditJob:
             finished = self.directory.path / REPORT
             if not finished.exists():
                 self._audit()
-            return _describe(json.loads(finished.read_text()), self.directory.path)
+            with files.read_back(finished, "Remove it: the filters inspect again."):
+                return _describe(files.read_json(finished), self.directory.path)
 
     @property
     def _source(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ no two workers can go on from different moments.
 
 import csv
 import io
-import json
 import math
 import time
 from typing import Any
@@ -19,7 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import valid_json
+from tfpoison import files, valid_json
 from tfpoison.distribution import replica_id
 from tfpoison.jobs.run_directory import RunDirectory
 
@@ -68,16 +67,17 @@ class Checkpoint(keras.callbacks.Callback):
             self._read(path)
 
     def _read(self, path: Any) -> None:
-        with np.load(path, allow_pickle=False) as arrays:
-            position = json.loads(str(arrays["position"]))
+        with files.read_back(path, "Remove it: the training starts again."):
+            arrays = files.read_arrays(path)
+            position = files.parse_json(str(arrays["position"]))
             self._unread = [arrays[f"variable_{n}"] for n in range(position["variables"])]
             self._metrics = [arrays[f"metric_{n}"] for n in range(position["metrics"])]
-        self.epoch, self.batch = position["epoch"], position["batch"]
-        # JSON has no NaN, as an objective may be.
-        self.rows = [
-            {name: math.nan if value is None else value for name, value in row.items()}
-            for row in position["rows"]
-        ]
+            self.epoch, self.batch = position["epoch"], position["batch"]
+            # JSON has no NaN, as an objective may be.
+            self.rows = [
+                {name: math.nan if value is None else value for name, value in row.items()}
+                for row in position["rows"]
+            ]
         if self._writes:
             self._write_metrics()
 
@@ -199,7 +199,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays = {f"variable_{number}": each for number, each in enumerate(variables)}
         arrays |= {f"metric_{number}": each for number, each in enumerate(metrics)}
         arrays["position"] = np.array(valid_json.dumps(position))
-        self.directory.write(FILE, lambda file: np.savez(file, **arrays))
+        self.directory.write_arrays(FILE, arrays)
         self._saved_at = time.monotonic()
 
     def _write_metrics(self) -> None:

@@ -9,7 +9,9 @@ import shutil
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any, BinaryIO
 
-from tfpoison import valid_json
+import numpy as np
+
+from tfpoison import files, valid_json
 from tfpoison.randomness import SCHEME
 
 CONFIGURATION = "config.flags"
@@ -56,7 +58,7 @@ class RunDirectory:
         configuration = self.path / CONFIGURATION
         if configuration.exists():
             self._compare(read_flags(configuration))
-            self._compare_facts(configuration.read_text().splitlines())
+            self._compare_facts(_read_configuration(configuration).splitlines())
         elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
             raise ValueError(
                 "Expected output_dir to be new, empty or of an earlier run with the same flags. "
@@ -78,7 +80,8 @@ class RunDirectory:
             )
             raise ValueError(
                 f"Expected output_dir {self.path} to belong to these flags. Received other ones: "
-                f"{both}. Choose another --output_dir, or run with the flags of {CONFIGURATION}."
+                f"{both}. Choose another --output_dir, or run with the flags of {CONFIGURATION} "
+                "(which are to be written anew where that file was damaged)."
             )
 
     def _compare_facts(self, theirs: list[str]) -> None:
@@ -206,14 +209,11 @@ class RunDirectory:
 
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
         """Writes a file whole or not at all, and returns its path."""
-        path = self.path / name
-        partial = path.with_name(f".{path.name}.partial")
-        with open(partial, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        return path
+        return files.write_whole(self.path / name, write)
+
+    def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> pathlib.Path:
+        """Writes plain arrays for `files.read_arrays`, whole or not at all."""
+        return self.write(name, lambda file: files.write_arrays(file, arrays))
 
     def write_bytes(self, name: str, content: bytes) -> pathlib.Path:
         """Writes bytes, whole or not at all, and returns the file's path."""
@@ -257,6 +257,18 @@ def _is_foreign(path: pathlib.Path) -> bool:
 
 def read_flags(path: pathlib.Path) -> dict[str, str]:
     """Returns the flags of a flagfile, name by name."""
-    lines = [line.strip() for line in path.read_text().splitlines()]
+    lines = [line.strip() for line in _read_configuration(path).splitlines()]
     pairs = (line[2:].partition("=") for line in lines if line.startswith("--"))
     return {name: value for name, _, value in pairs}
+
+
+def _read_configuration(path: pathlib.Path) -> str:
+    remedy = (
+        "Write it anew, a line --NAME=VALUE for each flag of the run, or choose another "
+        "--output_dir."
+    )
+    with files.read_back(path, remedy):
+        text = files.read_bytes(path).decode()
+        if not text or "\0" in text:
+            raise ValueError("it holds no lines --NAME=VALUE")
+        return text

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import RobustModel, data, distribution, networks
+from tfpoison import RobustModel, data, distribution, files, networks
 from tfpoison.checks import check_name
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense
@@ -88,8 +87,9 @@ class TrainJob:
         self.check()
         finished = self.directory.path / REPORT
         if finished.exists():
-            report = json.loads(finished.read_text())
-            return f"Finished earlier; nothing was trained.\n{describe(report, finished.parent)}"
+            with files.read_back(finished, "Remove it: the network is evaluated again."):
+                described = describe(files.read_json(finished), finished.parent)
+            return f"Finished earlier; nothing was trained.\n{described}"
         if not _is_chief(strategy):
             return describe(self._train(strategy, writes=False), self.directory.path)
         with self.directory.occupied():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from tfpoison import files
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor
@@ -63,7 +64,7 @@ class TrainingSet:
         arrays = {"kept": self.kept}
         if self.images is not None:
             arrays["images"] = self.images
-        directory.write(name, lambda file: np.savez(file, allow_pickle=False, **arrays))
+        directory.write_arrays(name, arrays)
 
     @classmethod
     def load(cls, directory: RunDirectory, name: str) -> "TrainingSet | None":
@@ -71,8 +72,10 @@ class TrainingSet:
         path = directory.path / name
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["kept"], arrays["images"] if "images" in arrays.files else None)
+        remedy = "Remove it and the checkpoint beside it: the training starts again."
+        with files.read_back(path, remedy):
+            arrays = files.read_arrays(path)
+            return cls(arrays["kept"], arrays.get("images"))
 
 
 def remove_suspects(

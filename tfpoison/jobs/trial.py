@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfpoison import evaluation, recipes
+from tfpoison import evaluation, files, recipes
 from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs.checkpoint import Checkpoint
@@ -73,7 +73,7 @@ class Adversary:
             self._train_networks()
         with self._directory.locked(f"poisons-{name}"):
             if path.exists():
-                return Poisons.load(path)
+                return _load_poisons(path)
             poisons = self._brew(trial, name, started)
             self._draw_preview(poisons, name)
             poisons.save(path)
@@ -92,7 +92,7 @@ class Adversary:
         for defense in self._clean.setup.defenses:
             path = self._poisons_file(self._poisons_name(defense, trial))
             if path.exists():
-                return Poisons.load(path).threat
+                return _load_poisons(path).threat
         return None
 
     def _draw_threat(self, trial: int) -> Threat:
@@ -262,6 +262,11 @@ class Adversary:
         self._directory.folder(_PREVIEWS).write(
             f"{name}.png", lambda file: figure.savefig(file, format="png", dpi=100)
         )
+
+
+def _load_poisons(path: pathlib.Path) -> Poisons:
+    with files.read_back(path, "Remove it: the poisons are brewed again."):
+        return Poisons.load(path)
 
 
 def measure_victim(

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfpoison import networks
+from tfpoison import files, networks
 from tfpoison.data import Examples
 from tfpoison.defenses import DPSGD, Defense
 from tfpoison.evaluation import Predictor
@@ -222,7 +222,7 @@ class _Watch(keras.callbacks.Callback):
 
 def save_weights(directory: RunDirectory, name: str, weights: Sequence[np.ndarray]) -> None:
     """Writes a network's weights to a file, whole or not at all."""
-    directory.write(name, lambda file: np.savez(file, *weights, allow_pickle=False))
+    directory.write_arrays(name, {f"arr_{number}": each for number, each in enumerate(weights)})
 
 
 def load_weights(directory: RunDirectory, name: str) -> Weights | None:
@@ -230,5 +230,6 @@ def load_weights(directory: RunDirectory, name: str) -> Weights | None:
     path = directory.path / name
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        return [archive[f"arr_{number}"] for number in range(len(archive.files))]
+    with files.read_back(path, "Remove it: the network is trained again."):
+        arrays = files.read_arrays(path)
+        return [arrays[f"arr_{number}"] for number in range(len(arrays))]

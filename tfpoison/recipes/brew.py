@@ -11,12 +11,9 @@ Objective, perturbation and optimizer are those of the defense; only the time di
 
 import dataclasses
 import functools
-import json
 import math
-import os
 import pathlib
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,7 +21,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import objectives, perturbations, valid_json
+from tfpoison import files, objectives, perturbations, valid_json
 from tfpoison.attacks.attack import BoundObjective
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.checks import check_name, check_number, make_plain
@@ -90,8 +87,10 @@ class BrewSettings:
             )
 
     def rate(self, step: int) -> float:
-        """Returns what the step size is multiplied by at a step."""
-        return 0.1 ** sum(step >= int(self.steps * share) for share in _DECAYS)
+        """Returns what the step size is multiplied by at a step; at the first it is 1."""
+        # However few the steps are, one is made at each rate before the next lower one.
+        falls = [max(int(self.steps * share), n) for n, share in enumerate(_DECAYS, 1)]
+        return 0.1 ** sum(step >= fall for fall in falls)
 
     def retrains_at(self, step: int) -> bool:
         """Returns whether the surrogates are trained anew before a step."""
@@ -408,26 +407,17 @@ def _save(state: _State, path: pathlib.Path) -> None:
         arrays |= {f"moments_{number}_{which}": each for which, each in enumerate(moments)}
     numbers = {name: getattr(state, name) for name in _NUMBERS}
     arrays["numbers"] = np.array(valid_json.dumps(numbers))
-    partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    files.write_whole(path, lambda file: files.write_arrays(file, arrays))
 
 
 def _load(path: pathlib.Path | None) -> _State | None:
     if path is None or not path.exists():
         return None
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        state = _State(**json.loads(str(arrays.pop("numbers"))))
+    with files.read_back(path, "Remove it: the brewing starts again."):
+        arrays = files.read_arrays(path)
+        state = _State(**files.parse_json(str(arrays.pop("numbers"))))
         # JSON has no NaN, as the objective of a restart may be.
         state.history = [math.nan if each is None else each for each in state.history]
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
-        # A damaged state is no loss but of time.
-        return None
     for name in _LISTS:
         setattr(state, name, _numbered(arrays, name))
     state.moments = [_numbered(arrays, f"moments_{n}") for n in range(len(state.deltas))]

@@ -263,7 +263,7 @@ class Poisons:
         arrays, description = self._parts()
         arrays["description"] = np.array(valid_json.dumps(description, sort_keys=True))
         arrays["checksum"] = np.array(_checksum(arrays))
-        return files.write_arrays(path, arrays, compress=True)
+        return files.write_whole(path, lambda file: files.write_arrays(file, arrays, compress=True))
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
