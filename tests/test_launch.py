@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from tfpoison import launch
+from tfpoison import failures, launch
+from tfpoison.checks import check_number
 
 DEFENDED = "--defense=adversarial_poisoning"
 BREW = "--job=brew"
@@ -113,6 +114,10 @@ REFUSED = {
     "--job=experiment --checkpoint_seconds=-1": ["checkpoint_seconds"],
     f"--job=experiment --defenses={LONG}": ["up to 150 characters", "files are named"],
     "--job=report": ["output directory of an experiment"],
+    "--data_dir=": ["--data_dir", "an empty one"],
+    "--poisons= --train_size=3": ["--poisons", "an empty one"],
+    "--dataset=image_folder --data_dir=a\udce9": ["--data_dir", "in UTF-8"],
+    "--dataset=mnist:9.9.9 --data_dir=nowhere": ["TFDS can build", "nowhere", "9.9.9"],
     "--job=report --epochs=3": ["--job=report", "--epochs"],
 }
 
@@ -142,7 +147,7 @@ def test_an_output_directory_is_asked_for(capsys):
     [
         (OSError(28, "No space left on device"), 1, "No space left"),
         (KeyboardInterrupt(), 130, "interrupted"),
-        (ValueError("Expected\n  this"), 2, "Expected this"),
+        (MemoryError("Unable to allocate 1 TiB"), 1, "allocate 1 TiB. Lower --batch_size"),
     ],
 )
 def test_what_stops_a_job(error, code, message, monkeypatch, capsys):
@@ -155,14 +160,29 @@ def test_what_stops_a_job(error, code, message, monkeypatch, capsys):
 
     monkeypatch.setattr(launch, "make_job", lambda values, groups: Stopped())
     assert launch.main([]) == code
-    assert capsys.readouterr().err == f"tfpoison.launch: {message}\n".replace(
-        "No space left", "[Errno 28] No space left on device"
-    )
+    told = capsys.readouterr().err
+    assert told.startswith("tfpoison.launch: ")
+    assert message in told
+
+
+def test_errors_of_libraries_in_a_job_leave_their_trace(tmp_path, monkeypatch, capsys):
+    class Broken:
+        def check(self):
+            pass
+
+        def run(self):
+            (check_number if self.ours else int)("a", "b")
+
+    monkeypatch.setattr(launch, "make_job", lambda values, groups: Broken())
+    for Broken.ours, code in [(True, failures.USAGE_ERROR), (False, failures.UNFORESEEN)]:
+        assert launch.main([f"--output_dir={tmp_path}"]) == code
+    assert "Traceback" not in capsys.readouterr().err
+    assert "TypeError: 'str'" in (tmp_path / failures.TRACE).read_text()
 
 
 def test_a_file_that_cannot_be_had(tmp_path, capsys):
     output_dir = tmp_path / ("long" * 80)
-    assert launch.main([f"--output_dir={output_dir}"]) == launch.SYSTEM_ERROR
+    assert launch.main([f"--output_dir={output_dir}"]) == failures.SYSTEM_ERROR
     assert "File name too long" in capsys.readouterr().err
 
 
@@ -196,7 +216,7 @@ def test_a_directory_of_poisons_holds_those_of_one_recipe(tmp_path):
         job = launch.make_job(*launch.parse([BREW, f"--recipes={recipe}", output]))
         if recipe == "watermark":
             with job.directory.occupied():
-                pass
+                job.directory.write_text("poisons", "")
         else:
             with pytest.raises(ValueError, match="--recipes=watermark there, badnets now"):
                 job.check()

@@ -3,6 +3,11 @@
 import os
 import platform
 
+from tfpoison import process
+
+if process.is_starting():
+    process.prepare()
+
 if platform.machine().lower() in ("x86_64", "amd64"):
     # Must be set before TensorFlow is imported. On CPUs without AVX-512 TensorFlow leaves oneDNN
     # off, which makes crafting two to four times slower.

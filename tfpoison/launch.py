@@ -14,7 +14,16 @@ from typing import Any, Protocol
 
 from absl import flags, logging
 
-from tfpoison import attacks, data, defenses, distribution, networks, recipes
+from tfpoison import (
+    attacks,
+    data,
+    defenses,
+    distribution,
+    failures,
+    networks,
+    process,
+    recipes,
+)
 from tfpoison.batch import TARGET_SELECTIONS
 from tfpoison.checks import check_name, check_number
 from tfpoison.defenses import Defense, Filter
@@ -27,7 +36,7 @@ from tfpoison.jobs.clean_networks import TrainingSetup
 from tfpoison.jobs.experiment import ADVERSARIES, ExperimentJob
 from tfpoison.jobs.optimization import DECOUPLED_DECAY, OPTIMIZERS, SCHEDULES
 from tfpoison.jobs.report import ReportJob
-from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.run_directory import RunDirectory, read_flag_lines
 from tfpoison.jobs.settings import (
     PRETRAINING_SOURCES,
     AttackSettings,
@@ -44,9 +53,7 @@ from tfpoison.recipes.target_loss import TARGET_LOSSES
 from tfpoison.recipes.threat import SELECTIONS, THREAT_MODELS
 from tfpoison.recipes.trigger import PLACES as TRIGGER_PLACES
 
-USAGE_ERROR = 2
-SYSTEM_ERROR = 1
-INTERRUPTED = 130
+DONE = 0
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds", "help")
 # What a directory may be gone on with: what is recorded stays.
@@ -726,9 +733,7 @@ def expand_flagfiles(arguments: Sequence[str], within: tuple[pathlib.Path, ...] 
         file = file.resolve()
         if file in within:
             raise ValueError(f"Expected no flagfile to include itself. Received: {file}")
-        lines = [line.strip() for line in file.read_text().splitlines()]
-        lines = [line for line in lines if line and not line.startswith("#")]
-        expanded += expand_flagfiles(lines, (*within, file))
+        expanded += expand_flagfiles(read_flag_lines(file), (*within, file))
     return expanded
 
 
@@ -785,6 +790,7 @@ def make_job(values: flags.FlagValues, groups: Groups) -> Job:
         ValueError: a value or a combination of values cannot be, or a flag is not the job's.
         TypeError: a value has the wrong type.
     """
+    _check_texts(values)
     check_name("job", values.job, JOBS)
     used = _used_flags(values, groups)
     unused = [
@@ -801,19 +807,32 @@ def make_job(values: flags.FlagValues, groups: Groups) -> Job:
     return JOBS[values.job](values, groups)
 
 
-def _refuse(error: Exception) -> int:
-    # Messages of other libraries may go over many lines.
-    print(f"tfpoison.launch: {' '.join(str(error).split())}", file=sys.stderr)
-    return USAGE_ERROR
+def _check_texts(values: flags.FlagValues) -> None:
+    """Raises ValueError where a flag is empty, or no text that all libraries can read."""
+    for name in values:
+        text = values[name].value
+        if not isinstance(text, str):
+            continue
+        if not text.strip():
+            raise ValueError(
+                f"Expected --{name} to have a value; leave it out for the default. Received: "
+                f"--{name}={text}, an empty one"
+            )
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"Expected --{name} in UTF-8. Received: {text!r}") from error
 
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the job that the command line asks for and returns the exit code."""
+    folder, started = pathlib.Path(), False
     try:
         values, groups = parse(arguments)
         if values.help:
-            print(format_help(values, groups))
-            return 0
+            print(format_help(values, groups), flush=True)
+            return DONE
+        folder = pathlib.Path(values.output_dir or "")
         logging.set_verbosity(logging.WARNING if values.verbosity < 1 else logging.INFO)
         # TensorFlow warns of retracing wherever a grid meets images of another number.
         std_logging.getLogger("tensorflow").setLevel(
@@ -823,32 +842,17 @@ def main(arguments: Sequence[str]) -> int:
         if values.strategy != "multi_worker":
             # Several workers have to meet before anything else; their job checks itself then.
             job.check()
-    except (ValueError, TypeError) as error:
-        return _refuse(error)
-    except OSError as error:
-        # A file that cannot be read, a name that the file system does not take.
-        _refuse(error)
-        return SYSTEM_ERROR
-    try:
+        started = True
         report = job.run()
-    except KeyboardInterrupt:
-        print("tfpoison.launch: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except OSError as error:
-        # A full disk, a directory that went away: what is written stays, and the job goes on there.
-        print(f"tfpoison.launch: {error}", file=sys.stderr)
-        if values.verbosity > 0:
-            raise
-        return SYSTEM_ERROR
-    except (ValueError, TypeError) as error:
-        _refuse(error)
-        if values.verbosity > 0:
-            raise
-        return USAGE_ERROR
-    if values.verbosity >= 0 and report:
-        print(report)
-    return 0
+        if values.verbosity >= 0 and report:
+            print(report, flush=True)
+    except (Exception, KeyboardInterrupt) as error:
+        return failures.tell(error, folder, started=started)
+    return DONE
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    process.unwind_on_signals()
+    with process.temporary_folder():
+        code = main(sys.argv[1:])
+    sys.exit(code)

@@ -11,7 +11,7 @@ from tfpoison.jobs.run_directory import RunDirectory, file_name, read_flags
 def test_free_flags_may_change(tmp_path):
     first = RunDirectory(tmp_path / "run", {"trials": "3", "seed": "0"}, free=("trials",))
     with first.shared():
-        pass
+        first.write_text("result", "")
     more = RunDirectory(tmp_path / "run", {"trials": "5", "seed": "0"}, free=("trials",))
     with more.shared():
         assert read_flags(more.path / "config.flags") == {"trials": "5", "seed": "0"}
@@ -25,7 +25,7 @@ def test_the_configuration_of_an_extended_run_names_all_of_it(tmp_path):
     for trials, recipes in [("9", "bullseye"), ("10", "bullseye,metapoison"), ("8", "bullseye")]:
         run = RunDirectory(tmp_path / "run", {"trials": trials, "recipes": recipes}, free=free)
         with run.shared():
-            pass
+            run.write_text("result", "")
     expected = {"trials": "10", "recipes": "bullseye,metapoison"}
     assert read_flags(run.path / "config.flags") == expected
 
@@ -36,7 +36,7 @@ def test_a_file_that_was_replaced(tmp_path):
     flags = {"poisons": str(poisons), "seed": "0"}
     run = RunDirectory(tmp_path / "run", flags, files=("poisons", "trigger_image"))
     with run.occupied():
-        pass
+        run.write_text("result", "")
     run.check()
     assert read_flags(run.path / "config.flags") == flags
     poisons.write_text("two")
@@ -75,7 +75,7 @@ def test_another_run_comes_first(how, tmp_path, monkeypatch):
         check()
         monkeypatch.setattr(late, "check", check)
         with first.shared():
-            pass
+            first.write_text("result", "")
 
     monkeypatch.setattr(late, "check", check_and_be_late)
     with pytest.raises(ValueError, match="--seed=0 there, 1 now"), getattr(late, how)():
@@ -133,11 +133,52 @@ def test_work_in_progress_is_removed_when_it_is_done(tmp_path):
     assert not (tmp_path / "work").exists()
 
 
-def test_a_refused_run_leaves_the_directory_free(tmp_path):
-    first = RunDirectory(tmp_path / "run", {"epochs": "3"})
-    with pytest.raises(ValueError, match="no"), first.occupied():
-        raise ValueError("no")
-    RunDirectory(tmp_path / "run", {"epochs": "4"}).check()
+@pytest.mark.parametrize("how", ["shared", "occupied"])
+def test_a_directory_without_results_takes_other_flags(tmp_path, how):
+    """However the run ended that has left it so."""
+    first, mended = (
+        RunDirectory(tmp_path / "run", {"epochs": epochs, "trials": "9"}, free=["trials"])
+        for epochs in "34"
+    )
+    with pytest.raises(KeyboardInterrupt), getattr(first, how)():
+        first.folder("tensorboard").write_text("events", "")
+        first.write_text("tfpoison_error.txt", "")
+        with first.locked("victim"), first.temporary("work"):
+            raise KeyboardInterrupt
+    (first.path / ".checkpoint.npz.partial").touch()
+    mended.check()
+    with getattr(mended, how)():
+        assert read_flags(mended.path / "config.flags")["epochs"] == "4"
+        mended.folder("work").write_text("checkpoint.npz", "")
+    with pytest.raises(ValueError, match="--epochs=4 there, 3 now"):
+        first.check()
+
+
+def test_a_run_that_is_about_to_have_results_keeps_its_directory(tmp_path):
+    first, other = (RunDirectory(tmp_path / "run", {"seed": seed}) for seed in "01")
+    with (
+        first.shared(),
+        pytest.raises(ValueError, match="--seed=0 there, 1 now"),
+        other.shared(),
+    ):
+        pass
+    assert read_flags(first.path / "config.flags") == {"seed": "0"}
+
+
+def test_files_of_others_are_kept(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events").touch()
+    with pytest.raises(ValueError, match="other files"):
+        RunDirectory(tmp_path, {}).check()
+
+
+@pytest.mark.parametrize("name", ["form\ffeed", "separator\u2028", "\ufeffmark", "'#, --x=1\t="])
+def test_the_configuration_gives_odd_names_back(tmp_path, name):
+    run = RunDirectory(tmp_path / "run", {"data_dir": f"{name}here"})
+    with run.occupied():
+        assert read_flags(run.path / "config.flags") == run.flags
+    with pytest.raises(ValueError, match="without line breaks, and without blanks"):
+        RunDirectory(tmp_path / "new", {"data_dir": f"{name}\n"}).check()
 
 
 @pytest.mark.parametrize("where", ["file", "file/inside"])

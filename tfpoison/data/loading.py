@@ -18,6 +18,7 @@ from tfpoison.data.sources import DIGITS, IMAGE_FOLDER, open_source
 VALIDATION_SHARE = 0.2
 # A split whose decoded images are larger is streamed from disk.
 MEMORY_LIMIT_BYTES = 2 * 2**30
+_LONGEST_SIDE = 2**15
 
 
 def names() -> list[str]:
@@ -187,11 +188,11 @@ class _Request:
         if size is not None and not (
             isinstance(size, list | tuple)
             and len(size) == 2
-            and all(isinstance(each, int) and each > 0 for each in size)
+            and all(isinstance(each, int) and 0 < each <= _LONGEST_SIDE for each in size)
         ):
             raise ValueError(
-                "Expected `image_size` to be (height, width), two positive integers. "
-                f"Received: image_size={size!r}"
+                "Expected `image_size` to be (height, width), two positive integers of at most "
+                f"{_LONGEST_SIDE}. Received: image_size={size!r}"
             )
         for name in ("train_size", "validation_size"):
             if getattr(self, name) is not None:

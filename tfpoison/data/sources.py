@@ -206,5 +206,13 @@ def _open_tfds(name: str, data_dir: str | None, download: bool) -> Source:
                 f"data_dir={data_dir!r}; there is no {builder.data_dir}. Name the folder that "
                 "holds it, or ask for download=True."
             )
-        builder.download_and_prepare()
+        try:
+            builder.download_and_prepare()
+        except (OSError, MemoryError, tf.errors.OpError):
+            raise
+        except Exception as error:  # A page that has moved, files to be fetched by hand.
+            raise ValueError(
+                f"Expected a data set that TFDS can prepare. Received: {name!r} in data_dir="
+                f"{data_dir!r}: {first_line(error)}"
+            ) from error
     return TFDSSource(name, builder)

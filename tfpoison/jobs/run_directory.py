@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any, BinaryIO
@@ -12,16 +13,22 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from tfpoison import files, valid_json
+from tfpoison.failures import TRACE
 from tfpoison.randomness import SCHEME
 
 CONFIGURATION = "config.flags"
 _DRAWS = f"# Random draws of scheme {SCHEME}"
 _LOCK = ".lock"
 _LOCKS = ".locks"
+TENSORBOARD = "tensorboard"
+# What a run leaves that has computed nothing: the second where it has a configuration.
+_WITHOUT_CONFIGURATION = (_LOCK, _LOCKS, TRACE)
+_WITHOUT_RESULTS = (*_WITHOUT_CONFIGURATION, CONFIGURATION, TENSORBOARD)
+_PARTIAL = re.compile(r"\..*\.partial")
 
 
 class RunDirectory:
-    """An output directory that belongs to one configuration.
+    """An output directory that belongs to one configuration, once there is a result in it.
 
     Args:
         path: the directory; made if it is not there.
@@ -55,15 +62,40 @@ class RunDirectory:
                 "Expected output_dir to be a directory that can be written to. Received: "
                 f"{self.path}, and {existing} cannot"
             )
+        self._check_flags()
+        if self._holds_results():
+            self._check_configuration()
+
+    def _check_flags(self) -> None:
+        """Raises ValueError where a flag would not come back from the configuration."""
+        for name, value in self.flags.items():
+            line = f"--{name}={value}"
+            if flag_lines(line) != [line]:
+                raise ValueError(
+                    f"Expected --{name} without line breaks, and without blanks at its ends: "
+                    f"{CONFIGURATION} has a line for each flag. Received: {value!r}"
+                )
+
+    def _holds_results(self) -> bool:
+        """Returns whether there is more than runs leave that have computed nothing."""
+        ours = (self.path / CONFIGURATION).exists()
+        known = _WITHOUT_RESULTS if ours else _WITHOUT_CONFIGURATION
+        return any(
+            not path.is_dir() and path.relative_to(self.path).parts[0] not in known
+            for path in self.path.rglob("*")
+            if not _PARTIAL.fullmatch(path.name)
+        )
+
+    def _check_configuration(self) -> None:
+        """Raises ValueError where the directory belongs to another configuration, or to nobody."""
         configuration = self.path / CONFIGURATION
-        if configuration.exists():
-            self._compare(read_flags(configuration))
-            self._compare_facts(_read_configuration(configuration).splitlines())
-        elif self.path.exists() and any(map(_is_foreign, self.path.iterdir())):
+        if not configuration.exists():
             raise ValueError(
                 "Expected output_dir to be new, empty or of an earlier run with the same flags. "
                 f"Received: {self.path}, which holds other files and no {CONFIGURATION}"
             )
+        self._compare(read_flags(configuration))
+        self._compare_facts(_read_configuration(configuration).split("\n"))
 
     def _compare(self, theirs: dict[str, str]) -> None:
         names = sorted(self.flags.keys() | theirs.keys())
@@ -123,15 +155,8 @@ class RunDirectory:
                     "process is at work in it."
                 )
             self.check()
-            is_new = not (self.path / CONFIGURATION).exists()
-            self._write_configuration()
-            try:
-                yield
-            except (ValueError, TypeError):
-                # Refused before anything was done: the directory is free for mended flags.
-                if is_new and {each.name for each in self.path.iterdir()} == {_LOCK, CONFIGURATION}:
-                    (self.path / CONFIGURATION).unlink()
-                raise
+            self._write_configuration(extends=self._holds_results())
+            yield
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
@@ -143,15 +168,17 @@ class RunDirectory:
         self.check()
         self.path.mkdir(parents=True, exist_ok=True)
         with open(self.path / _LOCK, "a+") as lock:
-            if not _try_flock(lock, fcntl.LOCK_SH):
-                raise ValueError(
-                    f"Expected output_dir {self.path} to be shared. Received: a process has it for "
-                    "itself."
-                )
             with self.locked("configuration"):
-                # Another process may have come first since.
-                self.check()
-                self._write_configuration()
+                # Another process may have come first since, and be about to have results.
+                belongs = not _try_flock(lock, fcntl.LOCK_EX) or self._holds_results()
+                if not _try_flock(lock, fcntl.LOCK_SH):
+                    raise ValueError(
+                        f"Expected output_dir {self.path} to be shared. Received: a process has it "
+                        "for itself."
+                    )
+                if belongs:
+                    self._check_configuration()
+                self._write_configuration(extends=belongs)
             yield
 
     @contextlib.contextmanager
@@ -196,9 +223,8 @@ class RunDirectory:
         folder.path.rename(removed)
         shutil.rmtree(removed)
 
-    def _write_configuration(self) -> None:
-        path = self.path / CONFIGURATION
-        theirs = read_flags(path) if path.exists() else {}
+    def _write_configuration(self, *, extends: bool) -> None:
+        theirs = read_flags(self.path / CONFIGURATION) if extends else {}
         flags = self.flags | {
             name: _union(theirs[name], self.flags[name])
             for name in theirs.keys() & self.flags.keys() & set(self._free)
@@ -250,14 +276,28 @@ def _union(theirs: str, ours: str) -> str:
     return ",".join(entry for entry in entries if entry)
 
 
-def _is_foreign(path: pathlib.Path) -> bool:
-    # A run that starts, or was killed as it started, has its lock and an unfinished file.
-    return path.name not in (_LOCK, _LOCKS, f".{CONFIGURATION}.partial")
+def flag_lines(text: str) -> list[str]:
+    """Returns the lines of a flagfile that hold something."""
+    # Other characters that end lines elsewhere may stand in the name of a file.
+    lines = [line.strip() for line in text.split("\n")]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def read_flag_lines(path: pathlib.Path) -> list[str]:
+    """Returns the lines of a flagfile that hold something.
+
+    Raises:
+        ValueError: it is no text in UTF-8.
+    """
+    try:
+        return flag_lines(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"Expected a flagfile in UTF-8. Received: {path}, {error}") from error
 
 
 def read_flags(path: pathlib.Path) -> dict[str, str]:
     """Returns the flags of a flagfile, name by name."""
-    lines = [line.strip() for line in _read_configuration(path).splitlines()]
+    lines = flag_lines(_read_configuration(path))
     pairs = (line[2:].partition("=") for line in lines if line.startswith("--"))
     return {name: value for name, _, value in pairs}
 

@@ -20,14 +20,13 @@ from tfpoison.jobs.checkpoint import METRICS, Checkpoint
 from tfpoison.jobs.fitting import Stream
 from tfpoison.jobs.preview import FILE as PREVIEW
 from tfpoison.jobs.preview import Preview
-from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory
+from tfpoison.jobs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
 from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.training_set import TrainingSet, fit_defended, remove_suspects
 from tfpoison.recipes import Poisons
 
 REPORT = "report.json"
 NETWORK = "network.keras"
-TENSORBOARD = "tensorboard"
 
 
 @dataclasses.dataclass(frozen=True)
