@@ -47,7 +47,7 @@ def test_a_file_that_was_replaced(tmp_path):
 def test_a_run_of_a_version_with_other_random_draws(tmp_path):
     run = RunDirectory(tmp_path / "run", {"seed": "0"})
     with run.occupied():
-        pass
+        run.write_text("result", "")
     text = (run.path / "config.flags").read_text()
     for theirs in ("", "# Random draws of scheme 1\n"):
         (run.path / "config.flags").write_text(theirs + "--seed=0\n")
