@@ -48,6 +48,23 @@ def test_any_target_where_none_is_missed_or_none_is_asked(tmp_path):
     assert target_classes(tmp_path, "surrogates", clean_networks=0) == {0, 1, 2, 3}
 
 
+def test_equal_brews_make_equal_files(tmp_path):
+    """However long they took, which stands in a file of its own."""
+    clean = make_clean_networks(tmp_path / "networks", make_images())
+    files, name = [], "poisons/watermark-from_scratch-none-0"
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        adversary = make_adversary(clean, folder, clean_networks=0)
+        adversary.poisons(0)
+        files.append((folder / f"{name}.npz").read_bytes())
+        assert adversary.seconds(0).keys() == {"surrogates", "brewing"}
+    assert files[0] == files[1]
+    (folder / f"{name}-seconds.json").write_text('{"brewing": "long"}')
+    with pytest.raises(ValueError, match=r"seconds.json as it was written.*Remove it"):
+        adversary.seconds(0)
+    (folder / f"{name}-seconds.json").unlink()
+    assert adversary.seconds(0) == {}
+
+
 def test_a_threat_is_drawn_once_for_all_columns(tmp_path):
     """Whatever the networks classify rightly by the time that an adversary joins the grid."""
     clean = make_clean_networks(tmp_path / "networks", make_images())

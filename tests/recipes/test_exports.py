@@ -43,7 +43,9 @@ def test_tfds(tmp_path):
     np.testing.assert_array_equal(read.train.images, poisons.poison(DATA.train).images)
 
 
-@pytest.mark.parametrize("more", [{}, {"trigger": {"size": 2, "place": "3,1"}}])
+@pytest.mark.parametrize(
+    "more", [{}, {"trigger": {"size": 2, "place": "3,1"}}, {"trigger": {"size": 2}}]
+)
 def test_poisoning_benchmark(tmp_path, more):
     poisons, path = export("poisoning_benchmark", tmp_path, **more)
     read = {
@@ -59,9 +61,13 @@ def test_poisoning_benchmark(tmp_path, more):
     np.testing.assert_array_equal(np.asarray(picture), DATA.validation.images[position])
     assert label == poisons.threat.target_class
     if more:
-        pattern, place = trigger
+        pattern, (top, left) = trigger
         assert pattern.shape == (3, 2, 2)
-        assert place == [3, 1]
+        assert [top, left] == [3, 1] or "place" not in more["trigger"]
+        # The benchmark pastes the pattern there, and sees what our victims see.
+        seen = np.array(picture)
+        seen[top : top + 2, left : left + 2] = np.rint(255 * pattern).transpose(1, 2, 0)
+        np.testing.assert_array_equal(seen, poisons.threat.target_images(DATA.validation)[0])
 
 
 def test_an_earlier_export_is_replaced(tmp_path):

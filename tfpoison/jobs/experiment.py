@@ -180,6 +180,7 @@ class _Grid:
             "epsilon": round(poisons.epsilon, 6),
             "success_without_poisons": adversary.success_without_poisons(poisons, victim.defense),
             **measures,
+            "seconds": adversary.seconds(victim.trial) | measures["seconds"],
         }
 
     def _adversary(self, victim: Victim) -> Adversary:

@@ -79,6 +79,15 @@ class Adversary:
             poisons.save(path)
             return poisons
 
+    def seconds(self, trial: int) -> dict[str, float]:
+        """Returns the time of each phase of making a trial's poisons; none where it was lost."""
+        name = self._poisons_name(self._defense, trial)
+        path = self._directory.folder(_POISONS).path / f"{name}-seconds.json"
+        if not path.exists():
+            return {}
+        with files.read_back(path, "Remove it: the trial's records lack these times."):
+            return {phase: float(value) for phase, value in files.read_json(path).items()}
+
     def threat(self, trial: int) -> Threat:
         """Returns the threat of a trial, which is drawn once for all columns.
 
@@ -183,7 +192,14 @@ class Adversary:
             poisoned = blend(clean, targets, self.settings.settings["epsilon"])
         else:
             poisoned, history = self._optimise(drawn, clean, labels, name)
-        ended = time.monotonic()
+        # In a file of their own: equal brews make equal poisons.
+        self._directory.folder(_POISONS).write_json(
+            f"{name}-seconds.json",
+            {
+                "surrogates": round(surrogates_ready - started, 2),
+                "brewing": round(time.monotonic() - surrogates_ready, 2),
+            },
+        )
         changed = np.full_like(labels, drawn.adversarial_class)
         return Poisons.make(
             images.train,
@@ -197,10 +213,6 @@ class Adversary:
                 "surrogates_defense": self._defense,
                 **self.settings.settings,
                 "objective_of_each_restart": history,
-                "seconds": {
-                    "surrogates": round(surrogates_ready - started, 2),
-                    "brewing": round(ended - surrogates_ready, 2),
-                },
             },
         )
 
@@ -320,11 +332,10 @@ def measure_victim(
     )
     if clean.setup.defenses[defense].changes_training_set:
         measures |= _removal(images.train, trained.kept, poisons)
-    seconds = dict(poisons.settings["seconds"], training=round(time.monotonic() - started, 2))
     return {
         **{key: round(value, 6) for key, value in measures.items()},
         "confidence_by_epoch": [round(row["watched"], 6) for row in checkpoint.rows],
-        "seconds": seconds,
+        "seconds": {"training": round(time.monotonic() - started, 2)},
     }
 
 

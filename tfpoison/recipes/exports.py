@@ -14,6 +14,7 @@ import PIL.Image
 from tfpoison.checks import check_name
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.recipes.poisons import Poisons
+from tfpoison.recipes.threat import positions_of
 
 POISONS = "poisons.csv"
 # What some file system takes for something else than a letter; "%" marks what stands for them.
@@ -115,12 +116,13 @@ def poisoning_benchmark(
     pictures = [_picture(image) for image in poisons.poisoned_images(images.train)]
     pairs = list(zip(pictures, map(int, poisons.labels), strict=True))
     threat = poisons.threat
-    position = int(np.searchsorted(images.validation.ids, threat.target_ids[0]))
-    clean_target = images.validation.read(np.array([position]))[0]
+    target_id = threat.target_ids[:1]
+    [clean_target] = images.validation.read(positions_of(images.validation, target_id))
     target: tuple[Any, ...] = (_picture(clean_target), threat.target_class)
     if threat.trigger is not None:
         pattern = threat.trigger.pattern.transpose(2, 0, 1).astype(np.float32) / 255
-        target = (*target, pattern, list(threat.trigger.place or (0, 0)))
+        place = threat.trigger.place_on(int(target_id[0]), images.image_shape)
+        target = (*target, pattern, list(place))
     for name, content in (
         ("poisons", pairs),
         ("base_indices", [int(each) for each in poisons.ids]),
