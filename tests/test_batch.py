@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfpoison.batch import TARGET_SELECTIONS, LabelEncoding, check_split, split
+from tfpoison.batch import TARGET_SELECTIONS, LabelEncoding, check_labels, check_split, split
 from tfpoison.distribution import Reduction
 from tfpoison.randomness import Purpose, make_key
 
@@ -55,7 +55,11 @@ def test_shuffled_targets_are_copies_of_all_images():
     order = numbers(batch.target_images)
     assert sorted(order) == numbers(images) != order
     assert batch.target_labels.numpy().tolist() == [labels[number] for number in order]
-    assert batch.fake_labels.numpy().tolist() == labels  # Each partner's own label.
+    fakes = batch.fake_labels.numpy()
+    differs = batch.target_labels.numpy() != labels
+    assert 0 < differs.sum() < 8
+    np.testing.assert_array_equal(fakes[differs], np.array(labels)[differs])  # Each partner's own,
+    assert (fakes != batch.target_labels.numpy()).all()  # but where that is the target's as well.
 
 
 def test_products_that_round_down_are_mended():
@@ -75,11 +79,84 @@ def test_batches_of_any_size(selection, count):
 
 
 def test_the_fake_label_is_the_most_frequent_of_the_poisons():
-    _, batch = divide([3, 2, 2, 0, 1, 1, 1, 1])  # The poisons are 3 2 2 0 1 1: a tie of 1 and 2.
+    _, batch = divide([3, 2, 2, 0, 1, 1, 0, 3])  # The poisons are 3 2 2 0 1 1: a tie of 1 and 2.
     assert batch.fake_labels.numpy().tolist() == [1, 1]
     _, batch = divide([3, 2, 2, 0, 2, 1, 1, 1])
     assert batch.fake_labels.numpy().tolist() == [2, 2]
     assert batch.target_labels.numpy().tolist() == [1, 1]
+
+
+IMBALANCED = {
+    "most of one class": [0] * 14 + [1, 2] + [0] * 14 + [3, 1],
+    "one class alone": [2] * 32,
+    "targets of one class": [1] * 20 + [2] * 4 + [1] * 8,
+    "a single image": [3],
+}
+
+
+@pytest.mark.parametrize("selection", TARGET_SELECTIONS)
+@pytest.mark.parametrize("labels", IMBALANCED.values(), ids=IMBALANCED)
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_a_fake_label_is_never_the_true_one(labels, selection, one_hot):
+    encoding = LabelEncoding(4, one_hot)
+    _, batch = divide(np.eye(4)[labels] if one_hot else labels, selection, one_hot=one_hot)
+    poisons, own, fakes = (
+        encoding.decode(each).numpy()
+        for each in (batch.poison_labels, batch.target_labels, batch.fake_labels)
+    )
+    assert (own != fakes).all()
+    assert ((fakes >= 0) & (fakes < 4)).all()
+    none_else = np.array([(poisons == each).all() for each in own])
+    np.testing.assert_array_equal(batch.of_no_other_class, none_else)
+    # The most frequent class among the poisons that is another one; a partner's may be any of them.
+    for true, fake in zip(own[~none_else], fakes[~none_else], strict=True):
+        counts = np.bincount(poisons[poisons != true])
+        assert counts[fake] == counts.max() or (selection == "shuffled" and fake in poisons)
+
+
+def test_where_no_other_class_is_at_hand_fake_labels_are_random():
+    _, batch = divide([2] * 400, poison_fraction=0.01)
+    counts = np.bincount(batch.fake_labels, minlength=4)
+    assert (counts[[0, 1, 3]] > 100).all()
+    _, again = divide([2] * 400, poison_fraction=0.01)
+    np.testing.assert_array_equal(batch.fake_labels, again.fake_labels)
+
+
+@pytest.mark.parametrize(
+    ("numbers_of_classes", "only_class"),
+    [
+        *(((0.0, 1.0), None), ((-1.0, 1.0), None), ((0.25, 0.75), None), ((0, 1), 0), ((0, 1), 1)),
+        *(((0.25, 0.75), 0), ((0.25, 0.75), 1), ((-1, 1), 0), ((np.uint8(0), np.uint8(1)), 1)),
+    ],
+)
+@pytest.mark.parametrize("shape", [(16,), (16, 1)])
+def test_two_classes_by_any_numbers(numbers_of_classes, only_class, shape):
+    """-1 and 1 with hinge losses, smoothed labels: a fake label is the other class's number."""
+    classes = np.array([0] * 11 + [1] + [0, 1] * 2) if only_class is None else [only_class] * 16
+    labels = np.array(numbers_of_classes)[classes].reshape(shape)
+    _, batch = divide(labels, classes=2)
+    expected = np.array(numbers_of_classes)[1 - np.array(classes[12:])]
+    assert batch.fake_labels.dtype == labels.dtype
+    np.testing.assert_array_equal(batch.fake_labels, expected.reshape(-1, *shape[1:]))
+
+
+def test_vectors_of_other_numbers_than_0_and_1():
+    classes = [3, 2, 2, 0, 2, 1, 1, 1]
+    for low, high in ((-1, 1), (0.1, 0.7)):
+        labels = np.where(np.eye(4, dtype=bool)[classes], high, low)
+        _, batch = divide(labels, one_hot=True)
+        expected = np.where(np.arange(4) == 2, high, low)
+        np.testing.assert_array_equal(batch.fake_labels, [expected, expected])
+
+
+def test_images_of_several_classes_get_a_class_that_they_are_not_of():
+    labels = np.zeros((8, 4), "float32")
+    labels[:6, [1, 3]] = labels[:4, 2] = labels[5, 0] = (
+        1  # Classes 1 and 3 six times, 2 four times.
+    )
+    labels[6, [1, 3]] = labels[7, 3] = 1
+    _, batch = divide(labels, one_hot=True)
+    np.testing.assert_array_equal(batch.fake_labels, np.eye(4)[[2, 1]])
 
 
 def test_fake_labels_are_encoded_like_the_labels():
@@ -104,10 +181,27 @@ def test_encodings(shape, outputs, expected):
     assert LabelEncoding.infer(tf.zeros(shape), outputs) == expected
 
 
-@pytest.mark.parametrize("shape", [(8, 3), (8, 4, 4), ()])
+@pytest.mark.parametrize("shape", [(8, 3), (8, 4, 4), (), None])
 def test_labels_that_are_refused(shape):
     with pytest.raises(ValueError, match=r"Expected labels.*4 outputs"):
-        LabelEncoding.infer(tf.zeros(shape), 4)
+        LabelEncoding.infer(tf.TensorSpec(shape), 4)
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs"),
+    [
+        ([0, 2, 3], 3),
+        ([-1, 0], 2),
+        ([0, np.nan], 2),
+        ([[1], [2]], 1),
+        ([-2, 2], 1),
+        ([[1, np.nan]], 2),
+    ],
+)
+def test_classes_that_there_are_not(labels, outputs):
+    check_labels(np.clip(np.nan_to_num(labels), 0, max(outputs - 1, 1)), outputs)
+    with pytest.raises(ValueError, match=r"Expected labels .*Number the classes from 0"):
+        check_labels(np.array(labels), outputs)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ PROBABILITIES = keras.ops.softmax(LOGITS)
         (keras.losses.CategoricalHinge(), np.eye(3)[LABELS], LOGITS),
         ([keras.losses.SparseCategoricalCrossentropy(from_logits=True)], LABELS, LOGITS),
         (keras.losses.BinaryCrossentropy(from_logits=True), LABELS % 2, LOGITS[:, :1]),
+        ("crossentropy", LABELS, PROBABILITIES),
+        ("CE", np.eye(3)[LABELS], PROBABILITIES),
+        ("crossentropy", LABELS % 2, PROBABILITIES[:, :1]),
     ],
 )
 def test_losses_are_keras_own(loss, labels, outputs):
@@ -70,6 +73,29 @@ def test_own_losses_see_labels_in_the_precision_of_the_outputs(loss, precision):
         assert ours.dtype == precision
         theirs = np.mean((labels - outputs.astype("float64")) ** 2, axis=-1)
         np.testing.assert_allclose(ours, theirs, rtol=1e-15 if precision == "float64" else 1e-6)
+
+
+class LossThatIsCalled(keras.losses.Loss):
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return keras.ops.mean(squared_difference(y_true, y_pred))
+
+
+class Callable:
+    def __call__(self, y_true, y_pred):
+        return squared_difference(y_true, y_pred)
+
+
+@pytest.mark.parametrize("loss", [LossThatIsCalled(), Callable()])
+def test_losses_that_define_call_alone(loss):
+    ours = per_example_loss(loss)(np.eye(3)[LABELS], tf.constant(LOGITS))
+    theirs = per_example_loss("mse")(np.eye(3)[LABELS], tf.constant(LOGITS))
+    assert ours.shape == (4,)
+    np.testing.assert_allclose(tf.reduce_mean(ours), tf.reduce_mean(theirs), rtol=1e-6)
+
+
+def test_a_loss_that_ignores_a_class_is_refused():
+    with pytest.raises(ValueError, match=r"Expected a loss of all classes.*ignore_class=-1"):
+        per_example_loss(keras.losses.SparseCategoricalCrossentropy(ignore_class=-1))
 
 
 @pytest.mark.parametrize("loss", [None, {"a": "mse", "b": "mse"}, ["mse", "mse"]])

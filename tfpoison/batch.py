@@ -4,11 +4,12 @@ import dataclasses
 from typing import Self
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfpoison.checks import check_name, check_number
 from tfpoison.distribution import Reduction
-from tfpoison.randomness import permutation
+from tfpoison.randomness import permutation, split_key
 
 TARGET_SELECTIONS = ("share", "half", "one", "ten", "shuffled")
 
@@ -26,6 +27,8 @@ class SplitBatch:
         size: the number of images in the batch that was split, a scalar; None for all of both.
         targets_first: whether the targets stood before the poisons in the batch.
         targets_are_copies: whether the targets are copies of poisons that are not trained on.
+        of_no_other_class: for each target, whether no poison is of another class; (targets,).
+            None where that was not looked at.
     """
 
     poison_images: tf.Tensor
@@ -36,6 +39,7 @@ class SplitBatch:
     size: tf.Tensor | None = None
     targets_first: bool = False
     targets_are_copies: bool = False
+    of_no_other_class: tf.Tensor | None = None
 
     def replace(self, **changes: tf.Tensor) -> Self:
         """Returns the batch with some of its parts replaced."""
@@ -67,9 +71,12 @@ class SplitBatch:
 class LabelEncoding:
     """How labels name classes.
 
+    Two classes without one-hot labels may be called by any two numbers of which the second alone is
+    above 0.5: 0 and 1, -1 and 1, smoothed ones. Vectors may name several classes, or be smoothed.
+
     Attributes:
         classes: the number of classes.
-        one_hot: whether a label is a vector with an entry for each class, not an integer.
+        one_hot: whether a label is a vector with an entry for each class, not a number.
     """
 
     classes: int
@@ -87,24 +94,60 @@ class LabelEncoding:
             return cls(outputs, one_hot=True)
         if shape.rank == 1 or (shape.rank == 2 and shape[-1] == 1):
             return cls(max(outputs, 2), one_hot=False)
+        remedy = "" if shape.rank is not None else " tf.ensure_shape says what is known of it."
         raise ValueError(
             "Expected labels to be integers of shape (n,) or (n, 1), or one-hot of shape "
             f"(n, {outputs}), the network having {outputs} outputs. "
-            f"Received labels of shape {tuple(shape)}."
+            f"Received labels of shape {shape}.{remedy}"
         )
 
     def decode(self, labels: tf.Tensor) -> tf.Tensor:
-        """Returns the class of each label as int32 of shape (n,)."""
+        """Returns the class of each label as int32 of shape (n,); the first one of several."""
         if self.one_hot:
             return tf.argmax(labels, axis=-1, output_type=tf.int32)
-        return tf.cast(tf.reshape(labels, [-1]), tf.int32)
+        labels = tf.reshape(labels, [-1])
+        if self.classes == 2:
+            return tf.cast(tf.cast(labels, tf.float32) > 0.5, tf.int32)
+        return tf.cast(labels, tf.int32)
+
+    def named(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns which classes each label names, as bool of shape (n, classes)."""
+        if not self.one_hot:
+            return tf.one_hot(self.decode(labels), self.classes, True, False)
+        return (labels == tf.reduce_max(labels, axis=-1, keepdims=True)) & (labels > 0)
 
     def encode_like(self, classes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Returns classes (n,) as labels of the dtype and rank of `labels`."""
+        """Returns classes (m,) in the dtype, the rank and the numbers of a batch's labels (n,)."""
+        lowest, highest = tf.reduce_min(labels), tf.reduce_max(labels)
         if self.one_hot:
-            return tf.one_hot(classes, self.classes, dtype=labels.dtype)
-        encoded = tf.cast(classes, labels.dtype)
+            chosen = tf.one_hot(classes, self.classes, True, False)
+            return tf.where(chosen, highest, lowest)
+        if self.classes == 2:
+            # A number that is missing in the batch lies opposite the other one, of 0 or of 1/2.
+            both = tf.cast(lowest >= 0, labels.dtype)
+            least, most = tf.minimum(lowest, both - highest), tf.maximum(highest, both - lowest)
+            encoded = tf.where(classes == 1, most, least)
+        else:
+            encoded = tf.cast(classes, labels.dtype)
         return encoded[:, tf.newaxis] if labels.shape.rank == 2 else encoded
+
+
+def check_labels(labels: np.ndarray, outputs: int) -> None:
+    """Raises ValueError where labels name no class of a network with that many outputs.
+
+    One output tells two classes, called 0 and 1 or -1 and 1, or by numbers between.
+    """
+    if LabelEncoding.infer(labels, outputs).one_hot:
+        fit, expected = np.isfinite(labels), "that are finite"
+    else:
+        lowest, highest = (0, outputs - 1) if outputs > 1 else (-1, 1)
+        fit = (labels >= lowest) & (labels <= highest)
+        expected = f"from {lowest} to {highest}, the network's outputs being {outputs}"
+    if not fit.all():
+        raise ValueError(
+            f"Expected labels {expected}. Received: {labels[~fit][0]} among them. Number the "
+            "classes from 0, and leave out images without a class."
+        )
 
 
 def check_split(selection: str, poison_fraction: float, *, needs_targets: bool) -> None:
@@ -131,7 +174,9 @@ def split(
     """Divides a batch into poisons and targets (arXiv 2102.13624, algorithm 1).
 
     The targets' fake label is the most frequent label among the poisons (of all replicas, under
-    global matching), the smallest one on a tie. A single image is both poison and target.
+    global matching), the smallest one on a tie. Targets that have this label themselves get the
+    next most frequent one, and a random one where no poison is of another class than theirs: a
+    fake label is never the true one. A single image is both poison and target.
 
     Args:
         images: (n, height, width, channels).
@@ -140,54 +185,67 @@ def split(
         selection: `"share"`: the first `poison_fraction` of the batch are poisons, the rest
             targets. `"half"`: the first half are targets. `"one"`, `"ten"`: the first image, the
             first ten are the targets. `"shuffled"`: all images are poisons, and the targets are
-            copies of them in a random order, each with its partner's label as fake label; the
-            copies are not trained on. (In the authors' code: sep-pN, sep-half, sep-1, sep-10,
-            shuffle.)
+            copies of them in a random order, each with its partner's label as fake label, where
+            that is another one; the copies are not trained on. (In the authors' code: sep-pN,
+            sep-half, sep-1, sep-10, shuffle.)
         poison_fraction: the share of poisons, for `"share"` alone.
         reduction: how labels are counted over the replicas.
-        key: the key of the random order.
+        key: the key of the random order and of random fake labels.
     """
     count = tf.shape(images)[0]
     if selection == "shuffled":
         order = permutation(key, count)
-        return SplitBatch(
-            poison_images=images,
-            poison_labels=labels,
-            target_images=tf.gather(images, order),
-            target_labels=tf.gather(labels, order),
-            fake_labels=labels,
-            targets_are_copies=True,
-        )
-    if selection == "share":
-        # The small term mends products such as 0.29 · 100 = 28.999999999999996.
-        poisons = tf.cast(tf.floor(tf.cast(count, tf.float64) * poison_fraction + 1e-6), tf.int32)
-        poisons = tf.clip_by_value(poisons, 1, tf.maximum(count - 1, 1))
-        first_target = tf.minimum(poisons, count - 1)
-        if poison_fraction == 1:
-            poisons = first_target = count
-        poison_part, target_part = slice(None, poisons), slice(first_target, None)
+        target_images, target_labels = tf.gather(images, order), tf.gather(labels, order)
+        poison_part = slice(None)
     else:
-        targets = {"half": count // 2, "one": 1, "ten": 10}[selection]
-        targets = tf.clip_by_value(targets, 1, tf.maximum(count - 1, 1))
-        first_poison = tf.minimum(targets, count - 1)
-        poison_part, target_part = slice(first_poison, None), slice(None, targets)
-    target_labels = labels[target_part]
-    fake_class = most_frequent_class(encoding.decode(labels[poison_part]), encoding, reduction)
-    fake_classes = tf.fill(tf.shape(target_labels)[:1], fake_class)
+        poison_part, target_part = _parts(count, selection, poison_fraction)
+        target_images, target_labels = images[target_part], labels[target_part]
+    own, others = encoding.named(target_labels), encoding.named(labels[poison_part])
+    (counts,) = reduction.sum([tf.reduce_sum(tf.cast(others, tf.float32), axis=0)])
+    fake_classes = most_frequent_other_class(counts, own, next(split_key(key)))
+    fake_labels = encoding.encode_like(fake_classes, labels)
+    if selection == "shuffled":
+        differs = tf.reduce_any(own != others, axis=1)
+        differs = differs if labels.shape.rank == 1 else differs[:, tf.newaxis]
+        fake_labels = tf.where(differs, labels, fake_labels)
     return SplitBatch(
         poison_images=images[poison_part],
         poison_labels=labels[poison_part],
-        target_images=images[target_part],
+        target_images=target_images,
         target_labels=target_labels,
-        fake_labels=encoding.encode_like(fake_classes, labels),
+        fake_labels=fake_labels,
         size=count,
         targets_first=selection != "share",
+        targets_are_copies=selection == "shuffled",
+        of_no_other_class=~tf.reduce_any(~own & (counts > 0), axis=1),
     )
 
 
-def most_frequent_class(
-    classes: tf.Tensor, encoding: LabelEncoding, reduction: Reduction
-) -> tf.Tensor:
-    """Returns the class that occurs most often over the replicas; the smallest on a tie."""
-    counts = tf.reduce_sum(tf.one_hot(classes, encoding.classes), axis=0)
-    return tf.argmax(reduction.sum([counts])[0], output_type=tf.int32)
+def _parts(count: tf.Tensor, selection: str, poison_fraction: float) -> tuple[slice, slice]:
+    """Returns which images of a batch are the poisons, and which are the targets."""
+    if selection != "share":
+        targets = {"half": count // 2, "one": 1, "ten": 10}[selection]
+        targets = tf.clip_by_value(targets, 1, tf.maximum(count - 1, 1))
+        return slice(tf.minimum(targets, count - 1), None), slice(None, targets)
+    if poison_fraction == 1:
+        return slice(None, count), slice(count, None)
+    # The small term mends products such as 0.29 · 100 = 28.999999999999996.
+    poisons = tf.cast(tf.floor(tf.cast(count, tf.float64) * poison_fraction + 1e-6), tf.int32)
+    poisons = tf.clip_by_value(poisons, 1, tf.maximum(count - 1, 1))
+    return slice(None, poisons), slice(tf.minimum(poisons, count - 1), None)
+
+
+def most_frequent_other_class(counts: tf.Tensor, own: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """Returns for each image the most frequent class that is not its own; the smallest on a tie.
+
+    Args:
+        counts: how often each class occurs, (classes,).
+        own: whether a class is an image's own, bool (n, classes).
+        key: the key of a random class, drawn where no other class occurs.
+
+    Returns:
+        An int32 tensor of shape (n,).
+    """
+    drawn = tf.random.stateless_uniform(tf.shape(own), key)
+    frequency = tf.where(own, -2.0, tf.where(counts > 0, counts, drawn - 1))
+    return tf.argmax(frequency, axis=1, output_type=tf.int32)

@@ -84,7 +84,7 @@ class Classifier:
     def count_outputs(self, images: tf.Tensor) -> int:
         """Returns the number of the network's outputs; builds a network that is not built yet."""
         if self.network.built and getattr(self.network, "outputs", None):
-            return self.network.output_shape[-1]
+            return self.network.outputs[0].shape[-1]
         return self.predictions(images[:1]).shape[-1]
 
     def predictions(self, images: tf.Tensor, weights: Weights | None = None) -> tf.Tensor:
@@ -179,12 +179,13 @@ class Classifier:
     def _infer(self, images: tf.Tensor) -> tf.Tensor:
         network = self.network
         outputs = network(images, training=False) if takes_training(network) else network(images)
-        if not tf.is_tensor(outputs) or outputs.shape.rank != 2:
+        single = keras.tree.flatten(outputs)
+        if len(single) != 1 or not tf.is_tensor(single[0]) or single[0].shape.rank != 2:
             raise ValueError(
                 "Expected a classifier: a network with one output of shape (n, classes). The "
                 f"network {network.name!r} returned {outputs!r}"
             )
-        return outputs
+        return single[0]
 
 
 def per_example_loss(loss: Any) -> LossFunction:
@@ -202,8 +203,16 @@ def per_example_loss(loss: Any) -> LossFunction:
             "Expected the model to be compiled with one loss, the one of its classes: poisons are "
             f"crafted against it. Received: loss={loss!r}"
         )
-    function = keras.losses.get(losses[0])
-    if isinstance(function, keras.losses.Loss):
+    by_shape = isinstance(losses[0], str) and losses[0].lower() in ("crossentropy", "ce")
+    function = _crossentropy if by_shape else keras.losses.get(losses[0])
+    if getattr(function, "ignore_class", None) is not None:
+        raise ValueError(
+            "Expected a loss of all classes: an image of a class that the loss ignores can be "
+            f"neither poison nor target. Received: ignore_class={function.ignore_class}. Leave "
+            "these images out of the data, and `ignore_class` out of the loss."
+        )
+    base = keras.losses.Loss
+    if isinstance(function, base) and type(function).__call__ is base.__call__:
         # `call`, unlike `__call__`, neither averages nor casts to Keras's default precision.
         function = function.call
 
@@ -218,6 +227,15 @@ def per_example_loss(loss: Any) -> LossFunction:
         return tf.reduce_mean(losses, axis=list(range(1, losses.shape.rank)))
 
     return loss_of_each
+
+
+def _crossentropy(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+    """The cross-entropy that Keras takes a loss called "crossentropy" for."""
+    if predictions.shape[-1] == 1:
+        return keras.losses.binary_crossentropy(labels, predictions)
+    if labels.shape.rank < predictions.shape.rank or labels.shape[-1] == 1:
+        return keras.losses.sparse_categorical_crossentropy(labels, predictions)
+    return keras.losses.categorical_crossentropy(labels, predictions)
 
 
 def takes_training(network: keras.Model) -> bool:

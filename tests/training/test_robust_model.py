@@ -162,6 +162,85 @@ def test_losses_and_labels(kind):
     assert logs["objective_after"][0] < logs["objective_before"][0]
 
 
+def small_network(outputs="plain", units=CLASSES, activation="softmax"):
+    """A network that is quick to train eagerly, whose output is called "animal"."""
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((4, 4, 3))
+    output = keras.layers.Dense(units, activation, name="animal")(keras.layers.Flatten()(inputs))
+    structures = {"plain": output, "dictionary": {"animal": output}, "list": [output]}
+    return keras.Model(inputs, structures[outputs])
+
+
+def classes_of_small_data(count=32):
+    return np.arange(count) % CLASSES
+
+
+BY_NAME = {"loss": {"animal": "sparse_categorical_crossentropy"}, "metrics": {"animal": ["acc"]}}
+SPARSE = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+ONE_HOT = np.eye(CLASSES)[classes_of_small_data()]
+
+
+@pytest.mark.parametrize(
+    ("network", "compile_settings", "labels"),
+    [
+        ({}, BY_NAME | {"loss_weights": {"animal": 2.0}}, classes_of_small_data()),
+        ({}, SPARSE, [classes_of_small_data()]),
+        ({"outputs": "dictionary"}, SPARSE, classes_of_small_data()),
+        ({"outputs": "dictionary"}, BY_NAME, {"animal": classes_of_small_data()}),
+        ({"outputs": "list"}, BY_NAME, classes_of_small_data()),
+        ({}, {"loss": "categorical_crossentropy"}, ONE_HOT.astype(bool)),
+        ({"activation": "tanh"}, {"loss": "squared_hinge"}, 2 * ONE_HOT - 1),
+        ({"activation": "sigmoid"}, {"loss": "binary_crossentropy"}, ONE_HOT + ONE_HOT[::-1]),
+        ({"units": 1, "activation": "tanh"}, {"loss": "hinge"}, 2 * ONE_HOT[:, 0] - 1),
+        ({"units": 1, "activation": "sigmoid"}, {"loss": "ce"}, 0.9 * ONE_HOT[:, 0] + 0.05),
+    ],
+)
+def test_what_keras_trains_on_is_trained_on(network, compile_settings, labels):
+    """Without a perturbation it is the network's own training, and the objective is measured."""
+    images, _ = make_data(32, shape=(4, 4, 3))
+    logs = []
+    for wrap in (
+        lambda each: each,
+        lambda each: tfpoison.RobustModel(each, "gradient_matching_fast", steps=0, epsilon=0.0),
+    ):
+        model = wrap(small_network(**network))
+        model.compile("sgd", run_eagerly=True, **compile_settings)
+        logs.append(model.fit(images, labels, batch_size=32, verbose=0, shuffle=False).history)
+    plain, ours = logs
+    assert {name: ours[name] for name in plain} == plain
+    assert ours["objective_before"][0] > 0
+
+
+@pytest.mark.parametrize(
+    ("network", "loss", "labels"),
+    [
+        ({}, "categorical_crossentropy", ONE_HOT.astype(bool)),
+        ({"units": 1, "activation": "tanh"}, "hinge", 2 * ONE_HOT[:, 0] - 1),
+    ],
+)
+def test_patches_go_with_any_labels(network, loss, labels):
+    """Each class has a patch of its own, which is looked up by its number."""
+    images, _ = make_data(32, shape=(4, 4, 3))
+    model = tfpoison.RobustModel(small_network(**network), "patch")
+    model.compile("sgd", loss)
+    crafted = model.craft(images, labels)
+    assert (crafted.poisoned != crafted.clean).numpy().any(axis=(1, 2, 3)).all()
+
+
+def test_data_that_leave_no_attack_are_pointed_out_once():
+    images, labels = make_data(24, shape=(4, 4, 3))
+    model = tfpoison.RobustModel(small_network(), "watermark")
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    fit = {"batch_size": 8, "epochs": 2, "verbose": 0, "shuffle": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.fit(images, labels, **fit)
+    for validation in ({}, {"validation_data": (images, labels)}):
+        with pytest.warns(UserWarning, match="100% of the targets met no poison") as told:
+            model.fit(images, np.sort(classes_of_small_data(24)), **fit, **validation)
+        assert len(told) == 1
+
+
 def test_integers_and_one_hot_craft_the_same():
     images, labels = make_data(16)
     crafted = []
@@ -653,6 +732,11 @@ def test_refused_at_the_door(network, settings, error, message):
         ((tf.data.Dataset.from_tensor_slices(make_data()[:1]).batch(16),), "images, labels"),
         (({"image": make_data()[0]}, make_data()[1]), "images, labels"),
         ((make_data()[0], np.zeros((IMAGES, 7))), "Expected labels"),
+        ((make_data()[0], make_data()[1] + 1), "Expected labels from 0 to 2.*Received: 3"),
+        (
+            (tf.data.Dataset.from_tensor_slices((make_data()[0], make_data()[1] - 1)).batch(16),),
+            "Expected labels from 0 to 2.*Received: -1",
+        ),
         ((255 * make_data()[0], make_data()[1]), "pixels within the pixel range"),
     ],
 )

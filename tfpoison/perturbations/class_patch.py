@@ -122,7 +122,8 @@ class ClassPatch(Perturbation):
         poison_classes = encoding.decode(batch.poison_labels)
         mapping = derangement(next(keys), encoding.classes)
         target_classes = tf.gather(mapping, encoding.decode(batch.target_labels))
-        batch = batch.replace(fake_labels=encoding.encode_like(target_classes, batch.target_labels))
+        labels = tf.concat([batch.poison_labels, batch.target_labels], axis=0)
+        batch = batch.replace(fake_labels=encoding.encode_like(target_classes, labels))
         sides = image_sides(batch.poison_images)
         rectangles = self._draw_rectangles(next(keys), encoding.classes, sides)
         patterns = [self._draw_patterns(next(keys), rectangles, batch, pixels)]

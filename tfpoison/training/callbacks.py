@@ -71,3 +71,28 @@ class PixelRangeCheck(keras.callbacks.Callback):
             raise ValueError(f"Expected pixels within the pixel range. Received: {seen}. {ADVICE}")
         if highest - lowest < _LEAST_USE_OF_RANGE:
             warnings.warn(f"The pixels hardly use the pixel range: {seen}. {ADVICE}", stacklevel=2)
+
+
+class OtherClassesCheck(keras.callbacks.Callback):
+    """Looks whether an epoch's targets met poisons of other classes than theirs, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._warned = False
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        """Looks before the validation, which starts the count anew."""
+        self.on_epoch_end(0)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Warns where most targets met none."""
+        share = float(self.model.share_of_no_other_class())
+        if self._warned or share <= 0.5:
+            return
+        self._warned = True
+        warnings.warn(
+            f"{share:.0%} of the targets met no poison of another class, so that there was hardly "
+            "an attack to craft. Shuffle the data, if they are sorted by class; if one class is "
+            "much more frequent than the others, take larger batches or balance the classes.",
+            stacklevel=2,
+        )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tfpoison import attacks
 from tfpoison.attacks import Attack, CraftedBatch
 from tfpoison.attacks.in_step import resolve_poison_fraction
-from tfpoison.batch import LabelEncoding, split
+from tfpoison.batch import LabelEncoding, check_labels, split
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier, computes_in_half_precision
 from tfpoison.defenses import Mixing
@@ -22,7 +22,7 @@ from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose, make_key, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
-from tfpoison.training.callbacks import CraftingSchedule, PixelRangeCheck
+from tfpoison.training.callbacks import CraftingSchedule, OtherClassesCheck, PixelRangeCheck
 
 _OWN_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
 
@@ -143,6 +143,7 @@ class RobustModel(keras.Model):
         self._objective_after = keras.metrics.Mean(name="objective_after")
         self._lowest_pixel = keras.metrics.Mean(name="lowest_pixel")
         self._highest_pixel = keras.metrics.Mean(name="highest_pixel")
+        self._of_no_other_class = keras.metrics.Mean(name="of_no_other_class")
         if multi_worker.spans_workers(self.distribute_strategy):
             multi_worker.bridge_log_reduction()
         self.built = network.built
@@ -154,6 +155,11 @@ class RobustModel(keras.Model):
         if not self.network.built:
             self.network.build(input_shape)
         self.built = True
+
+    @property
+    def output_names(self) -> list[str] | None:
+        """The names that losses and metrics may be given by: those of the network's outputs."""
+        return getattr(self.network, "output_names", None)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the network's output; Keras hands `training` on to the network's layers."""
@@ -173,6 +179,7 @@ class RobustModel(keras.Model):
             ours: list[keras.callbacks.Callback] = [
                 CraftingSchedule(self.warmup_epochs),
                 PixelRangeCheck(),
+                OtherClassesCheck(),
             ]
             if isinstance(callbacks, keras.callbacks.CallbackList):
                 for callback in ours:
@@ -191,6 +198,9 @@ class RobustModel(keras.Model):
 
     def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
         check_pixels(images, self.pixels if self.attack is not None else None)
+        outputs = getattr(self.network, "outputs", None)  # Networks without a graph know none yet.
+        if self.attack is not None and outputs:
+            check_labels(labels, outputs[0].shape[-1])
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         strategy = self.distribute_strategy
@@ -209,6 +219,7 @@ class RobustModel(keras.Model):
         if self.mixing is not None:
             images, labels = self._mix(self.mixing, images, labels)
         self._steps.assign_add(1)
+        labels = keras.tree.pack_sequence_as(data[1], [labels])
         logs = super().train_step((images, labels, sample_weight))
         shown = self._crafting_metrics() if crafts else []
         return logs | {metric.name: metric.result() for metric in shown}
@@ -242,22 +253,16 @@ class RobustModel(keras.Model):
         """
         if self._distribute_strategy is not None or not self.built or not self.compiled:
             return
-        batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y)
-        pairs = isinstance(batch, tuple) and len(batch) > 1
-        if not pairs or not all(hasattr(each, "shape") for each in batch[:2]):
-            return
-        shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
-        if all(shape.rank for shape in shapes):
-            images, labels = (
-                keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
-                for shape, each in zip(shapes, batch, strict=False)
-            )
+        symbolic = _symbolic_batch(x, y)
+        if symbolic is not None:
+            images, labels = symbolic
             if self._asks_the_network():
                 # Before Keras traces the network within a scope that swallows changes of state.
                 self.classifier().check_stateless(tf.TensorSpec(images.shape))
             if self.attack is not None:
-                LabelEncoding.infer(labels, self.compute_output_spec(images).shape[-1])
-            self._symbolic_build(data_batch=(images, labels))
+                (outputs,) = keras.tree.flatten(self.compute_output_spec(images))
+                LabelEncoding.infer(labels, outputs.shape[-1])
+            self._symbolic_build(data_batch=symbolic)
 
     def _asks_the_network(self) -> bool:
         crafts = self.attack is not None and self.attack.objective is not None
@@ -342,6 +347,8 @@ class RobustModel(keras.Model):
         shares = self.pixels.to_shares(images)
         self._lowest_pixel.update_state(tf.reduce_min(shares))
         self._highest_pixel.update_state(tf.reduce_max(shares))
+        if self.attack is not None and self.attack.needs_targets:
+            self._of_no_other_class.update_state(crafted.clean.of_no_other_class)
         for metric, value in zip(self._crafting_metrics(), crafted.measured, strict=False):
             metric.update_state(value, sample_weight=tf.cast(measured, tf.float32))
 
@@ -355,6 +362,7 @@ class RobustModel(keras.Model):
             self._objective_after.name,
             self._lowest_pixel.name,
             self._highest_pixel.name,
+            self._of_no_other_class.name,
         }
         if tf.executing_eagerly() and tf.convert_to_tensor(self._objective_before.count) > 0:
             hidden -= {metric.name for metric in self._crafting_metrics()}
@@ -367,6 +375,10 @@ class RobustModel(keras.Model):
         They are means over batches of each batch's extremes.
         """
         return self._lowest_pixel.result(), self._highest_pixel.result()
+
+    def share_of_no_other_class(self) -> Any:
+        """Returns the share of this epoch's targets that met no poison of another class."""
+        return self._of_no_other_class.result()
 
     # Saving and loading.
 
@@ -483,9 +495,30 @@ def _check_features(network: keras.Model, attack: Attack | None, features: Any) 
         )
 
 
+def _symbolic_batch(x: Any, y: Any) -> tuple[keras.KerasTensor, keras.KerasTensor] | None:
+    """Returns placeholders of the images and labels given to `fit`; None where that cannot be."""
+    if isinstance(x, tf.data.Dataset):
+        batch = x.element_spec
+    else:
+        batch = tuple(np.asarray(each) if hasattr(each, "__array__") else each for each in (x, y))
+    pairs = isinstance(batch, tuple) and len(batch) > 1
+    if not pairs or not all(hasattr(each, "shape") for each in batch[:2]):
+        return None
+    shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
+    if not all(shape.rank for shape in shapes):
+        return None
+    images, labels = (
+        keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
+        for shape, each in zip(shapes, batch, strict=False)
+    )
+    return images, labels
+
+
 def _unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """Returns the images in single precision or better, the labels and the sample weights."""
     images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+    if len(parts := keras.tree.flatten(labels)) == 1:
+        (labels,) = parts  # Keras takes labels by the output's name, or in a list, as well.
     # Run eagerly, `train_on_batch` hands arrays on as they came.
     images, labels = (
         tf.convert_to_tensor(each) if isinstance(each, np.ndarray) else each
@@ -499,4 +532,6 @@ def _unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
         )
     if not images.dtype.is_floating or images.dtype.size < 4:
         images = tf.cast(images, tf.float32)
+    if labels.dtype == tf.bool:
+        labels = tf.cast(labels, tf.float32)
     return images, labels, sample_weight
