@@ -62,7 +62,7 @@ _EXTENDABLE = {
     "brew": ("export",),
 }
 # Flags that name a file to read.
-_FILES = ("poisons", "known_poisons", "setups", "trigger_image")
+_FILES = ("poisons", "keep_list", "known_poisons", "setups", "trigger_image")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
 
 
@@ -115,6 +115,9 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
 
     text = "A file of poisons, as --job=brew leaves it, to train on."
     define("Poisons", "string", "poisons", None, text)
+
+    text = "A keep-list of --job=audit: training images that are not on it are left out."
+    define("Keep-list", "string", "keep_list", None, text)
 
     group = "Network"
     small = [name for name in networks.names() if name.islower()]
@@ -423,13 +426,18 @@ _ADAPTIVE = (
 
 # What each job makes of the flags: groups of them, or single ones.
 _USED = {
-    "train": ("Job", "Data", "Poisons", "Network", "Training", "Defense", "Distribution", "Output"),
+    "train": (
+        *("Job", "Data", "Keep-list", "Poisons", "Network", "Training", "Defense"),
+        *("Distribution", "Output"),
+    ),
     "brew": (
-        *("Job", "Data", "Network", "Training", "Attack", "Pretraining", "Brewing", "Output"),
+        *("Job", "Data", "Keep-list", "Network", "Training", "Attack", "Pretraining", "Brewing"),
+        "Output",
         *("defense_attack", *_ADAPTIVE),
     ),
     "experiment": (
-        *("Job", "Data", "Network", "Training", "Attack", "Pretraining", "Experiment", "Output"),
+        *("Job", "Data", "Keep-list", "Network", "Training", "Attack", "Pretraining"),
+        *("Experiment", "Output"),
         *_ADAPTIVE,
     ),
     "audit": ("Job", "Data", "Poisons", "Network", "Training", "Audit", "Output"),
@@ -454,6 +462,7 @@ def _data_settings(values: flags.FlagValues) -> DataSettings:
         subset_seed=values.subset_seed,
         augmentation=values.augmentation,
         batch_size=values.batch_size,
+        keep_list=values.keep_list,
     )
 
 

@@ -1,5 +1,6 @@
 """Poisons: applied to the bit, saved, and refused where they do not belong."""
 
+import collections
 import dataclasses
 import json
 import os
@@ -7,6 +8,7 @@ import pathlib
 import pickle
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -95,6 +97,52 @@ def test_any_pipeline(pixel_range):
         ours = (ours - low) / (high - low) * 255
     np.testing.assert_allclose(ours[::3], expected, atol=1e-3)
     np.testing.assert_allclose(ours[1::3], DATA.train.images, atol=1e-3)
+
+
+Shard = collections.namedtuple("Shard", ["filename", "skip", "take"])
+
+
+def test_several_shards():
+    """Two shards that are read in turns, eight images each: as TFDS does it."""
+    poisons, _ = make_poisons()
+    images, labels = np.repeat(DATA.train.images, 3, axis=0), np.repeat(DATA.train.labels, 3)
+    images[::3] = DATA.train.images
+    numbers = tf.data.Dataset.range(240)
+    shards = Shard(["b", "a"], np.int64([0, 0]), np.int64([140, 100]))
+    dataset = tf.data.Dataset.from_tensor_slices(shards).interleave(
+        lambda shard: numbers.skip(100 * tf.cast(shard.filename == "b", tf.int64)).take(shard.take),
+        cycle_length=2,
+        block_length=8,
+    )
+    dataset = dataset.map(lambda number: (tf.gather(images, number), tf.gather(labels, number)))
+    poisoned = np.stack([image for image, _ in poisons.apply(dataset).as_numpy_iterator()])
+    clean = np.stack([image for image, _ in dataset.as_numpy_iterator()])
+    changed = (poisoned != clean).any(axis=(1, 2, 3))
+    assert changed.sum() == poisons.size
+    ours = poisons.poison(DATA.train).images[positions_of(DATA.train, poisons.ids)]
+    assert {image.tobytes() for image in poisoned[changed]} == {image.tobytes() for image in ours}
+
+
+def test_a_folder_in_any_order(tmp_path):
+    """Keras lists a folder in another order than the ids have."""
+    poisons, _ = make_poisons()
+    names = "abcd"
+    for number, (image, label) in enumerate(zip(DATA.train.images, DATA.train.labels, strict=True)):
+        path = tmp_path / names[label] / f"{-number % 80:02}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(tf.io.encode_png(image).numpy())
+    settings = {"image_size": (6, 6), "batch_size": None, "verbose": False}
+    read = keras.utils.image_dataset_from_directory(tmp_path, shuffle=False, **settings)
+    poisoned = [
+        image.round() for image, _ in poisons.apply(read, pixel_range=(0, 255)).as_numpy_iterator()
+    ]
+    expected = poisons.poison(DATA.train).images.astype(np.float32)
+    assert {each.tobytes() for each in poisoned} == {each.tobytes() for each in expected}
+    shuffled = keras.utils.image_dataset_from_directory(tmp_path, **settings)
+    with pytest.raises(ValueError, match="order that can be known"):
+        poisons.apply(shuffled, pixel_range=(0, 255))
+    with pytest.raises(ValueError, match=r"in their own size.*6 of 6 are not among them"):
+        poisons.apply(read.map(lambda image, label: (image + 1, label)), pixel_range=(0, 255))
 
 
 # The first poison is image 3 of the split, the last one image 207.

@@ -5,7 +5,14 @@ from tfpoison.data.augmentation import Augmentation, ShiftAndFlip
 from tfpoison.data.examples import Examples, InMemoryExamples, StreamedExamples
 from tfpoison.data.image_classification import Description, ImageClassification
 from tfpoison.data.keep_list import KeepList
-from tfpoison.data.loading import check, file_names, load, names, training_labels
+from tfpoison.data.loading import (
+    check,
+    file_names,
+    load,
+    names,
+    split_size,
+    training_labels,
+)
 from tfpoison.data.pipeline import batches_per_epoch, evaluation_batches, training_batches
 from tfpoison.data.statistics import channel_statistics
 
@@ -26,6 +33,7 @@ __all__ = [
     "file_names",
     "load",
     "names",
+    "split_size",
     "training_batches",
     "training_labels",
 ]

@@ -1,36 +1,44 @@
-"""Which examples of a data set to keep: what an audit leaves, for any `tf.data` pipeline."""
+"""Which examples of a data set to keep: what an audit leaves, for jobs and `tf.data` pipelines."""
 
-import csv
 import dataclasses
-import io
 import os
-import pathlib
-from typing import Self
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
-_COLUMNS = ["id", "label"]
+from tfpoison import csv_files
+from tfpoison.data import order
+from tfpoison.data.examples import Examples
+
+_COLUMNS = ("id", "file", "label", "split_size")
+_NEEDED = ("id", "label")
 
 
 @dataclasses.dataclass(frozen=True)
 class KeepList:
-    """The examples to keep, by their position in a split.
+    """The examples to keep, by their position in a split, and by their file where they have one.
 
     kept = tfpoison.KeepList.load("keep.csv")
     train = kept.apply(tfds.load("cifar10", split="train", as_supervised=True))
+    train = kept.apply(keras.utils.image_dataset_from_directory("photos", shuffle=False))
 
     Attributes:
         ids: the positions, ascending integers (n,).
         labels: the labels of these examples, integers (n,); they tell another data set, or another
             order, from the one that was audited.
+        files: their files, CLASS/FILE, n of them; None where they are not in files of their own.
+        split_size: the number of examples of the whole split; None where it is not known.
 
     Raises:
-        ValueError: the positions are not ascending from 0, or the labels do not go with them.
+        ValueError: the positions are not ascending from 0, or the others do not go with them.
     """
 
     ids: np.ndarray
     labels: np.ndarray
+    files: Sequence[str] | None = None
+    split_size: int | None = None
 
     def __post_init__(self) -> None:
         integers = all(
@@ -44,6 +52,16 @@ class KeepList:
             )
         if (np.diff(self.ids) <= 0).any() or (self.ids < 0).any():
             raise ValueError(f"Expected `ids` to ascend from 0. Received: {self.ids}")
+        if self.files is not None and not self.size == len(self.files) == len(set(self.files)):
+            raise ValueError(
+                f"Expected `files` to name each of {self.size} files once. Received: "
+                f"{len(self.files)} names, {len(set(self.files))} of them different"
+            )
+        if self.split_size is not None and (self.ids >= self.split_size).any():
+            raise ValueError(
+                f"Expected `ids` below the size of the split, {self.split_size}. Received: "
+                f"{self.ids[-1]}"
+            )
 
     @property
     def size(self) -> int:
@@ -51,80 +69,248 @@ class KeepList:
         return len(self.ids)
 
     def text(self) -> str:
-        """Returns the list as CSV: a line for each example, its id and its label."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(_COLUMNS)
-        writer.writerows(zip(self.ids.tolist(), self.labels.tolist(), strict=True))
-        return buffer.getvalue()
+        """Returns the list as CSV: a line for each example, with all that is known of it."""
+        size = None if self.split_size is None else [self.split_size] * self.size
+        columns = dict(zip(_COLUMNS, (self.ids, self.files, self.labels, size), strict=True))
+        known = {name: column for name, column in columns.items() if column is not None}
+        return csv_files.text([list(known), *zip(*known.values(), strict=True)])
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
-        """Reads a list from a CSV file as `text` makes it.
+        """Reads a list from a CSV file as `text` makes it, also where a spreadsheet has saved it.
 
         Raises:
             ValueError: there is no such file, or it is something else.
         """
-        try:
-            lines = list(csv.reader(pathlib.Path(path).read_text().splitlines()))
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"Expected a keep-list as a CSV file. {path}: {error}") from error
-        if not lines or lines[0] != _COLUMNS:
+        lines = csv_files.read(path, "a keep-list")
+        names = lines[0] if lines else []
+        if names != [each for each in _COLUMNS if each in names or each in _NEEDED]:
             raise ValueError(
-                f"Expected a keep-list with the columns {','.join(_COLUMNS)}. Received: {path}, "
-                f"which starts with {','.join(lines[0]) if lines else 'nothing'!r}"
+                f"Expected a keep-list with the columns {','.join(_COLUMNS)}, of which those of "
+                f"id and label must be there. Received: {path}, which starts with "
+                f"{','.join(names)[:80] or 'nothing'!r}"
             )
-        numbers = [
-            _integers(line, f"line {row} of {path}") for row, line in enumerate(lines[1:], 2)
-        ]
-        pairs = np.array(numbers, np.int64).reshape(-1, len(_COLUMNS))
-        return cls(pairs[:, 0], pairs[:, 1])
+        for row, line in enumerate(lines[1:], 2):
+            if len(line) != len(names):
+                raise ValueError(
+                    f"Expected a keep-list of {len(names)} cells a line. Received: "
+                    f"{','.join(line)[:80]!r} in line {row} of {path}"
+                )
+        columns = {name: [line[place] for line in lines[1:]] for place, name in enumerate(names)}
+        numbers = {
+            name: _integers(column, f"column {name} of {path}")
+            for name, column in columns.items()
+            if name != "file"
+        }
+        sizes = np.unique(numbers.get("split_size", ()))
+        if len(sizes) > 1:
+            raise ValueError(
+                f"Expected a keep-list of one data set. Received: {path}, with the split_size "
+                f"{sizes[0]} as well as {sizes[1]}"
+            )
+        try:
+            return cls(
+                numbers["id"],
+                numbers["label"],
+                columns.get("file"),
+                int(sizes[0]) if len(sizes) else None,
+            )
+        except ValueError as error:
+            raise ValueError(f"Expected a keep-list of an audit. {path}: {error}") from error
+
+    def check(self, split_size: int, files: Sequence[str] | None) -> None:
+        """Raises ValueError where the list cannot be of a split, as far as its images aside tell.
+
+        Args:
+            split_size: the number of examples of the split.
+            files: their files, CLASS/FILE; None where they are not in files of their own.
+        """
+        if self.split_size not in (None, split_size) or (self.ids >= split_size).any():
+            raise ValueError(
+                f"Expected a keep-list of {split_size} examples, as the data set has. Received one "
+                f"of {self.split_size or f'{self.ids[-1] + 1} or more'}. Audit the data as they "
+                "are now."
+            )
+        if files is not None and self.files is not None:
+            others = [n for n, name in zip(self.ids, self.files, strict=True) if files[n] != name]
+            if others:
+                name = self.files[np.searchsorted(self.ids, others[0])]
+                raise ValueError(
+                    f"Expected a keep-list of the files of the data set. Received one with {name!r}"
+                    f" for {files[others[0]]!r}. Audit the data as they are now."
+                )
+
+    def select(self, examples: Examples) -> Examples:
+        """Returns the examples of a split that are on the list.
+
+        Args:
+            examples: all examples of the split, or some.
+
+        Raises:
+            ValueError: their labels are not those of the data set that was audited, or a class has
+                none left.
+        """
+        places = np.searchsorted(self.ids, examples.ids)
+        kept = np.flatnonzero(np.append(self.ids, -1)[places] == examples.ids)
+        _check_labels(examples.ids[kept], examples.labels[kept], self.labels[places[kept]])
+        empty = np.setdiff1d(examples.labels, examples.labels[kept])
+        if len(empty):
+            raise ValueError(
+                "Expected a keep-list that leaves examples of every class. Received one that "
+                f"leaves none of class {empty[0]} among {examples.size} examples."
+            )
+        return examples.select(kept)
 
     def apply(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         """Returns the data set without the examples that are not on the list.
 
         Args:
-            dataset: single (image, label, …) in the order of the split that the positions count,
-                before any shuffling or batching: as `tfds.load` reads it with
-                `shuffle_files=False`. Labels are integers.
+            dataset: (image, label, …) or dictionaries with a "label", single ones before batching
+                or in batches, not shuffled: as `tfds.load` reads the whole split with
+                `shuffle_files=False`, or `image_dataset_from_directory` with `shuffle=False` any
+                part of the folder. Labels are integers, or one-hot. Where the pipeline starts from
+                the paths of files, their names decide, and labels may be missing.
+
+        Returns:
+            The data set, in batches if it was; its length is known.
 
         Raises:
-            ValueError: the elements are something else, or their labels are not those of the data
-                set that was audited (the labels are read once to see).
+            TypeError: it is no `tf.data.Dataset`.
+            ValueError: the elements are something else, their order cannot be known, or their
+                labels or files are not those of the data set that was audited (it is read once to
+                see).
         """
-        spec = dataset.element_spec
-        single = isinstance(spec, tuple) and len(spec) >= 2 and getattr(spec[1], "shape", 1) == ()
-        if not single or not spec[1].dtype.is_integer:
-            raise ValueError(
-                "Expected a data set of single (image, integer label), before batching. "
-                f"Received elements of {spec}"
-            )
-        labels = np.array(list(dataset.map(lambda *each: each[1]).as_numpy_iterator()), np.int64)
-        if self.size and self.ids[-1] >= len(labels):
+        order.check(dataset)
+        batched, labels, size, batch_size = _read_labels(dataset)
+        names = None if self.files is None else order.file_names(dataset, size)
+        if names is not None:
+            is_kept = self._by_file(names, labels)
+        elif labels is not None:
+            is_kept = self._by_position(order.positions(dataset), labels)
+        else:
+            raise ValueError(_EXPECTED_ELEMENTS.format(dataset.element_spec))
+        with tf.init_scope(), tf.device("CPU:0"):
+            table = tf.constant(is_kept)
+        single = dataset.unbatch() if batched else dataset
+        kept = single.enumerate().filter(lambda number, each: table[number])
+        kept = kept.map(lambda number, each: each)
+        kept = kept.apply(tf.data.experimental.assert_cardinality(int(is_kept.sum())))
+        return kept.batch(batch_size) if batched else kept
+
+    def _by_position(self, positions: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
+        """Returns which elements are kept, bool (n,), of those at these positions in the split."""
+        if positions is None:
+            positions = np.arange(len(labels))
+        wanted = self.split_size or self.ids.max(initial=-1) + 1
+        if len(labels) < wanted:
             raise ValueError(
                 "Expected the whole split that was audited. Received a data set that ends before "
-                f"position {self.ids[-1]}, after {len(labels)} examples."
+                f"position {wanted - 1}, after {len(labels)} examples."
             )
-        others = np.flatnonzero(labels[self.ids] != self.labels)
-        if others.size:
+        size = self.split_size or len(positions)
+        if len(labels) != size:
             raise ValueError(
-                "Expected the split that was audited, in its order. Received another label at "
-                f"position {self.ids[others[0]]}."
+                f"Expected the whole split that was audited, of {size} examples. Received "
+                f"{len(labels)}."
             )
-        with tf.init_scope(), tf.device("CPU:0"):
-            is_kept = tf.constant(np.isin(np.arange(len(labels)), self.ids))
-        kept = dataset.enumerate().filter(lambda number, each: is_kept[number])
-        return kept.map(lambda number, each: each)
+        elements = np.empty(len(labels), np.int64)
+        elements[positions] = np.arange(len(labels))
+        kept = elements[self.ids]
+        _check_labels(self.ids, labels[kept], self.labels)
+        is_kept = np.zeros(len(labels), bool)
+        is_kept[kept] = True
+        return is_kept
+
+    def _by_file(self, names: list[str], labels: np.ndarray | None) -> np.ndarray:
+        """Returns which elements are kept, bool (n,), of those that were read from these files."""
+        assert self.files is not None
+        label_of = dict(zip(self.files, self.labels.tolist(), strict=True))
+        is_kept = np.array([name in label_of for name in names])
+        unknown = [name for name in names if name not in label_of]
+        left_out = len(unknown) if self.split_size is None else self.split_size - self.size
+        if len(unknown) > left_out or (self.size and not is_kept.any()):
+            raise ValueError(
+                f"Expected files that were audited, of which the keep-list leaves out {left_out}. "
+                f"Received {len(names)}, of which {len(unknown)} are not on it, such as "
+                f"{unknown[0]!r}, where it has {self.files[0]!r}. Audit the data as they are now."
+            )
+        if labels is not None:
+            # The data set may number the classes otherwise.
+            pairs = {
+                (label_of[name], label)
+                for name, label in zip(names, labels.tolist(), strict=True)
+                if name in label_of
+            }
+            if len(pairs) > len({ours for ours, _ in pairs}):
+                raise ValueError(
+                    "Expected one label for the files of each class. Received several: elements in "
+                    "another order than the files that the data set starts from."
+                )
+        return is_kept
 
 
-def _integers(line: list[str], where: str) -> list[np.int64]:
-    try:
-        numbers = [np.int64(int(cell)) for cell in line]
-    except (ValueError, OverflowError):
-        numbers = []
-    if len(numbers) != len(_COLUMNS):
+_EXPECTED_ELEMENTS = (
+    "Expected a data set of (image, integer or one-hot label), single before batching or in "
+    "batches. Received elements of {}"
+)
+
+
+def _read_labels(dataset: tf.data.Dataset) -> tuple[bool, np.ndarray | None, int, int]:
+    """Returns whether there are batches, the labels, integers (n,), n, and the first batch's size.
+
+    The labels are None for images alone.
+    """
+    spec = dataset.element_spec
+    image, label = _image_and_label(spec)
+    rank = getattr(getattr(image, "shape", None), "rank", None)
+    label_rank = getattr(getattr(label, "shape", None), "rank", None)
+    batched = rank == 4 or (rank != 3 and label_rank not in (0, None))
+    one_hot = label_rank == 1 + int(batched)
+    known = label_rank == int(batched) and label.dtype.is_integer
+    if (label is None and rank not in (3, 4)) or not (label is None or one_hot or known):
+        raise ValueError(_EXPECTED_ELEMENTS.format(spec))
+
+    def read(*arguments: Any) -> tf.Tensor:
+        image, label = _image_and_label(arguments[0] if len(arguments) == 1 else arguments)
+        # In place of labels that are not there zeros are counted.
+        return tf.zeros(tf.shape(image)[: int(batched)], tf.int64) if label is None else label
+
+    parts = []
+    for array in dataset.map(read).as_numpy_iterator():
+        array = np.asarray(array) if batched else np.asarray(array)[np.newaxis]
+        if one_hot:
+            array = array.argmax(axis=1) if array.shape[1] > 1 else array[:, 0].round()
+        parts.append(array.astype(np.int64))
+    labels = np.concatenate([np.zeros(0, np.int64), *parts])
+    batch_size = len(parts[0]) if parts else 1
+    return batched, None if label is None else labels, len(labels), batch_size
+
+
+def _image_and_label(element: Any) -> tuple[Any, Any]:
+    if isinstance(element, dict):
+        return element.get("image"), element.get("label")
+    if isinstance(element, tuple):
+        return element[0], element[1] if len(element) > 1 else None
+    return element, None
+
+
+def _check_labels(ids: np.ndarray, received: np.ndarray, expected: np.ndarray) -> None:
+    others = np.flatnonzero(received != expected)
+    if len(others):
         raise ValueError(
-            "Expected a keep-list of two integers a line, of up to 64 bits. Received: "
-            f"{','.join(line)[:80]!r} in {where}"
+            "Expected the split that was audited, in its order. Received another label at "
+            f"position {ids[others[0]]}."
         )
-    return numbers
+
+
+def _integers(cells: Iterable[str], where: str) -> np.ndarray:
+    numbers = []
+    for cell in cells:
+        try:
+            numbers.append(np.int64(int(cell)))
+        except (ValueError, OverflowError):
+            raise ValueError(
+                "Expected a keep-list with an integer in each line, of up to 64 bits. Received: "
+                f"{cell[:80]!r} in {where}"
+            ) from None
+    return np.array(numbers, np.int64)

@@ -165,6 +165,20 @@ def training_labels(name: str, *, data_dir: str | pathlib.Path | None = None) ->
     return source.labels(source.train_split)
 
 
+def split_size(name: str, *, data_dir: str | pathlib.Path | None = None) -> int:
+    """Returns the number of examples of the whole training split, those held out included.
+
+    Args:
+        name: see `load`.
+        data_dir: see `load`.
+
+    Raises:
+        ValueError: there is no such data set.
+    """
+    source = _open(name, data_dir)
+    return source.split_size(source.train_split)
+
+
 def _open(name: str, data_dir: str | pathlib.Path | None, download: bool = False) -> Source:
     return open_source(name, None if data_dir is None else str(data_dir), download)
 

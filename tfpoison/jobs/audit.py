@@ -1,8 +1,6 @@
 """Looks through a training set for what was done to it: suspects, and what to keep."""
 
-import csv
 import dataclasses
-import io
 import itertools
 import math
 import pathlib
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
-from tfpoison import data, files
+from tfpoison import csv_files, data, files
 from tfpoison.checks import check_number
 from tfpoison.data import ImageClassification, KeepList
 from tfpoison.defenses import Defense
@@ -236,11 +234,7 @@ class _Split:
 
 def _read_known_poisons(path: str) -> tuple[str, list[str]]:
     """Returns the name of the column, and what stands in it."""
-    try:
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
-        lines = list(csv.reader(io.StringIO(text)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"Expected a CSV file of known poisons. {path}: {error}") from error
+    lines = csv_files.read(path, "known poisons")
     heading = lines[0] if lines else []
     column = next((name for name in ("file", "id") if name in heading), None)
     if column is None:
@@ -249,7 +243,7 @@ def _read_known_poisons(path: str) -> tuple[str, list[str]]:
             f"{path}, with {','.join(heading) or 'nothing'}"
         )
     place = heading.index(column)
-    cells = [line[place] if place < len(line) else "" for line in lines[1:] if line]
+    cells = [line[place] if place < len(line) else "" for line in lines[1:]]
     strange = [
         each for each in cells if not each or (column == "id" and not re.fullmatch("[0-9]+", each))
     ]
@@ -307,10 +301,12 @@ def _write(
     suspected = audit.agreement >= agreement
     is_poison = None if split.is_poison is None else split.is_poison[train.ids]
     rows = _rows(audit, images, split.files, is_poison)
-    directory.write_text(_TABLE, _csv(rows))
+    directory.write_text(_TABLE, csv_files.text(rows))
     # Nobody suspects what nobody has looked at.
     keep = np.setdiff1d(np.arange(len(split.labels)), train.ids[suspected])
-    directory.write_text(_KEEP, KeepList(keep, split.labels[keep]).text())
+    files = None if split.files is None else [split.files[each] for each in keep]
+    keep_list = KeepList(keep, split.labels[keep], files, len(split.labels))
+    directory.write_text(_KEEP, keep_list.text())
     sheet = page.png(_contact_sheet(audit, images))
     directory.write_bytes(_SHEET, sheet)
     report: dict[str, Any] = {
@@ -375,12 +371,6 @@ def _rows(
             row += [str(int(suspicion.suspects[each])), f"{suspicion.scores[each]:.4g}"]
         rows.append(row + ([str(int(is_poison[each]))] if is_poison is not None else []))
     return rows
-
-
-def _csv(rows: list[list[str]]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
 
 
 def _contact_sheet(audit: Audit, images: ImageClassification) -> Any:
@@ -461,7 +451,7 @@ def _describe(report: dict[str, Any], directory: pathlib.Path) -> str:
     files = {
         _PAGE: "all of this, and the most suspicious images",
         _TABLE: "every image looked at, most suspicious first, with the score of each filter",
-        _KEEP: "the images to keep, for tfpoison.KeepList.load(FILE).apply(dataset)",
+        _KEEP: "the images to keep, for --keep_list or tfpoison.KeepList.load(FILE).apply(dataset)",
         _SHEET: "the most suspicious images of each class",
         REPORT: "these figures",
     }

@@ -8,8 +8,6 @@ of the metrics: these are kept replica by replica. The one file holds those of a
 no two workers can go on from different moments.
 """
 
-import csv
-import io
 import math
 import time
 from typing import Any
@@ -18,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import files, valid_json
+from tfpoison import csv_files, files, valid_json
 from tfpoison.distribution import replica_id
 from tfpoison.jobs.run_directory import RunDirectory
 
@@ -204,8 +202,5 @@ class Checkpoint(keras.callbacks.Callback):
 
     def _write_metrics(self) -> None:
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        self.directory.write_text(METRICS, text.getvalue())
+        lines = ([row.get(name) for name in columns] for row in self.rows)
+        self.directory.write_text(METRICS, csv_files.text([columns, *lines]))

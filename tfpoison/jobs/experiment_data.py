@@ -27,9 +27,9 @@ def load(
         ValueError: the data are not there, or too few.
     """
     if pretraining is None:
-        return data.load(**settings.source), None
+        return settings.load(), None
     if pretraining.source == "data_set":
-        images = data.load(**settings.source)
+        images = settings.load()
         others = data.load(
             str(pretraining.dataset),
             data_dir=pretraining.data_dir,
@@ -40,8 +40,7 @@ def load(
         )
         _check_channels(images, others)
         return images, others
-    whole = {"train_size": None, "validation_size": None, "balanced": False}
-    everything = data.load(**(settings.source | whole))
+    everything = settings.load(train_size=None, validation_size=None, balanced=False)
     if pretraining.source == "other_classes":
         _check_classes(pretraining, everything.classes)
         kept = [each for each in range(everything.classes) if each not in pretraining.classes]
@@ -149,15 +148,15 @@ def check(settings: DataSettings, pretraining: PretrainingSettings | None) -> De
     Raises:
         ValueError: the data are not there, or too few.
     """
-    source = dict(settings.source)
+    train_size = settings.train_size
     if pretraining is not None and pretraining.source == "other_images":
         if settings.train_size is None:
             raise ValueError(
                 "Expected a train_size that leaves other images of the split for the pretraining. "
                 "Received: train_size=None"
             )
-        source["train_size"] = settings.train_size + (pretraining.size or 1)
-    description = data.check(**source)
+        train_size = settings.train_size + (pretraining.size or 1)
+    description = settings.check(train_size=train_size)
     if pretraining is not None and pretraining.source == "other_classes":
         _check_classes(pretraining, description.classes)
         names = description.class_names

@@ -8,6 +8,7 @@ import numpy as np
 
 from tfpoison import data, networks, recipes
 from tfpoison.checks import check_name, check_number
+from tfpoison.data import Description, Examples, ImageClassification, KeepList
 from tfpoison.objectives import Objective
 from tfpoison.recipes import BrewSettings, ThreatSettings, Trigger, scenario, target_loss
 from tfpoison.recipes.benchmark_setups import Setup
@@ -18,7 +19,11 @@ PRETRAINING_SOURCES = ("other_images", "other_classes", "data_set")
 
 @dataclasses.dataclass(frozen=True)
 class DataSettings:
-    """Which images are trained on, and in what batches; see `tfpoison.data.load`."""
+    """Which images are trained on, and in what batches; see `tfpoison.data.load`.
+
+    Attributes:
+        keep_list: a file of `KeepList`: training images that are not on it are left out.
+    """
 
     dataset: str = "digits"
     data_dir: str | None = None
@@ -30,6 +35,7 @@ class DataSettings:
     subset_seed: int = 0
     augmentation: str = "none"
     batch_size: int = 128
+    keep_list: str | None = None
 
     def __post_init__(self) -> None:
         check_number("batch_size", self.batch_size, minimum=1, whole=True)
@@ -48,6 +54,29 @@ class DataSettings:
             "balanced": self.balanced,
             "seed": self.subset_seed,
         }
+
+    def load(self, **changes: Any) -> ImageClassification:
+        """Returns the images, without those that the keep-list leaves out.
+
+        Args:
+            changes: other arguments of `tfpoison.data.load` than `source`.
+        """
+        images = data.load(**(self.source | changes))
+        return dataclasses.replace(images, train=self.kept(images.train))
+
+    def kept(self, train: Examples) -> Examples:
+        """Returns the training images that are on the keep-list; all where there is none."""
+        return train if self.keep_list is None else KeepList.load(self.keep_list).select(train)
+
+    def check(self, **changes: Any) -> Description:
+        """Raises what `load` would raise, as far as can be told without reading images."""
+        description = data.check(**(self.source | changes))
+        if self.keep_list is not None:
+            where = {"data_dir": self.data_dir}
+            KeepList.load(self.keep_list).check(
+                data.split_size(self.dataset, **where), data.file_names(self.dataset, **where)
+            )
+        return description
 
 
 @dataclasses.dataclass(frozen=True)

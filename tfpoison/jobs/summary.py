@@ -1,8 +1,6 @@
 """Numbers from the records of poisoning experiments: means, standard errors, pairs, tables."""
 
-import csv
 import dataclasses
-import io
 import json
 import math
 import os
@@ -13,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from tfpoison import csv_files
 
 Record = dict[str, Any]
 
@@ -429,12 +429,7 @@ def csv_text(rows: Iterable[Row] | Iterable[Comparison]) -> str:
     An estimate takes two columns, NAME and NAME_error.
     """
     lines = [_flatten(row) for row in rows]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    if lines:
-        writer.writerow(lines[0])
-        writer.writerows(line.values() for line in lines)
-    return text.getvalue()
+    return csv_files.text([*lines[:1], *(line.values() for line in lines)])
 
 
 def _flatten(row: Row | Comparison) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tfpoison.jobs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
 from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.training_set import TrainingSet, fit_defended, remove_suspects
 from tfpoison.recipes import Poisons
+from tfpoison.recipes.poisons import fingerprint
 
 REPORT = "report.json"
 NETWORK = "network.keras"
@@ -71,7 +72,7 @@ class TrainJob:
         self.directory.check()
         if self.poisons is not None:
             Poisons.load(self.poisons)
-        description = data.check(**self.data.source)
+        description = self.data.check()
         self.network.check(description.image_shape, description.classes)
 
     def run(self) -> str:
@@ -101,6 +102,15 @@ class TrainJob:
             return 0
         return 1 if sys.stdout.isatty() else 2
 
+    def _training_images(self, train: Examples, poisons: Poisons | None) -> Examples:
+        """Returns the training images with the poisons in them, and on the keep-list."""
+        if poisons is None:
+            return self.data.kept(train)
+        if self.data.keep_list is None or poisons.fingerprint == fingerprint(train):
+            return self.data.kept(poisons.poison(train))
+        # The poisons were brewed for what is on the list.
+        return poisons.poison(self.data.kept(train))
+
     def _train(self, strategy: tf.distribute.Strategy, *, writes: bool) -> dict[str, Any]:
         training = self.training
         keras.utils.set_random_seed(training.seed)
@@ -108,10 +118,9 @@ class TrainJob:
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
         images = data.load(**self.data.source)
-        poisons = None
-        if self.poisons is not None:
-            poisons = Poisons.load(self.poisons)
-            images = dataclasses.replace(images, train=poisons.poison(images.train))
+        poisons = None if self.poisons is None else Poisons.load(self.poisons)
+        images = dataclasses.replace(images, train=self._training_images(images.train, poisons))
+        if poisons is not None:
             _check_targets(poisons, images)
 
         def make_stream(examples: Examples, defense: Defense = self.defense) -> Stream:
@@ -253,7 +262,7 @@ def _poison_report(
     threat = poisons.threat
     targets = Predictor(network).probabilities(threat.target_images(images.validation))
     return {
-        "poisons": poisons.size,
+        "poisons": int(np.isin(poisons.ids, images.train.ids).sum()),
         "targets": len(targets),
         "target_class": images.class_names[threat.target_class],
         "adversarial_class": images.class_names[threat.adversarial_class],

@@ -1,6 +1,5 @@
 """Poisoned data sets in the forms that other tools read."""
 
-import csv
 import pathlib
 import pickle
 import shutil
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from tfpoison import csv_files
 from tfpoison.checks import check_name
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.recipes.poisons import Poisons
@@ -44,11 +44,9 @@ def image_folder(poisons: Poisons, images: ImageClassification, folder: pathlib.
             (folder / name / each).mkdir(parents=True)
         for number, image, label in _rows(examples):
             _picture(image).save(folder / name / classes[label] / f"{number:06d}.png")
-    with open(folder / POISONS, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["file"])
-        for number, label in zip(poisons.ids.tolist(), poisons.labels.tolist(), strict=True):
-            writer.writerow([f"{classes[label]}/{number:06d}.png"])
+    pairs = zip(poisons.ids.tolist(), poisons.labels.tolist(), strict=True)
+    rows = [["file"], *([f"{classes[label]}/{number:06d}.png"] for number, label in pairs)]
+    (folder / POISONS).write_text(csv_files.text(rows), encoding="utf-8", newline="")
 
 
 def tfds_data_set(poisons: Poisons, images: ImageClassification, folder: pathlib.Path) -> None:

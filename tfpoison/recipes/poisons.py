@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpoison import files, valid_json
 from tfpoison.checks import check_array, check_number
-from tfpoison.data import Examples
+from tfpoison.data import Examples, order
 from tfpoison.pixel_range import PixelRange
 from tfpoison.recipes.threat import Threat, positions_of
 from tfpoison.recipes.trigger import Trigger
@@ -190,10 +190,11 @@ class Poisons:
         """Returns a `tf.data` pipeline with the poisons in it.
 
         Args:
-            dataset: single (image, label) in the order of the split that the ids count, before any
-                shuffling, batching or augmentation: as `tfds.load` reads it with
-                `shuffle_files=False`. Images are integers in 0–255, or floats in `pixel_range`;
-                labels integers.
+            dataset: single (image, label) of the whole split, before any shuffling, batching or
+                augmentation: as `tfds.load` reads it with `shuffle_files=False`, or
+                `image_dataset_from_directory` with `shuffle=False, batch_size=None` and the size
+                of the images as they are. Images are integers in 0–255, or floats in
+                `pixel_range`; labels integers.
             pixel_range: the range of floating-point pixels; see `RobustModel`.
 
         Raises:
@@ -208,9 +209,9 @@ class Poisons:
                 f"Received elements of {spec}"
             )
         pixels = PixelRange(pixel_range)
-        self._check_elements(dataset, pixels)
+        numbers = self._find(dataset, pixels)
         rows = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(self.ids, np.arange(self.size)), default_value=-1
+            tf.lookup.KeyValueTensorInitializer(numbers, np.arange(self.size)), default_value=-1
         )
         with tf.device("CPU:0"):
             perturbations, labels = tf.constant(self.perturbations), tf.constant(self.labels)
@@ -229,25 +230,59 @@ class Poisons:
 
         return dataset.enumerate().map(poison, tf.data.AUTOTUNE)
 
-    def _check_elements(self, dataset: tf.data.Dataset, pixels: PixelRange) -> None:
-        row = 0
+    def _find(self, dataset: tf.data.Dataset, pixels: PixelRange) -> np.ndarray:
+        """Returns the numbers of the elements that are to be poisoned, int64 (n,)."""
+        if order.file_names(dataset, int(dataset.cardinality())) is not None:
+            # Whoever lists a folder has an order of their own.
+            order.check(dataset)
+            return self._find_by_content(dataset, pixels)
+        numbers, positions = self.ids, order.positions(dataset)
+        if positions is not None:
+            elements = np.full(max(len(positions), self.ids.max(initial=0) + 1), len(positions))
+            elements[positions] = np.arange(len(positions))
+            numbers = elements[self.ids]
+        self._check_elements(dataset, pixels, numbers)
+        return numbers
+
+    def _find_by_content(self, dataset: tf.data.Dataset, pixels: PixelRange) -> np.ndarray:
+        rows: dict[tuple[bytes, int], list[int]] = {}
+        for row in reversed(range(self.size)):
+            key = self.digests[row].tobytes(), int(self.clean_labels[row])
+            rows.setdefault(key, []).append(row)
+        numbers = np.full(self.size, -1)
         for number, (image, label) in enumerate(dataset):
-            if row == self.size:
+            # Of equal images with equal labels it makes no difference which is poisoned.
+            if left := rows.get((_digest(image, pixels), int(label))):
+                numbers[left.pop()] = number
+        missing = np.flatnonzero(numbers < 0)
+        if len(missing):
+            raise ValueError(
+                f"Expected the images of {self.data_set!r} that the poisons were made for, in "
+                f"their own size. Received others: {len(missing)} of {self.size} are not among "
+                "them."
+            )
+        return numbers
+
+    def _check_elements(
+        self, dataset: tf.data.Dataset, pixels: PixelRange, numbers: np.ndarray
+    ) -> None:
+        left = iter(np.argsort(numbers))
+        row = next(left, None)
+        for number, (image, label) in enumerate(dataset):
+            if row is None:
                 return
-            if number != self.ids[row]:
+            if number != numbers[row]:
                 continue
-            if not image.dtype.is_integer:
-                image = tf.round(255 * pixels.to_shares(image))
             matches = image.shape == self.perturbations.shape[1:] and np.array_equal(
-                _digests(image.numpy().astype(np.uint8)[np.newaxis])[0], self.digests[row]
+                np.frombuffer(_digest(image, pixels), np.uint8), self.digests[row]
             )
             if not matches or int(label) != self.clean_labels[row]:
                 raise ValueError(
                     f"Expected the images of {self.data_set!r} that the poisons were made for, in "
                     f"their order. Received another image or label at position {number}."
                 )
-            row += 1
-        if row < self.size:
+            row = next(left, None)
+        if row is not None:
             raise ValueError(
                 f"Expected the whole split of {self.data_set!r} that the poisons were made for. "
                 f"Received a data set that ends before position {int(self.ids[row])}."
@@ -443,6 +478,13 @@ def fingerprint(examples: Examples) -> str:
     count = min(examples.size, _FINGERPRINT_IMAGES)
     digest.update(examples.read(np.arange(count) * examples.size // count).tobytes())
     return digest.hexdigest()
+
+
+def _digest(image: tf.Tensor, pixels: PixelRange) -> bytes:
+    """Returns the digest of an image of a pipeline, as the 8-bit image that it was."""
+    if not image.dtype.is_integer:
+        image = tf.round(255 * pixels.to_shares(image))
+    return _digests(image.numpy().astype(np.uint8)[np.newaxis])[0].tobytes()
 
 
 def _digests(images: np.ndarray) -> np.ndarray:

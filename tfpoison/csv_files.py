@@ -1,0 +1,63 @@
+"""CSV files: none of their cells starts a formula, and what spreadsheets make of them is read."""
+
+import csv
+import io
+import numbers
+import os
+import re
+from collections.abc import Iterable
+
+from tfpoison import files
+
+# What spreadsheets take a cell for a formula by, in either width of East Asian letters.
+_STARTS_FORMULA = "[=+\\-@\t\r\n＝＋－＠]"
+_NEGATIVE_NUMBER = r"-[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?"
+_DELIMITERS = ",;\t"
+
+
+def text(rows: Iterable[Iterable[object]]) -> str:
+    """Returns rows as CSV, for `read`.
+
+    What would start a formula has an apostrophe before it, which `read` takes away.
+    """
+    return "".join(map(_line, rows))
+
+
+def read(path: str | os.PathLike, what: str) -> list[list[str]]:
+    """Returns the rows of a CSV file: with a byte-order mark or without, with , ; or tabs between.
+
+    Args:
+        path: the file.
+        what: what it should be, for messages.
+
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
+    try:
+        content = files.read_bytes(path).decode("utf-8-sig")
+        if "\0" in content:
+            raise ValueError("it is no text in UTF-8")
+        first = content.partition("\n")[0]
+        reader = csv.reader(
+            io.StringIO(content, newline=""), delimiter=max(_DELIMITERS, key=first.count)
+        )
+        return [[_without_apostrophe(cell) for cell in row] for row in reader if row]
+    except (OSError, ValueError, csv.Error) as error:
+        raise ValueError(f"Expected {what} as a CSV file. {path}: {error}") from error
+
+
+def _line(row: Iterable[object]) -> str:
+    buffer = io.StringIO()
+    # With this end of a line, carriage returns in cells are put between quotes.
+    csv.writer(buffer, lineterminator="\r\n").writerow(map(_cell, row))
+    return buffer.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _cell(value: object) -> str:
+    cell = "" if value is None else str(value)
+    harmless = isinstance(value, numbers.Number) or re.fullmatch(_NEGATIVE_NUMBER, cell)
+    return f"'{cell}" if not harmless and re.match(f"'*{_STARTS_FORMULA}", cell) else cell
+
+
+def _without_apostrophe(cell: str) -> str:
+    return cell[1:] if re.match(f"'+{_STARTS_FORMULA}", cell) else cell
