@@ -23,8 +23,16 @@ class Records:
         self._path = directory.path / FILE
 
     def read(self) -> list[dict[str, Any]]:
-        """Returns all records; a line that was cut off by a crash is passed over."""
-        return read_records(self._path) if self._path.exists() else []
+        """Returns all records; what a crash has cut off is passed over and told.
+
+        Raises:
+            ValueError: `summary.read_records` says when.
+        """
+        if not self._path.exists():
+            return []
+        # Not while another process is at a line.
+        with self._directory.locked(_LOCK):
+            return read_records(self._path)
 
     def append(self, record: dict[str, Any]) -> None:
         """Writes a record behind the others.

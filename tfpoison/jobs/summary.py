@@ -1,10 +1,8 @@
 """Numbers from the records of poisoning experiments: means, standard errors, pairs, tables."""
 
 import dataclasses
-import json
 import math
 import os
-import pathlib
 import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tfpoison import csv_files
-
-Record = dict[str, Any]
+from tfpoison import csv_files, files
+from tfpoison.jobs.notes import tell_once
+from tfpoison.jobs.record_checks import CELL, VICTIM, Record, check_record, is_whole
 
 UNDEFENDED = "none"
 STANDARD = "standard"
@@ -25,8 +23,8 @@ _RANGE_RULE = 0.25
 _SUCCESS = 0.5
 # The most defenses that stand beside each other in a table.
 _MOST_COLUMNS = 4
-_CELL = ("recipe", "scenario", "adversary", "defense")
-_FLAGS = dict(zip(_CELL, ("recipes", "scenarios", "adversaries", "defenses"), strict=True))
+_REMEDY = "Mend or remove the line: a grid that goes on trains its victim again."
+_FLAGS = dict(zip(CELL, ("recipes", "scenarios", "adversaries", "defenses"), strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,21 +121,44 @@ class Comparison:
 
 
 def read_records(path: str | os.PathLike) -> list[Record]:
-    """Returns the records of a JSON-lines file; a line that was cut off is passed over.
+    """Returns the records of a JSON-lines file; what is no whole record is passed over and told.
 
     Raises:
-        OSError: the file cannot be read.
+        ValueError: the file cannot be read, a record is not as an experiment writes it, or two are
+            about one victim.
     """
-    records = []
-    # A crash can cut a line within a character.
-    for line in pathlib.Path(path).read_text(errors="replace").split("\n"):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
+    with files.read_back(path, "Remove it: all victims are trained again."):
+        # A crash can cut a line within a character.
+        lines = files.read_bytes(path).decode(errors="replace").split("\n")
+    records: dict[tuple, Record] = {}
+    known_lines: dict[tuple, int] = {}
+    torn = []
+    for number, line in enumerate(lines, 1):
+        record = _parse_record(line)
+        if record is None:
+            torn += [number] if line else []
             continue
-        if isinstance(record, dict) and all(name in record for name in (*_CELL, "trial")):
-            records.append(record)
-    return records
+        with files.read_back(f"line {number} of {path}", _REMEDY):
+            check_record(record)
+            victim = tuple(record[name] for name in VICTIM)
+            if victim in records:
+                raise ValueError(f"line {known_lines[victim]} is about the same victim")
+        records[victim], known_lines[victim] = record, number
+    if torn:
+        tell_once(
+            f"{path}: passed over what is no whole record, as a crash leaves it, in line(s) "
+            f"{', '.join(map(str, torn[:10]))}. A grid that goes on trains these victims again."
+        )
+    return list(records.values())
+
+
+def _parse_record(line: str) -> Record | None:
+    """Returns the record of a line; None where it was cut off."""
+    try:
+        value = files.parse_json(line)
+    except ValueError:
+        return None
+    return value if is_whole(value) else None
 
 
 def estimate(values: Sequence[float], *, span: float | None = None) -> Estimate:
@@ -170,7 +191,7 @@ def summarise(records: Iterable[Record]) -> list[Row]:
     The victims of a trial share its poisons and are averaged first, so that the standard errors
     are over trials; `estimate` says how they are computed.
     """
-    cells = group(records, *_CELL)
+    cells = group(records, *CELL)
     return [
         _summarise_cell(cell, inside, cells.get((*cell[:2], STANDARD, UNDEFENDED), []))
         for cell, inside in cells.items()
@@ -211,7 +232,7 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
     that went on with networks of another machine, are no pair. The undefended side is that of the
     standard adversary.
     """
-    cells = group(records, *_CELL)
+    cells = group(records, *CELL)
     comparisons = []
     for (recipe, scenario, adversary, defense), defended in cells.items():
         undefended = cells.get((recipe, scenario, STANDARD, UNDEFENDED), [])
@@ -284,7 +305,7 @@ def in_grid_order(records: Iterable[Record], flags: Mapping[str, str]) -> list[R
     }
 
     def place(record: Record) -> tuple[int, ...]:
-        cell = [places[name].get(str(record[name]), len(places[name])) for name in _CELL]
+        cell = [places[name].get(str(record[name]), len(places[name])) for name in CELL]
         return (*cell, record["trial"], record.get("victim", 0))
 
     return sorted(records, key=place)

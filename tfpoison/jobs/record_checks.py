@@ -1,0 +1,61 @@
+"""What stands in a record of an experiment: fields, types, ranges."""
+
+import math
+from typing import Any
+
+from tfpoison.checks import check_number
+
+Record = dict[str, Any]
+
+# A victim goes by these.
+CELL = ("recipe", "scenario", "adversary", "defense")
+VICTIM = (*CELL, "trial", "victim")
+# Measures as shares; records of earlier versions and of other settings lack some.
+_SHARES = (
+    *("clean_accuracy", "target_class_accuracy", "poison_class_accuracy"),
+    *("target_confidence", "true_confidence", "success_without_poisons"),
+    *("removed_share", "removed_poisons"),
+)
+# In place of a measure, of a victim that diverged.
+_DIVERGED = "diverged"
+
+
+def is_whole(value: Any) -> bool:
+    """Returns whether a JSON value is a record that says which victim it is about, and its end."""
+    return (
+        isinstance(value, dict)
+        and all(name in value for name in VICTIM)
+        and ("success" in value or _DIVERGED in value)
+    )
+
+
+def check_record(record: Record) -> None:
+    """Raises ValueError or TypeError where a record holds what no experiment writes."""
+    for name in (*CELL, _DIVERGED, "adversarial_class"):
+        _check_type(name, record.get(name, ""), str)
+    for name in ("trial", "victim"):
+        check_number(name, record[name], minimum=0, whole=True)
+    check_number("success", record.get("success", 0), minimum=0, maximum=1)
+    for name in _SHARES:
+        _check_known(name, record.get(name), maximum=1)
+    for name in ("target_ids", "confidence_by_epoch"):
+        _check_type(name, record.get(name, []), list)
+    for each in record.get("target_ids", []):
+        check_number("target_ids", each, minimum=0, whole=True)
+    for each in record.get("confidence_by_epoch", []):
+        _check_known("confidence_by_epoch", each, maximum=1)
+    seconds = record.get("seconds") or {}
+    _check_type("seconds", seconds, dict)
+    for phase, each in seconds.items():
+        _check_known(f"seconds, {phase}", each)
+
+
+def _check_type(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"Expected `{name}` to be a {kind.__name__}. Received: {value!r}")
+
+
+def _check_known(name: str, value: Any, maximum: float = math.inf) -> None:
+    """Checks a number that may be unknown: null, or NaN as earlier versions have written it."""
+    if value is not None and not (isinstance(value, float) and math.isnan(value)):
+        check_number(name, value, minimum=0, maximum=maximum)
