@@ -1,10 +1,13 @@
 """Directories of runs: whose they are, and who may work in them together."""
 
+import contextlib
 import errno
 import fcntl
+import threading
 
 import pytest
 
+from tfpoison.jobs import run_directory
 from tfpoison.jobs.run_directory import RunDirectory, file_name, read_flags
 
 
@@ -121,6 +124,25 @@ def test_processes_share_or_exclude(tmp_path):
         other.shared(),
     ):
         pass
+
+
+def test_a_wait_is_told_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run_directory, "_PATIENCE_SECONDS", 0.01)
+    one, other = (RunDirectory(tmp_path, {}) for _ in range(2))
+    for _ in range(2):
+        with contextlib.ExitStack() as held:
+            held.enter_context(one.locked("poisons-1"))
+            threading.Timer(0.1, held.close).start()
+            with other.locked("poisons-1") as ours:
+                assert ours
+    told = f"waiting for another process to be done with poisons-1 in {tmp_path}\n"
+    assert capsys.readouterr().err == f"tfpoison: {told}"
+
+
+def test_a_lock_that_is_free_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_directory.threading, "Timer", None)
+    with RunDirectory(tmp_path, {}).locked("poisons-1") as ours:
+        assert ours
 
 
 def test_work_in_progress_is_removed_when_it_is_done(tmp_path):

@@ -10,6 +10,7 @@ from tfpoison.checks import check_name, check_number
 from tfpoison.defenses import Defense
 from tfpoison.jobs import experiment_data, optimization
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetup
+from tfpoison.jobs.notes import tell_once
 from tfpoison.jobs.records import Records
 from tfpoison.jobs.report import ReportJob
 from tfpoison.jobs.run_directory import RunDirectory
@@ -130,7 +131,10 @@ class ExperimentJob:
                     if self.verbose:
                         print(_describe(record, len(self._left(records))), flush=True)
             if idle:
-                # Other processes are at work on all that is left.
+                tell_once(
+                    "waiting for other processes to be done with all that is left in "
+                    f"{self.directory.path}"
+                )
                 time.sleep(_WAIT_SECONDS)
 
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shutil
+import threading
 from collections.abc import Callable, Collection, Iterator
 from typing import IO, Any, BinaryIO
 
@@ -14,12 +15,15 @@ import numpy as np
 
 from tfpoison import files, valid_json
 from tfpoison.failures import TRACE
+from tfpoison.jobs.notes import tell_once
 from tfpoison.randomness import SCHEME
 
 CONFIGURATION = "config.flags"
 _DRAWS = f"# Random draws of scheme {SCHEME}"
 _LOCK = ".lock"
 _LOCKS = ".locks"
+# How long a wait for another process is not told of.
+_PATIENCE_SECONDS = 1.0
 TENSORBOARD = "tensorboard"
 # What a run leaves that has computed nothing: the second where it has a configuration.
 _WITHOUT_CONFIGURATION = (_LOCK, _LOCKS, TRACE)
@@ -186,10 +190,18 @@ class RunDirectory:
         """Waits until no other process does what goes by this name, and yields True.
 
         The lock falls with the process, however it ends, and holds over machines where the file
-        system's locks do.
+        system's locks do. A wait that is not over soon is told.
         """
         with self._open_lock(name) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not _try_flock(lock, fcntl.LOCK_EX):
+                told = f"waiting for another process to be done with {name} in {self.path}"
+                patience = threading.Timer(_PATIENCE_SECONDS, tell_once, [told])
+                patience.daemon = True
+                patience.start()
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                finally:
+                    patience.cancel()
             yield True
 
     @contextlib.contextmanager

@@ -18,6 +18,7 @@ from tfpoison.evaluation import Predictor, poison_success
 from tfpoison.jobs import optimization
 from tfpoison.jobs.checkpoint import METRICS, Checkpoint
 from tfpoison.jobs.fitting import Stream
+from tfpoison.jobs.notes import tell_once
 from tfpoison.jobs.preview import FILE as PREVIEW
 from tfpoison.jobs.preview import Preview
 from tfpoison.jobs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
@@ -83,6 +84,8 @@ class TrainJob:
             TypeError: a setting has the wrong type.
         """
         # Workers have to meet before TensorFlow does anything else.
+        if self.training.strategy == "multi_worker":
+            tell_once("waiting until all workers that TF_CONFIG names are there")
         strategy = distribution.get(self.training.strategy)
         self.check()
         finished = self.directory.path / REPORT
