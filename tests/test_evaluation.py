@@ -81,5 +81,12 @@ def test_measures():
     assert measures == pytest.approx(expected)
 
 
+def test_no_answer_is_no_class():
+    answers = np.array([[np.nan, np.nan], [0.1, np.nan], [0.9, 0.1], [np.inf, 0.0]])
+    assert evaluation.most_probable(answers).tolist() == [-1, -1, 0, 0]
+    assert evaluation.poison_success(answers[:3], 0) == pytest.approx(1 / 3)
+    assert evaluation.accuracy(answers[:3], np.zeros(3, int)) == pytest.approx(1 / 3)
+
+
 def test_no_examples_have_no_accuracy():
     assert np.isnan(evaluation.accuracy(np.zeros((0, 3)), np.zeros(0)))

@@ -9,6 +9,15 @@ from sklearn.metrics import roc_auc_score
 
 from tfpoison.classifier import Classifier
 
+# What is measured of each victim.
+MEASURES = (
+    "success",
+    "clean_accuracy",
+    "target_class_accuracy",
+    "poison_class_accuracy",
+    "target_confidence",
+    "true_confidence",
+)
 _BATCH = 512
 
 
@@ -86,16 +95,25 @@ def _batchwise(function: Any, *arrays: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+def most_probable(probabilities: np.ndarray) -> np.ndarray:
+    """Returns the most probable class of each example, (n, classes) → integers (n,).
+
+    -1 stands where the network has no answer: of NaNs the first one is the "largest".
+    """
+    answered = ~np.isnan(probabilities).any(axis=1)
+    return np.where(answered, probabilities.argmax(axis=1), -1)
+
+
 def accuracy(probabilities: np.ndarray, labels: np.ndarray) -> float:
     """Returns the share of examples whose most probable class is their label; NaN for none."""
     if not len(labels):
         return float("nan")
-    return float((probabilities.argmax(axis=1) == labels).mean())
+    return float((most_probable(probabilities) == labels).mean())
 
 
 def poison_success(target_probabilities: np.ndarray, adversarial_class: int) -> float:
     """Returns the share of targets that are called what the adversary wants."""
-    return float((target_probabilities.argmax(axis=1) == adversarial_class).mean())
+    return float((most_probable(target_probabilities) == adversarial_class).mean())
 
 
 def measure(
@@ -107,7 +125,7 @@ def measure(
     adversarial_class: int,
     poison_classes: np.ndarray,
 ) -> dict[str, float]:
-    """Returns the measures of one victim.
+    """Returns the `MEASURES` of one victim.
 
     Args:
         clean: probabilities of clean held-out images, (n, classes).

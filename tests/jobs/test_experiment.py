@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 
 from tfpoison import launch, recipes
+from tfpoison.jobs import clean_networks
+from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.records import Records
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.victims import load_weights
-from tfpoison.recipes import Poisons
+from tfpoison.recipes import Brewer, Poisons
 
 ROOT = pathlib.Path(__file__).parents[2]
 GRID = [
@@ -124,6 +127,30 @@ def test_every_recipe(recipe, tmp_path):
     if recipes.get(recipe).triggered:
         # All held-out images of the source class.
         assert record["targets"] > 1
+
+
+def test_nothing_finished_is_done_twice(tmp_path, monkeypatch):
+    """Killed between what came of the work and the end of its state, either way round."""
+    done, end, step = [], Checkpoint.on_epoch_end, Brewer._step_all
+    monkeypatch.setattr(
+        Checkpoint, "on_epoch_end", lambda *given: (done.append("epoch"), end(*given))
+    )
+    monkeypatch.setattr(Brewer, "_step_all", lambda *given: (done.append("step"), step(*given)))
+
+    def die(*_, **__):
+        raise KeyboardInterrupt
+
+    flags = ["--defenses=none", "--trials=1", "--clean_networks=0", "--checkpoint_seconds=1e-9"]
+    moments = [(clean_networks, "save_weights"), (RunDirectory, "discard"), (Poisons, "save")]
+    moments += [(pathlib.Path, "unlink"), (Records, "append"), (RunDirectory, "discard")]
+    for owner, name in moments:
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, die)
+            assert run(tmp_path, *flags) == 130
+    assert run(tmp_path, *flags) == 0
+    # A surrogate, two restarts of brewing, a victim.
+    assert done == 3 * ["epoch"] + 10 * ["step"] + 3 * ["epoch"]
+    assert list((tmp_path / "work").iterdir()) == []
 
 
 def start(directory, *more):

@@ -147,12 +147,14 @@ def test_a_lock_that_is_free_is_not_waited_for(tmp_path, monkeypatch):
 
 def test_work_in_progress_is_removed_when_it_is_done(tmp_path):
     directory = RunDirectory(tmp_path, {})
-    with pytest.raises(ZeroDivisionError), directory.temporary("work") as work:
-        work.write_text("state", "half")
-        raise ZeroDivisionError
-    with directory.temporary("work") as work:
-        assert (work.path / "state").read_text() == "half"
-    assert not (tmp_path / "work").exists()
+    directory.folder("work").write_text("state", "half")
+    assert (directory.folder("work").path / "state").read_text() == "half"
+    directory.discard("work")
+    assert list(tmp_path.iterdir()) == []
+    # A removal that was killed.
+    directory.folder(".work.removed").write_text("state", "half")
+    directory.discard("work")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("how", ["shared", "occupied"])
@@ -165,7 +167,8 @@ def test_a_directory_without_results_takes_other_flags(tmp_path, how):
     with pytest.raises(KeyboardInterrupt), getattr(first, how)():
         first.folder("tensorboard").write_text("events", "")
         first.write_text("tfpoison_error.txt", "")
-        with first.locked("victim"), first.temporary("work"):
+        first.folder("work")
+        with first.locked("victim"):
             raise KeyboardInterrupt
     (first.path / ".checkpoint.npz.partial").touch()
     mended.check()

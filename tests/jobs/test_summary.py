@@ -100,11 +100,39 @@ def test_trials_that_agree_have_the_error_of_the_paper(success, text):
     assert row.success.text() == text
 
 
-def test_a_single_trial_has_an_error_of_success_alone():
-    (row,) = summary.summarise([record()])
-    assert row.success.text() == "100.00 ± 25.00"
+def test_a_single_trial_has_no_error():
+    records = [record(), record(victim=1), record(defense="x")]
+    row = summary.summarise(records)[0]
+    assert row.success.text() == "100.00"
     assert row.clean_accuracy.text() == "60.00"
-    assert math.isnan(row.clean_accuracy.error)
+    assert math.isnan(row.success.error)
+    assert summary.compare(records)[0].success.text() == "0.00"
+    for text in (summary.csv_text([row]), summary.csv_text(summary.compare(records))):
+        (line,) = csv.DictReader(io.StringIO(text))
+        assert line["success_error"] == ""
+
+
+def test_victims_that_diverged_are_no_trials():
+    unknown = {"success": None, "clean_accuracy": None, "diverged": "a loss of nan"}
+    records = [*trials([1, 0]), record(2, **unknown), record(0, victim=1, **unknown)]
+    records += [*trials([0], defense="x"), record(1, defense="x", **unknown)]
+    records += [record(0, defense="y", **unknown)]
+    rows = summary.summarise(records)
+    assert [(row.trials, row.victims, row.diverged) for row in rows] == [
+        (2, 2, 2),
+        (1, 1, 1),
+        (0, 0, 1),
+    ]
+    assert rows[0].success.mean == pytest.approx(50)
+    assert rows[2].success.text() == summary.MISSING
+    # Of the pairs, the second has a side that diverged.
+    assert [each.pairs for each in summary.compare(records)] == [1]
+    heading, *lines = summary.table(rows)
+    assert [line[heading.index("diverged")] for line in lines] == ["2", "1", "1"]
+    assert [line["diverged"] for line in csv.DictReader(io.StringIO(summary.csv_text(rows)))] == [
+        *("2", "1", "1")
+    ]
+    assert "diverged" not in summary.table(summary.summarise(trials([1])))[0]
 
 
 def test_what_no_record_holds_is_missing():
@@ -248,5 +276,5 @@ def test_the_csv_has_all_fields():
     assert line["recipe"] == "gradient_matching"
     assert (line["success"], line["success_error"]) == ("50.0000", "50.0000")
     assert line["brewing_seconds"] == "20.0000"
-    assert len(line) == 25
+    assert len(line) == 26
     assert summary.csv_text([]) == ""

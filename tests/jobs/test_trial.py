@@ -100,11 +100,10 @@ def test_victims_start_from_the_features_of_their_column_and_see_the_poisons(def
     measure_victim(
         clean,
         poisons,
-        RunDirectory(tmp_path, {}),
+        RunDirectory(tmp_path, {}).folder("work"),
         scenario="transfer",
         defense=defense,
         seed=5,
-        name="victim",
         checkpoint_seconds=60,
     )
     ((seen, seed, start),) = calls

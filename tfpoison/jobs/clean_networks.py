@@ -7,7 +7,7 @@ import dataclasses
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -16,10 +16,11 @@ import tensorflow as tf
 from tfpoison import data
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense
-from tfpoison.evaluation import Predictor
+from tfpoison.evaluation import Predictor, most_probable
 from tfpoison.jobs import experiment_data, optimization
 from tfpoison.jobs.checkpoint import Checkpoint
-from tfpoison.jobs.run_directory import RunDirectory, file_name
+from tfpoison.jobs.divergence import DivergedError
+from tfpoison.jobs.run_directory import WORK, RunDirectory, file_name
 from tfpoison.jobs.settings import (
     DataSettings,
     NetworkSettings,
@@ -211,14 +212,13 @@ class CleanNetworks:
         pretrained = self.pretrained(scenario_name, defense)
         networks = []
         for seed in seeds:
-            with self._directory.folder("work").temporary(f"retrained-{seed}") as folder:
-                checkpoint = Checkpoint(folder, seconds=0, every_epoch=False)
-                trained = trainer.train(
-                    examples, seed, pretrained=pretrained, checkpoint=checkpoint
-                )
+            work, name = self._directory.folder(WORK), f"retrained-{seed}"
+            checkpoint = Checkpoint(work.folder(name), seconds=0, every_epoch=False)
+            trained = trainer.train(examples, seed, pretrained=pretrained, checkpoint=checkpoint)
             network = trainer.plan.make_network(0, pretrained)
             network.set_weights(trained.predictor.network.get_weights())
             networks.append(network)
+            work.discard(name)
         return networks
 
     def _stops(self, count: int, staggered: bool) -> list[int]:
@@ -280,25 +280,36 @@ class CleanNetworks:
             if not ours:
                 return None
             weights = load_weights(folder, file)
-            if weights is not None:
-                return weights
-            started = time.monotonic()
-            with self._directory.folder("work").temporary(name) as work:
-                checkpoint = Checkpoint(work, seconds=self._seconds, every_epoch=False)
-                trained = trainer.train(
+            if weights is None:
+                weights = self._train(
+                    name,
+                    trainer,
                     examples,
                     seed,
                     pretrained=pretrained(),
                     until_epoch=until_epoch,
-                    checkpoint=checkpoint,
                 )
-                weights = trained.predictor.network.get_weights()
                 save_weights(folder, file, weights)
-            if self._verbose:
-                accuracy = checkpoint.rows[-1]["accuracy"]
-                seconds = time.monotonic() - started
-                print(f"trained {name}: training accuracy {accuracy:.3f}, {seconds:.0f} s")
+            self._directory.folder(WORK).discard(name)
             return weights
+
+    def _train(self, name: str, trainer: Trainer, *arguments: Any, **settings: Any) -> Weights:
+        """Trains a network and returns its weights; the arguments are those of `Trainer.train`."""
+        started = time.monotonic()
+        work = self._directory.folder(WORK).folder(name)
+        checkpoint = Checkpoint(work, seconds=self._seconds, every_epoch=False)
+        try:
+            trained = trainer.train(*arguments, checkpoint=checkpoint, **settings)
+        except DivergedError as error:
+            raise DivergedError(
+                f"The network {name} diverges on clean data, and nothing can be measured without "
+                f"it. {error}"
+            ) from error
+        if self._verbose:
+            accuracy = checkpoint.rows[-1]["accuracy"]
+            seconds = time.monotonic() - started
+            print(f"trained {name}: training accuracy {accuracy:.3f}, {seconds:.0f} s")
+        return trained.predictor.network.get_weights()
 
     def _trainer(self, scenario_name: str, defense: str, classes: int) -> Trainer:
         key = scenario_name, defense, classes
@@ -331,6 +342,6 @@ def eligible_targets(networks: Sequence[keras.Model], validation: Examples) -> n
     eligible = np.ones(validation.size, bool)
     images = validation.images
     for network in networks:
-        answers = Predictor(network).probabilities(images).argmax(axis=1)
+        answers = most_probable(Predictor(network).probabilities(images))
         eligible &= answers == validation.labels
     return eligible

@@ -13,7 +13,7 @@ from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetu
 from tfpoison.jobs.notes import tell_once
 from tfpoison.jobs.records import Records
 from tfpoison.jobs.report import ReportJob
-from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.run_directory import WORK, RunDirectory
 from tfpoison.jobs.settings import AttackSettings
 from tfpoison.jobs.trial import Adversary, Victim, measure_victim
 
@@ -97,6 +97,9 @@ class ExperimentJob:
             records = Records(self.directory)
             if self._left(records):
                 self._run_left(records)
+            for victim in self.victims_of_the_grid():
+                # What a process has left that was killed right after it had written the record.
+                self.directory.folder(WORK).discard(victim.name)
             with self.directory.locked("report"):
                 return ReportJob(self.directory.path).run()
 
@@ -125,8 +128,10 @@ class ExperimentJob:
                 with self.directory.try_lock(f"victim-{victim.name}") as ours:
                     if not ours or victim not in self._left(records):
                         continue
-                    record = grid.measure(victim)
+                    work = self.directory.folder(WORK)
+                    record = grid.measure(victim, work.folder(victim.name))
                     records.append(record)
+                    work.discard(victim.name)
                     idle = False
                     if self.verbose:
                         print(_describe(record, len(self._left(records))), flush=True)
@@ -158,7 +163,7 @@ class _Grid:
             attack.trigger(images.image_shape)
         self._adversaries: dict[tuple[str, str, str], Adversary] = {}
 
-    def measure(self, victim: Victim) -> dict[str, Any]:
+    def measure(self, victim: Victim, work: RunDirectory) -> dict[str, Any]:
         adversary = self._adversary(victim)
         poisons = adversary.poisons(victim.trial)
         # The same seed in all columns: victims differ by the defense alone.
@@ -166,11 +171,10 @@ class _Grid:
         measures = measure_victim(
             self.clean,
             poisons,
-            self._job.directory,
+            work,
             scenario=victim.scenario,
             defense=victim.defense,
             seed=seed,
-            name=victim.name,
             checkpoint_seconds=self._job.checkpoint_seconds,
         )
         names = self.clean.images.class_names
@@ -232,9 +236,15 @@ def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> No
 
 
 def _describe(record: dict[str, Any], left: int) -> str:
+    if "diverged" in record:
+        outcome = f"not counted, it diverged. {record['diverged']}"
+    else:
+        outcome = (
+            f"success {record['success']:.2f}, confidence {record['target_confidence']:.2f}, "
+            f"accuracy {record['clean_accuracy']:.3f}"
+        )
     return (
         f"trial {record['trial']}  {record['recipe']}  {record['scenario']}  "
-        f"{record['adversary']}  {record['defense']}: success {record['success']:.2f}, "
-        f"confidence {record['target_confidence']:.2f}, accuracy {record['clean_accuracy']:.3f}, "
+        f"{record['adversary']}  {record['defense']}: {outcome}, "
         f"{sum(record['seconds'].values()):.0f} s; {left} left"
     )

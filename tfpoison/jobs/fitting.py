@@ -9,6 +9,7 @@ import tensorflow as tf
 from tfpoison import RobustModel, data
 from tfpoison.data import Examples
 from tfpoison.jobs.checkpoint import Checkpoint
+from tfpoison.jobs.divergence import DivergenceCheck
 from tfpoison.jobs.settings import DataSettings, TrainingSettings
 
 
@@ -100,6 +101,9 @@ def fit_resumably(
         epochs: the number of epochs, counted from the start of the training.
         validation: what `fit` evaluates after every epoch.
         verbose: Keras's verbosity.
+
+    Raises:
+        DivergedError: the training diverges; its last epoch is not saved.
     """
     while True:
         # An epoch that was cut short is finished by itself: it has fewer batches.
@@ -111,7 +115,7 @@ def fit_resumably(
             initial_epoch=checkpoint.epoch,
             epochs=last,
             steps_per_epoch=stream.batches - checkpoint.batch,
-            callbacks=[*callbacks, checkpoint],
+            callbacks=[DivergenceCheck(), *callbacks, checkpoint],
             shuffle=False,
             verbose=verbose,
         )

@@ -35,7 +35,8 @@ def check_record(record: Record) -> None:
         _check_type(name, record.get(name, ""), str)
     for name in ("trial", "victim"):
         check_number(name, record[name], minimum=0, whole=True)
-    check_number("success", record.get("success", 0), minimum=0, maximum=1)
+    if _DIVERGED not in record:
+        check_number("success", record["success"], minimum=0, maximum=1)
     for name in _SHARES:
         _check_known(name, record.get(name), maximum=1)
     for name in ("target_ids", "confidence_by_epoch"):

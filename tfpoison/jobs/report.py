@@ -18,11 +18,12 @@ _MOST_PREVIEWS = 12
 
 _MEANING_OF_ERRORS = (
     "± is the standard error over trials: the victims of a trial are averaged first, and the "
-    "sample standard deviation of the trials is divided by √n. Where all trials have the same "
-    "success, as with 0 of 20, that would be 0; a quarter of the range stands in for the standard "
-    "deviation then, which makes 25 % / √n, or 5.59 % for 20 trials as in the paper's Table 1 "
-    "(and twice that for differences). It says nothing of what all trials of a grid share: "
-    "surrogates, and the features of transfer and fine-tuning, are trained once for each column."
+    "sample standard deviation of the trials is divided by √n; one trial has none. Where all "
+    "trials have the same success, as with 0 of 20, that would be 0; a quarter of the range stands "
+    "in for the standard deviation then, which makes 25 % / √n, or 5.59 % for 20 trials as in the "
+    "paper's Table 1 (and twice that for differences). It says nothing of what all trials of "
+    "a grid share: surrogates, and the features of transfer and fine-tuning, are trained once for "
+    "each column."
 )
 _MEANING_OF_PAIRS = (
     "Trials that were run both ways: defended less undefended (with the standard adversary), in "
@@ -63,7 +64,8 @@ class ReportJob:
         written = write_report(self.directory, title=f"Experiment {self.directory.resolve().name}")
         table = summary.markdown(summary.narrow_table(summary.summarise(records)))
         files = "\n".join(f"  {path}" for path in written)
-        return f"{table}\n{_MEANING_OF_ERRORS}\n\nwritten:\n{files}"
+        notes = "\n\n".join(_notes(records))
+        return f"{table}\n{notes}\n\nwritten:\n{files}"
 
 
 def _read(directory: pathlib.Path) -> list[Record]:
@@ -120,11 +122,12 @@ def write_report(directory: pathlib.Path, *, title: str) -> list[pathlib.Path]:
     sections.append(page.section("Time", page.table(_times(records))))
     sections.append(page.configuration(directory / CONFIGURATION))
 
-    _remove_old(output.path, {*texts, *(f"{name}.png" for name in pictures)})
     written = [output.write_text(name, text) for name, text in texts.items()]
     for name, picture in pictures.items():
         written.append(output.write_bytes(f"{name}.png", picture))
-    return [*written, output.write_text(PAGE, page.document(title, sections))]
+    written.append(output.write_text(PAGE, page.document(title, sections)))
+    _remove_old(output.path, {path.name for path in written})
+    return written
 
 
 def _remove_old(folder: pathlib.Path, names: set[str]) -> None:
@@ -147,13 +150,26 @@ def _figures(records: list[Record]) -> dict[str, Figure]:
 
 
 def _overview(records: list[Record]) -> str:
-    trials = {(record["recipe"], record["scenario"], record["trial"]) for record in records}
-    numbers = [len(trials), len({record["trial"] for record in records}), len(records)]
+    known = summary.measured(records)
+    trials = {(record["recipe"], record["scenario"], record["trial"]) for record in known}
+    numbers = [len(trials), len({record["trial"] for record in known}), len(records)]
     text = (
         f"{numbers[1]} trials ({numbers[0]} over all recipes and scenarios), "
         f"{numbers[2]} victims trained. A trial draws its targets and poisons anew."
     )
-    return f"<p>{text}</p>\n" + page.note(_MEANING_OF_ERRORS)
+    return f"<p>{text}</p>\n" + "".join(map(page.note, _notes(records)))
+
+
+def _notes(records: list[Record]) -> list[str]:
+    """Returns what the tables do not say themselves."""
+    diverged = [record["diverged"] for record in records if "diverged" in record]
+    if not diverged:
+        return [_MEANING_OF_ERRORS]
+    return [
+        f"{len(diverged)} of {len(records)} victims diverged: they tell nothing of the "
+        f"poisons, and count as no trial. The first: {diverged[0]}",
+        _MEANING_OF_ERRORS,
+    ]
 
 
 def _times(records: list[Record]) -> list[list[str]]:

@@ -20,6 +20,8 @@ from tfpoison.randomness import SCHEME
 
 CONFIGURATION = "config.flags"
 _DRAWS = f"# Random draws of scheme {SCHEME}"
+# The folder of work in progress.
+WORK = "work"
 _LOCK = ".lock"
 _LOCKS = ".locks"
 # How long a wait for another process is not told of.
@@ -221,19 +223,16 @@ class RunDirectory:
         inner.path.mkdir(parents=True, exist_ok=True)
         return inner
 
-    @contextlib.contextmanager
-    def temporary(self, name: str) -> Iterator["RunDirectory"]:
-        """Yields a directory for work in progress, which is removed when the work is done.
-
-        Interrupted work finds there what it left.
-        """
-        folder = self.folder(name)
-        yield folder
+    def discard(self, name: str) -> None:
+        """Removes a directory of work in progress, once what came of the work is on disk."""
+        folder = self.path / name
         # First out of the way as a whole: what a killed removal leaves would be gone on from.
-        removed = folder.path.with_name(f".{folder.path.name}.removed")
+        removed = folder.with_name(f".{name}.removed")
         shutil.rmtree(removed, ignore_errors=True)
-        folder.path.rename(removed)
-        shutil.rmtree(removed)
+        # Another process may have been first.
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(removed)
+        shutil.rmtree(removed, ignore_errors=True)
 
     def _write_configuration(self, *, extends: bool) -> None:
         theirs = read_flags(self.path / CONFIGURATION) if extends else {}

@@ -59,7 +59,9 @@ class Row:
         adversary: "standard", or "adaptive" where it knows the defense.
         defense: the defense, as the experiment was given it, or "none".
         trials: the number of distinct trials.
-        victims: the number of victims, which is the number of records.
+        victims: the number of victims that were measured.
+        diverged: the number of victims that diverged: they tell nothing of the poisons, and count
+            as no trial.
         success: the targets that get the adversarial class.
         clean_accuracy: the clean validation images that are classified as they should be.
         target_confidence: the probability of the adversarial class on the targets.
@@ -80,6 +82,7 @@ class Row:
     defense: str
     trials: int
     victims: int
+    diverged: int
     success: Estimate
     clean_accuracy: Estimate
     target_confidence: Estimate
@@ -172,24 +175,34 @@ def estimate(values: Sequence[float], *, span: float | None = None) -> Estimate:
 
     Args:
         values: one for each trial; NaNs are left out.
-        span: the range the values could have had; None to leave a standard error of 0, and NaN
-            for a single value.
+        span: the range the values could have had; None to leave a standard error of 0.
+
+    Returns:
+        The estimate; the standard error of a single value is NaN.
     """
     known = np.asarray([value for value in values if not math.isnan(value)], float)
     if not len(known):
         return Estimate()
-    if span is not None and np.ptp(known) == 0:
+    if len(known) == 1:
+        # Of its doubt one value tells nothing, whatever it could have been.
+        deviation = math.nan
+    elif span is not None and np.ptp(known) == 0:
         deviation = span * _RANGE_RULE
     else:
-        deviation = float(known.std(ddof=1)) if len(known) > 1 else math.nan
+        deviation = float(known.std(ddof=1))
     return Estimate(float(known.mean()), deviation / math.sqrt(len(known)))
+
+
+def measured(records: Iterable[Record]) -> list[Record]:
+    """Returns the records of victims that did not diverge."""
+    return [record for record in records if "diverged" not in record]
 
 
 def summarise(records: Iterable[Record]) -> list[Row]:
     """Returns a row for each recipe, scenario, adversary and defense, in order of appearance.
 
     The victims of a trial share its poisons and are averaged first, so that the standard errors
-    are over trials; `estimate` says how they are computed.
+    are over trials; `estimate` says how they are computed. Victims that diverged are left out.
     """
     cells = group(records, *CELL)
     return [
@@ -198,7 +211,9 @@ def summarise(records: Iterable[Record]) -> list[Row]:
     ]
 
 
-def _summarise_cell(cell: tuple[str, ...], records: list[Record], undefended: list[Record]) -> Row:
+def _summarise_cell(cell: tuple[str, ...], inside: list[Record], undefended: list[Record]) -> Row:
+    records = measured(inside)
+
     def over_trials(name: str, span: float | None = None) -> Estimate:
         return estimate([100 * value for value in by_trial(records, name).values()], span=span)
 
@@ -210,6 +225,7 @@ def _summarise_cell(cell: tuple[str, ...], records: list[Record], undefended: li
         defense=defense,
         trials=len({record["trial"] for record in records}),
         victims=len(records),
+        diverged=len(inside) - len(records),
         success=over_trials("success", span=100),
         clean_accuracy=over_trials("clean_accuracy"),
         target_confidence=over_trials("target_confidence"),
@@ -229,10 +245,10 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
 
     Pairs of the same trial share targets and images to poison, so much of what differs from trial
     to trial falls out of their difference. Trials of one number with other targets, as a grid has
-    that went on with networks of another machine, are no pair. The undefended side is that of the
-    standard adversary.
+    that went on with networks of another machine, are no pair. Nor is one with a side that
+    diverged. The undefended side is that of the standard adversary.
     """
-    cells = group(records, *CELL)
+    cells = group(measured(records), *CELL)
     comparisons = []
     for (recipe, scenario, adversary, defense), defended in cells.items():
         undefended = cells.get((recipe, scenario, STANDARD, UNDEFENDED), [])
@@ -352,11 +368,11 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
     A line for each recipe, scenario and adversary; columns for the success undefended and under
     each defense, the clean accuracy of each, the trials, and the seconds of a training of each.
-    A dash stands for what was not run. Of many defenses each has a line of its own, as in
-    `narrow_table`.
+    A dash stands for what was not run. Of many defenses, and where victims have diverged, each has
+    a line of its own, as in `narrow_table`.
     """
     names = defenses(rows)
-    if len(names) > _MOST_COLUMNS:
+    if len(names) > _MOST_COLUMNS or any(row.diverged for row in rows):
         return narrow_table(rows)
     heading = ["recipe", "scenario", "adversary"]
     heading += [f"success %, {title(name)}" for name in names]
@@ -385,21 +401,24 @@ def _line(cells: dict[str, Row], names: Sequence[str]) -> list[str]:
 def narrow_table(rows: Iterable[Row]) -> list[list[str]]:
     """Returns the cells of a table with a line for each row, the heading first.
 
-    What the defenses remove has columns of its own where one removes anything.
+    What the defenses remove has columns of its own where one removes anything; so has the number
+    of victims that diverged, where any has.
     """
     rows = list(rows)
     removes = any(not math.isnan(row.removed_share.mean) for row in rows)
+    diverges = any(row.diverged for row in rows)
     heading = ["recipe", "scenario", "adversary", "defense", "success %", "accuracy %"]
     heading += ["removed %", "poisons removed %"] if removes else []
-    heading += ["trials", "training s", "cost"]
+    heading += ["trials", *(["diverged"] if diverges else []), "training s", "cost"]
     lines = [heading]
     for row in rows:
         removed = [row.removed_share.text(), row.removed_poisons.text()] if removes else []
+        counts = [str(row.trials), *([str(row.diverged)] if diverges else [])]
         lines.append(
             [
                 *(row.recipe, row.scenario, row.adversary, title(row.defense)),
                 *(row.success.text(), row.clean_accuracy.text(), *removed),
-                *(str(row.trials), _decimal(row.training_seconds), _decimal(row.training_cost)),
+                *(*counts, _decimal(row.training_seconds), _decimal(row.training_cost)),
             ]
         )
     return lines

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 import sys
 from typing import Any
@@ -307,7 +308,7 @@ def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
         f"{report['epochs']} epochs on {report['training_examples']:,} images",
         f"clean accuracy   {report['clean_accuracy']:.4f}  "
         f"(on {report['validation_examples']:,} validation images)",
-        f"validation loss  {report['validation_loss']:.4f}",
+        f"validation loss  {_decimal(report['validation_loss'])}",
         *_describe_poisons(report),
         *_describe_removal(report),
         "",
@@ -317,13 +318,18 @@ def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
+def _decimal(value: float | None) -> str:
+    # JSON has no NaN: None stands for it.
+    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
 def _describe_poisons(report: dict[str, Any]) -> list[str]:
     if "poisons" not in report:
         return []
     return [
         f"poison success   {report['poison_success']:.4f}  (the share of {report['targets']} "
         f"target(s) of class {report['target_class']} called {report['adversarial_class']}; "
-        f"confidence {report['target_confidence']:.4f}; {report['poisons']} poisons)"
+        f"confidence {_decimal(report['target_confidence'])}; {report['poisons']} poisons)"
     ]
 
 

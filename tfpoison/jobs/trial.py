@@ -13,14 +13,15 @@ from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
+from tfpoison.jobs.divergence import DivergedError
 from tfpoison.jobs.figures import draw_poisons
-from tfpoison.jobs.run_directory import RunDirectory, file_name
+from tfpoison.jobs.run_directory import WORK, RunDirectory, file_name
 from tfpoison.jobs.settings import AttackSettings
 from tfpoison.recipes import Brewer, Poisons, Threat, TrialKey, threat
 from tfpoison.recipes.threat import positions_of
 from tfpoison.recipes.watermark import blend
 
-_POISONS, _PREVIEWS, _WORK = "poisons", "previews", "work"
+_POISONS, _PREVIEWS = "poisons", "previews"
 _SHOWN = 8
 
 
@@ -73,10 +74,12 @@ class Adversary:
             self._train_networks()
         with self._directory.locked(f"poisons-{name}"):
             if path.exists():
-                return _load_poisons(path)
-            poisons = self._brew(trial, name, started)
-            self._draw_preview(poisons, name)
-            poisons.save(path)
+                poisons = _load_poisons(path)
+            else:
+                poisons = self._brew(trial, name, started)
+                self._draw_preview(poisons, name)
+                poisons.save(path)
+            self._state_file(name).unlink(missing_ok=True)
             return poisons
 
     def seconds(self, trial: int) -> dict[str, float]:
@@ -128,6 +131,9 @@ class Adversary:
 
     def _poisons_file(self, name: str) -> pathlib.Path:
         return self._directory.folder(_POISONS).path / f"{name}.npz"
+
+    def _state_file(self, name: str) -> pathlib.Path:
+        return self._directory.folder(WORK).path / f"brewing-{name}.npz"
 
     def success_without_poisons(self, poisons: Poisons, defense: str) -> float:
         """Returns how often clean victims of a column call the targets what the adversary wants.
@@ -241,7 +247,7 @@ class Adversary:
             np.full(len(targets), drawn.adversarial_class),
             seed=self._clean.seed_of("brewing", name),
             retrain=retrain if self._brewer.settings.retrainings else None,
-            state_file=self._directory.folder(_WORK).path / f"brewing-{name}.npz",
+            state_file=self._state_file(name),
             seconds=self._seconds,
             verbose=self._verbose,
         )
@@ -284,12 +290,11 @@ def _load_poisons(path: pathlib.Path) -> Poisons:
 def measure_victim(
     clean: CleanNetworks,
     poisons: Poisons,
-    directory: RunDirectory,
+    work: RunDirectory,
     *,
     scenario: str,
     defense: str,
     seed: int,
-    name: str,
     checkpoint_seconds: float,
 ) -> dict[str, Any]:
     """Trains a fresh victim on the poisoned set and returns its measures.
@@ -297,12 +302,16 @@ def measure_victim(
     Args:
         clean: the data and the trainers.
         poisons: the poisons.
-        directory: where the training is saved while it runs.
+        work: where the training is saved while it runs; to be discarded once the measures are on
+            disk.
         scenario: what the victim starts from.
         defense: the column of its defense.
         seed: of the victim.
-        name: what its training goes by.
         checkpoint_seconds: the time between two checkpoints.
+
+    Returns:
+        The measures and the times. Those of a victim that diverges are None, as it tells nothing
+        of the poisons, and `diverged` says how it did.
     """
     images, drawn = clean.images, poisons.threat
     targets = drawn.target_images(images.validation)
@@ -311,9 +320,12 @@ def measure_victim(
     def confidence(predictor: Predictor) -> float:
         return float(predictor.probabilities(targets)[:, drawn.adversarial_class].mean())
 
+    def seconds() -> dict[str, float]:
+        return {"training": round(time.monotonic() - started, 2)}
+
     pretrained = clean.pretrained(scenario, defense)
-    with directory.folder(_WORK).temporary(name) as work:
-        checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
+    checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
+    try:
         trained = clean.trainer(scenario, defense).train(
             poisons.poison(images.train),
             seed,
@@ -321,6 +333,9 @@ def measure_victim(
             checkpoint=checkpoint,
             watch=confidence,
         )
+    except DivergedError as error:
+        unknown = dict.fromkeys(evaluation.MEASURES)
+        return {**unknown, "diverged": str(error), "seconds": seconds()}
     predictor = trained.predictor
     measures = evaluation.measure(
         predictor.probabilities(images.validation.images),
@@ -335,7 +350,7 @@ def measure_victim(
     return {
         **{key: round(value, 6) for key, value in measures.items()},
         "confidence_by_epoch": [round(row["watched"], 6) for row in checkpoint.rows],
-        "seconds": {"training": round(time.monotonic() - started, 2)},
+        "seconds": seconds(),
     }
 
 

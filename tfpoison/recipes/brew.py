@@ -216,7 +216,8 @@ class Brewer:
             seed: of initial draws and augmentation.
             retrain: trains surrogates anew on given poisons (number of the retraining, uint8 images
                 (n, H, W, C)) and returns them; needed where the settings ask for it.
-            state_file: where an interrupted brewing is saved and goes on from; None for nowhere.
+            state_file: where a brewing is saved and goes on from; None for nowhere. To be removed
+                once the poisons are on disk: another brewing that finds it ends as this one.
             seconds: the time between two saves.
             verbose: whether a progress bar is shown.
 
@@ -256,14 +257,16 @@ class Brewer:
                     saved_at = time.monotonic()
             state.end_restart(self._mean_value(state, batches, prepared))
         self._set_weights(originals)
-        if state_file is not None:
-            state_file.unlink(missing_ok=True)
         if not state.best:
+            if state_file is not None:
+                state_file.unlink(missing_ok=True)
             raise ValueError(
                 "Expected an objective that is a number at the end of one restart or more. "
                 f"Received: NaN from all {settings.restarts}, or infinity. The surrogates' weights "
                 "or losses are not finite: train them at a lower learning rate, or with clipnorm."
             )
+        if state_file is not None:
+            _save(state, state_file)
         return self._to_images(images, state.best), state.history
 
     # The graphs.

@@ -158,11 +158,15 @@ def export(
     """
     check_name("export", name, names())
     poisons.check(images.train)
-    partial, path = folder / f".{name}.partial", folder / name
+    partial, old, path = folder / f".{name}.partial", folder / f".{name}.old", folder / name
     shutil.rmtree(partial, ignore_errors=True)
     _EXPORTS[name](poisons, images, partial)
-    shutil.rmtree(path, ignore_errors=True)
+    # Out of the way as a whole: half of an earlier one must not stand for all of it.
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
     partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
     return path
 
 

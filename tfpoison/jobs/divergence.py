@@ -1,0 +1,48 @@
+"""Trainings that diverge: told apart from those that end with a network."""
+
+import keras
+import numpy as np
+
+
+class DivergedError(ValueError):
+    """A training has come to a loss or weights that are not finite."""
+
+
+class DivergenceCheck(keras.callbacks.Callback):
+    """Stops a training of a `RobustModel` that has diverged, before its epoch is saved."""
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Looks at the epoch's mean loss after 1, 2, 4, … batches: each look awaits the device.
+
+        Raises:
+            DivergedError: it is not finite.
+        """
+        if batch & (batch + 1) == 0:
+            self._check_loss(logs)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Notes the epoch."""
+        self._epoch = epoch
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Looks at the loss, and at the weights, which the last step may have spoilt.
+
+        Raises:
+            DivergedError: they are not finite.
+        """
+        self._check_loss(logs)
+        if not all(np.isfinite(each).all() for each in self.model.network.get_weights()):
+            self._stop("weights that are not finite")
+
+    def _check_loss(self, logs: dict | None) -> None:
+        loss = float((logs or {})["loss"])
+        if not np.isfinite(loss):
+            self._stop(f"a loss of {loss}")
+
+    def _stop(self, received: str) -> None:
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        raise DivergedError(
+            f"Expected a training that converges. Received: {received} in epoch {self._epoch + 1}, "
+            f"at a learning rate of {rate:g}. Lower --learning_rate, clip gradients with "
+            "--clipnorm, or, in half precision, train with --precision=float32."
+        )
