@@ -58,11 +58,56 @@ def test_code_in_a_pickle_is_not_run(tmp_path):
         5,
         [ENTRIES[0] | {"base indices": "abc"}],
         [ENTRIES[0] | {"base indices": np.zeros(3)}],
+        [ENTRIES[0] | {"base indices": np.zeros((2, 2), int)}],
+        [],
+        {},
+        "",
+        [ENTRIES[0], {}],
+        [ENTRIES[0], ENTRIES[1] | {"base indices": np.array([], int)}],
+        [ENTRIES[0] | {"base indices": []}],
+        [ENTRIES[0] | {"base indices": [1, -2]}],
+        [ENTRIES[0] | {"base indices": [True, 2.5]}],
+        [ENTRIES[0] | {"target index": "5"}],
+        [ENTRIES[0] | {"target class": 3.7}],
+        [ENTRIES[0] | {"base class": None}],
+        [ENTRIES[0] | {"base class": 10**400}],
+        {0: ENTRIES[0]},
     ],
 )
 def test_other_contents_are_refused(tmp_path, entries):
     with pytest.raises(ValueError, match="list of set-ups"):
         benchmark_setups.read(write(tmp_path / "setups.pickle", entries))
+
+
+class Big:
+    """An array of a terabyte."""
+
+    def __reduce__(self):
+        return np._core.multiarray._reconstruct, (np.ndarray, (10**12,), b"b")
+
+
+def test_pickles_that_would_fill_the_memory(tmp_path):
+    doubled = [1]
+    for _ in range(32):
+        doubled = [doubled, doubled]
+    memo = b"\x80\x04]r" + (2**31 - 1).to_bytes(4, "little") + b"."
+    for content in (
+        pickle.dumps([Big()]),
+        pickle.dumps([ENTRIES[0] | {"base indices": doubled}]),
+        memo,
+        b"(lp2147483647\n.",
+        b"cnumpy\nndarray\n((I1000000000000\nttR.",
+        b"[" * 10**5,
+    ):
+        (tmp_path / "setups.pickle").write_bytes(content)
+        with pytest.raises(ValueError, match="list of set-ups"):
+            benchmark_setups.read(tmp_path / "setups.pickle")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "setups.pickle")
+    with pytest.raises(ValueError, match="none to read"):
+        benchmark_setups.read(tmp_path / "setups.pickle")
 
 
 def test_files_that_are_no_pickles(tmp_path):

@@ -1,5 +1,7 @@
 """Triggers: geometry to the pixel, places that follow from ids, refusals."""
 
+import os
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -78,6 +80,9 @@ def test_a_given_pattern(tmp_path):
     np.testing.assert_array_equal(read, pattern)
     np.testing.assert_array_equal(draw(pattern=read).pattern, pattern)
     (tmp_path / "words.png").write_text("no image")
-    for name in ("words.png", "nothing.png"):
-        with pytest.raises(ValueError, match="image file"):
+    whole = (tmp_path / "trigger.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[:-20])
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("words.png", "nothing.png", "cut.png", "pipe.png"):
+        with pytest.raises(ValueError, match=f"image file. Received: .*{name}"):
             read_pattern(tmp_path / name)

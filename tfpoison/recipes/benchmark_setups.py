@@ -2,18 +2,33 @@
 
 import dataclasses
 import io
+import numbers
 import pathlib
 import pickle
+import pickletools
 from typing import Any
 
 import numpy as np
 
+from tfpoison import files
+from tfpoison.checks import check_number
+
+
+def _empty_array(*_: Any) -> np.ndarray:
+    """Returns what a pickle fills with an array; NumPy's own makes any size that it is told."""
+    return np.zeros(0, np.int8)
+
+
 # What NumPy's arrays and numbers are made of in a pickle; nothing else is ever looked up.
 _NUMPY = {
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    *((f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("scalar",)),
-    *((f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")),
+    ("numpy", "dtype"): np.dtype,
+    # It is named beside `_reconstruct`, and never called.
+    ("numpy", "ndarray"): "ndarray",
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty_array for core in ("core", "_core")},
+    **{
+        (f"numpy.{core}.multiarray", "scalar"): np._core.multiarray.scalar
+        for core in ("core", "_core")
+    },
 }
 
 
@@ -58,21 +73,24 @@ class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _NUMPY:
             raise pickle.UnpicklingError(f"{module}.{name} is neither built-in nor NumPy's")
-        return super().find_class(module, name)
+        return _NUMPY[module, name]
 
 
 def read(path: str | pathlib.Path) -> tuple[Setup, ...]:
     """Reads a file of set-ups without running code that it may hold.
 
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        ValueError: there is no such file, or it holds something else, or nothing.
     """
     try:
-        content = pathlib.Path(path).read_bytes()
+        content = files.read_bytes(path)
     except OSError as error:
         raise ValueError(f"Expected a file of set-ups. There is none to read: {path}") from error
     try:
+        _check_memo(content)
         entries = _RestrictedUnpickler(io.BytesIO(content)).load()
+        if not isinstance(entries, list | tuple) or not entries:
+            raise ValueError("it is no list, or an empty one")
         return tuple(_parse(entry) for entry in entries)
     except Exception as error:  # Broken pickles raise whatever their opcodes run into.
         raise ValueError(
@@ -81,13 +99,28 @@ def read(path: str | pathlib.Path) -> tuple[Setup, ...]:
         ) from error
 
 
+def _check_memo(content: bytes) -> None:
+    """Raises ValueError where a pickle names a place in its memory that it cannot have filled."""
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name.endswith("PUT") and argument > len(content):
+            raise ValueError(f"{opcode.name} {argument} in a pickle of {len(content)} bytes")
+
+
 def _parse(entry: Any) -> Setup:
-    indices = np.asarray(entry["base indices"])
-    if indices.ndim != 1 or not np.issubdtype(indices.dtype, np.integer):
-        raise ValueError("'base indices' are no list of integers")
+    indices = entry["base indices"]
+    if not isinstance(indices, list | tuple | np.ndarray) or not len(indices):
+        raise ValueError("'base indices' are no list of integers, or an empty one")
     return Setup(
-        target_class=int(entry["target class"]),
-        target_index=int(entry["target index"]),
-        base_class=int(entry["base class"]),
-        base_indices=tuple(int(each) for each in indices),
+        target_class=_index("target class", entry["target class"]),
+        target_index=_index("target index", entry["target index"]),
+        base_class=_index("base class", entry["base class"]),
+        base_indices=tuple(_index("base indices", each) for each in indices),
     )
+
+
+def _index(name: str, value: Any) -> int:
+    # A list of lists that stand in it twice would never be told to its end.
+    if not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name!r} holds a {type(value).__name__} where an integer should be")
+    check_number(name, value, minimum=0, maximum=2**63 - 1, whole=True)
+    return int(value)

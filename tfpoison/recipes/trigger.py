@@ -1,11 +1,13 @@
 """Triggers: small patches that a backdoor answers to."""
 
 import dataclasses
+import io
 import pathlib
 from typing import Self
 
 import numpy as np
 
+from tfpoison import files
 from tfpoison.checks import check_array, check_number
 from tfpoison.randomness import Purpose, make_generator
 
@@ -152,8 +154,10 @@ def read_pattern(path: str | pathlib.Path) -> np.ndarray:
     import PIL.Image
 
     try:
-        with PIL.Image.open(path) as image:
+        with PIL.Image.open(io.BytesIO(files.read_bytes(path))) as image:
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"Expected the trigger to be an image file. Received: {path}") from error
+    except Exception as error:  # Broken images raise whatever their decoders run into.
+        raise ValueError(
+            f"Expected the trigger to be an image file. Received: {path} ({error})"
+        ) from error
     return pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
