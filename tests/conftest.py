@@ -1,3 +1,4 @@
+import functools
 import gc
 import json
 import os
@@ -29,9 +30,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    # Two logical CPU devices stand in for two GPUs; they must exist before TensorFlow starts.
+    # Logical CPU devices stand in for GPUs; they must exist before TensorFlow starts.
     cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
 
 
 @pytest.fixture(autouse=True)
@@ -49,13 +50,27 @@ def _fresh_keras():
 
 
 @pytest.fixture(scope="session")
-def two_cpus():
-    """A strategy with two replicas.
+def cpus():
+    """Returns the strategy with so many replicas, 2 to 4.
 
     There is one for all tests: TensorFlow numbers the collective operations of each strategy from
     the start, and takes those of a second strategy on the same devices for the first one's.
     """
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+    @functools.cache
+    def make(count):
+        class Mirrored(tf.distribute.MirroredStrategy):
+            _collective_key_base = 1000 * count  # Apart from those with fewer replicas.
+
+        return Mirrored([f"CPU:{number}" for number in range(count)])
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def two_cpus(cpus):
+    """The strategy with two replicas."""
+    return cpus(2)
 
 
 @pytest.fixture

@@ -5,7 +5,13 @@ import pytest
 import tensorflow as tf
 
 from tfpoison import distribution
-from tfpoison.distribution import Reduction, replica_id
+from tfpoison.distribution import (
+    Reduction,
+    call_on_examples,
+    lend_example,
+    replica_id,
+    serves_every_replica,
+)
 
 KINDS = {
     "default": tf.distribute.Strategy,
@@ -41,6 +47,39 @@ def run(strategy, function, *values):
     )
     result = tf.function(lambda: strategy.run(lambda parts: function(*parts), (arguments,)))()
     return [strategy.experimental_local_results(each) for each in result]
+
+
+@pytest.mark.parametrize("replicas", [2, 3, 4])
+def test_who_is_served_is_what_tensorflow_deals_out(replicas, cpus):
+    strategy, sizes = cpus(replicas), range(1, 18)
+    batches = tf.data.Dataset.range(1, 18).map(tf.range)
+    dealt = [
+        min(len(each) for each in strategy.experimental_local_results(batch))
+        for batch in strategy.experimental_distribute_dataset(batches)
+    ]
+    assert [least > 0 for least in dealt] == [serves_every_replica(n, replicas) for n in sizes]
+
+
+def test_an_empty_part_is_lent_the_first_example(cpus):
+    images = tf.constant([[7, 8], [9, 10], [11, 12]], tf.uint8)
+    labels = tf.constant([1.0, 2.0, 3.0])
+    parts = [{"x": images[:2], "y": (labels[:2],)}, {"x": images[2:], "y": (labels[2:],)}]
+    parts.append({"x": images[:0], "y": (labels[:0],)})
+    result = run(cpus(3), lambda part: tf.nest.flatten(lend_example(part | {"z": None})), parts)
+    for part, x, y in zip(parts, *result[:2], strict=True):
+        np.testing.assert_array_equal(x, part["x"] if len(part["x"]) else images[:1])
+        np.testing.assert_array_equal(y, part["y"][0] if len(part["x"]) else labels[:1])
+
+
+def test_nothing_is_called_without_an_example(cpus):
+    def function(rows):
+        with tf.control_dependencies([tf.debugging.assert_positive(tf.shape(rows["x"])[0])]):
+            return 2 * rows["x"]
+
+    inputs = [tf.constant([[3.0], [4.0]]), tf.constant([[5.0]]), tf.zeros([0, 1])]
+    (results,) = run(cpus(3), lambda x: [call_on_examples(function, {"x": x})], inputs)
+    for rows, result in zip(inputs, results, strict=True):
+        np.testing.assert_array_equal(result, 2 * rows)
 
 
 def test_means_weigh_each_replica_by_its_examples(two_cpus):

@@ -1,5 +1,8 @@
 """Strategies by name, and how the replicas of a strategy put their numbers together."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from tfpoison.checks import check_name
@@ -42,6 +45,75 @@ def replica_id() -> tf.Tensor | int:
     """Returns the number of the replica that this code runs for."""
     context = tf.distribute.get_replica_context()
     return 0 if context is None else context.replica_id_in_sync_group
+
+
+def serves_every_replica(batch_size: int, replicas: int) -> bool:
+    """Returns whether TensorFlow gives every replica an example of a batch of this size.
+
+    It deals ceil(batch_size / replicas) examples to one replica after the other until none is left:
+    of 5 examples four replicas get 2, 2, 1 and 0.
+    """
+    return batch_size > (replicas - 1) * -(-batch_size // replicas)
+
+
+def lend_example(batch: Any) -> Any:
+    """Returns this replica's part of a batch; where that is empty, the batch's first example.
+
+    Of no example at all losses, batch normalisation and convolutions make NaN or an error.
+
+    Args:
+        batch: tensors with an example in each row, nested as may be.
+    """
+    if not _has_replicas():
+        return batch
+    leaves = tf.nest.flatten(batch)
+    places = [place for place, leaf in enumerate(leaves) if _is_numerical(leaf)]
+    # The first replica is served first, and a sum is what all replicas can join in.
+    is_first = tf.cast(tf.equal(replica_id(), 0), tf.float32)
+    rows = tf.distribute.get_replica_context().all_reduce(
+        tf.distribute.ReduceOp.SUM, [is_first * _first_row(leaves[place]) for place in places]
+    )
+    for place, row in zip(places, rows, strict=True):
+        leaves[place] = _add_if_empty(leaves[place], row)
+    return tf.nest.pack_sequence_as(batch, leaves)
+
+
+def call_on_examples(function: Callable[[Any], Any], inputs: Any) -> Any:
+    """Returns a function's outputs for this replica's inputs; never is it called with no example.
+
+    Args:
+        function: from tensors with an example in each row to others.
+        inputs: this replica's inputs, nested as may be; they may be empty.
+    """
+    if not _has_replicas():
+        return function(inputs)
+
+    def fill(leaf: Any) -> Any:
+        return _add_if_empty(leaf, tf.zeros_like(_first_row(leaf))) if _is_numerical(leaf) else leaf
+
+    count = tf.shape(tf.nest.flatten(inputs)[0])[0]
+    outputs = function(tf.nest.map_structure(fill, inputs))
+    return tf.nest.map_structure(lambda output: output[:count], outputs)
+
+
+def _has_replicas() -> bool:
+    """Returns whether this code runs for one of several replicas."""
+    context = tf.distribute.get_replica_context()
+    return context is not None and context.num_replicas_in_sync > 1
+
+
+def _is_numerical(leaf: Any) -> bool:
+    return isinstance(leaf, tf.Tensor) and leaf.dtype not in (tf.string, tf.resource, tf.variant)
+
+
+def _first_row(tensor: tf.Tensor) -> tf.Tensor:
+    """Returns the first row, (1, ...), as float32; zeros where there is none."""
+    return tf.reduce_sum(tf.cast(tensor[:1], tf.float32), axis=0, keepdims=True)
+
+
+def _add_if_empty(tensor: tf.Tensor, row: tf.Tensor) -> tf.Tensor:
+    missing = tf.cast(tf.equal(tf.shape(tensor)[0], 0), tf.int32)
+    return tf.concat([tensor, tf.cast(row[:missing], tensor.dtype)], axis=0)
 
 
 class Reduction:

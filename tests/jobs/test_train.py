@@ -117,8 +117,11 @@ def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
 
 @pytest.mark.parametrize("strategy", ["default", "mirrored"])
 def test_a_run_whose_report_was_lost(strategy, tmp_path, mirrored_by_name):
-    """Killed after the last epoch: the same report and network, from the checkpoint alone."""
-    flags = [*DEFENDED, f"--strategy={strategy}"]
+    """Killed after the last epoch: the same report and network, from the checkpoint alone.
+
+    No batch divides evenly over two replicas.
+    """
+    flags = [*DEFENDED, f"--strategy={strategy}", "--batch_size=33", "--validation_size=97"]
     assert train(tmp_path, *flags) == 0
     report = (tmp_path / "report.json").read_text()
     weights = keras.models.load_model(tmp_path / "network.keras").get_weights()

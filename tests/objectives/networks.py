@@ -8,6 +8,7 @@ from tfpoison.batch import SplitBatch
 from tfpoison.classifier import Classifier
 
 CLASSES = 3
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def smooth_classifier(activation="tanh"):
@@ -25,11 +26,11 @@ def smooth_classifier(activation="tanh"):
             keras.layers.Dense(CLASSES),
         ]
     )
-    return Classifier(network, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return Classifier(network, LOSS)
 
 
-def make_batch(poisons=5, targets=3):
-    draw = np.random.default_rng(1)
+def make_batch(poisons=5, targets=3, seed=1):
+    draw = np.random.default_rng(seed)
     return SplitBatch(
         poison_images=tf.constant(draw.uniform(size=(poisons, 4, 4, 2))),
         poison_labels=tf.constant(draw.integers(CLASSES, size=poisons)),

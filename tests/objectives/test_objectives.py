@@ -8,11 +8,14 @@ import pytest
 import tensorflow as tf
 
 from tfpoison import objectives
+from tfpoison.batch import SplitBatch
+from tfpoison.classifier import Classifier
+from tfpoison.distribution import Reduction, replica_id
 from tfpoison.objectives.convex_polytope import closest_in_simplex, project_to_simplex
 from tfpoison.objectives.hidden_trigger import closest_pairs, one_to_one_pairs
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from networks import make_batch, smooth_classifier
+from networks import LOSS, make_batch, smooth_classifier
 
 EXACT = [name for name in objectives.names() if name != "gradient_matching_fast"]
 
@@ -41,6 +44,53 @@ def test_gradient_by_central_differences(name):
         direction = draw.normal(size=gradient.shape)
         expected = difference_along(objective, classifier, batch, direction)
         assert (gradient * direction).sum() == pytest.approx(expected, rel=1e-5, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "replicas"),
+    [
+        ("gradient_matching", 2),
+        ("gradient_matching", 3),
+        ("gradient_matching_fast", 3),
+        ("feature_collision", 2),
+    ],
+)
+def test_replicas_see_the_objective_and_the_gradient_of_one_device(name, replicas, cpus):
+    """In size, not in direction alone; matched apart, those of their own parts."""
+    strategy, objective = cpus(replicas), objectives.get(name)
+    alone = smooth_classifier()
+    with strategy.scope():
+        shared = smooth_classifier()
+    parts = [make_batch(2 + replica, 1 + replica, seed=replica) for replica in range(replicas)]
+    fields = ("poison_images", "poison_labels", "target_images", "target_labels", "fake_labels")
+    whole = SplitBatch(*(tf.concat([getattr(each, name) for each in parts], 0) for name in fields))
+
+    def look(classifier, batch):
+        prepared = objective.prepare(classifier, batch)
+        value = objective.value(classifier, batch, prepared)
+        return value, objective.poison_gradient(classifier, batch, prepared)
+
+    @tf.function
+    def look_on_replicas():
+        results = [
+            strategy.run(
+                lambda reduction: look(
+                    Classifier(shared.network, LOSS, reduction=reduction),
+                    parts[tf.get_static_value(replica_id())],
+                ),
+                (Reduction(matching),),
+            )
+            for matching in ("global", "replica")
+        ]
+        return tf.nest.map_structure(strategy.experimental_local_results, results)
+
+    (values, gradients), (values_apart, gradients_apart) = look_on_replicas()
+    expected, gradient = look(alone, whole)
+    np.testing.assert_allclose(values, [expected] * replicas, rtol=1e-6)
+    np.testing.assert_allclose(tf.concat(gradients, 0), gradient, rtol=1e-6, atol=1e-12)
+    for part, *ours in zip(parts, values_apart, gradients_apart, strict=True):
+        for one, other in zip(ours, look(alone, part), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", objectives.names())

@@ -36,6 +36,40 @@ def test_two_replicas_train_as_one_device(attack, two_cpus):
     np.testing.assert_allclose(logs["val_accuracy"], logs_alone["val_accuracy"], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("replicas", "rest", "settings"),
+    [(3, 4, {"steps": 1, "mixing": "cutout"}), (4, 5, {"attack": None})],
+)
+def test_replicas_without_an_example(replicas, rest, settings, cpus):
+    """The last batch leaves one with none, in training, evaluation and prediction."""
+    draw = np.random.default_rng(0)
+    images = draw.uniform(size=(12 + rest, 4, 4, 3)).astype("float32")
+    labels = draw.integers(3, size=12 + rest)
+    strategy = cpus(replicas)
+    with strategy.scope():
+        layers = [keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
+        layers += [keras.layers.Flatten(), keras.layers.Dense(3)]
+        network = keras.Sequential([keras.Input((4, 4, 3)), *layers])
+        model = tfpoison.RobustModel(network, **settings)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=["accuracy"])
+    dataset = tf.data.Dataset.from_tensor_slices((images, labels)).batch(12)
+    history = model.fit(dataset, verbose=0).history
+    assert all(np.isfinite(values).all() for values in history.values())
+    for variable in network.variables:
+        for copy in strategy.experimental_local_results(variable.value):
+            assert np.isfinite(copy.numpy()).all()
+    # Each replica has moving statistics of its own.
+    for variable in network.non_trainable_variables:
+        variable.assign(variable.numpy())
+    expected = network(images).numpy()
+    np.testing.assert_allclose(model.predict(dataset, verbose=0), expected, atol=1e-5)
+    results = model.evaluate(dataset, verbose=0, return_dict=True)
+    assert results["accuracy"] == pytest.approx((expected.argmax(axis=1) == labels).mean())
+    # Keras weighs every replica of a batch alike.
+    assert np.isfinite(results["loss"])
+
+
 def is_run_above(name):
     """Whether an attack's objective and kind of perturbation are those of a test above."""
     attack = attacks.get(name)

@@ -59,7 +59,8 @@ def training_batches(
         first_epoch: the epoch to start in.
         first_batch: the batch of that epoch to start with.
         drop_remainder: whether a last, shorter batch of an epoch is left out. With several
-            replicas this is advisable: fewer examples than replicas leave some with none.
+            replicas this is advisable where it leaves some of them without an example
+            (`distribution.serves_every_replica`).
 
     Returns:
         A data set of (images, labels): float32 in [0, 1], (n, H, W, C), and int64, (n,), or

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfpoison import RobustModel, data
 from tfpoison.data import Examples
+from tfpoison.distribution import serves_every_replica
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.divergence import DivergenceCheck
 from tfpoison.jobs.settings import DataSettings, TrainingSettings
@@ -25,7 +26,8 @@ class Stream:
         replicas: how many replicas share each batch.
 
     Raises:
-        ValueError: steps_per_execution does not divide the batches of an epoch.
+        ValueError: steps_per_execution does not divide the batches of an epoch, or some replicas
+            get no example of a batch.
     """
 
     def __init__(
@@ -42,9 +44,14 @@ class Stream:
         self._settings = settings
         self._training = training
         self._classes = classes if one_hot or training.label_smoothing else None
-        # A last batch that is too short for every replica to get an example breaks the mean.
+        if not serves_every_replica(settings.batch_size, replicas):
+            raise ValueError(
+                f"Expected a batch_size of which each of {replicas} replicas gets an example. "
+                f"Received: batch_size={settings.batch_size}. A multiple of {replicas} serves all "
+                "alike."
+            )
         rest = train.size % settings.batch_size
-        self._drop_remainder = 0 < rest < replicas
+        self._drop_remainder = rest > 0 and not serves_every_replica(rest, replicas)
         self.batches = data.batches_per_epoch(train, settings.batch_size, self._drop_remainder)
         if self.batches % training.steps_per_execution:
             # Keras would take the batches that are missing from the next epoch.

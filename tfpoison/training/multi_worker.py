@@ -42,7 +42,8 @@ def _reduce_per_replica(values: Any, strategy: tf.distribute.Strategy, reduction
 def first_local_batch(iterator: Any, strategy: tf.distribute.Strategy) -> Any:
     """Returns a batch of this worker's first replica, to build a model from.
 
-    Keras reduces the distributed batch to its mean over the replicas, which fails across workers.
+    Keras reduces the distributed batch to its mean over the replicas, which fails across workers,
+    and on one machine where the batch does not divide evenly.
     """
     for _, _, batches in iterator:
         return keras.tree.map_structure(

@@ -16,7 +16,7 @@ from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier, computes_in_half_precision
 from tfpoison.defenses import Mixing
 from tfpoison.defenses import mixing as mixings
-from tfpoison.distribution import Reduction, replica_id
+from tfpoison.distribution import Reduction, call_on_examples, lend_example, replica_id
 from tfpoison.features import FeatureExtractor
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose, make_key, split_key
@@ -163,7 +163,7 @@ class RobustModel(keras.Model):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the network's output; Keras hands `training` on to the network's layers."""
-        return self.network(inputs)
+        return call_on_examples(self.network, inputs)
 
     # Training.
 
@@ -204,12 +204,13 @@ class RobustModel(keras.Model):
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         strategy = self.distribute_strategy
-        if iterator is not None and multi_worker.spans_workers(strategy):
+        if iterator is not None and strategy.num_replicas_in_sync > 1:
             data_batch, iterator = multi_worker.first_local_batch(iterator, strategy), None
         super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Crafts poisons, mixes, and makes Keras's own training step on the outcome."""
+        data = lend_example(data)
         crafts = self.attack is not None and self.crafting
         if not crafts and self.mixing is None:
             return super().train_step(data)
