@@ -7,6 +7,7 @@ from clean_networks_of_tests import make_clean_networks, make_images, make_reade
 from tfpoison import data
 from tfpoison.jobs.clean_networks import eligible_targets
 from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.jobs.victims import save_weights
 
 COLUMNS = ("none", "noise_uniform")
 
@@ -95,3 +96,11 @@ def test_targets_are_images_that_every_network_classifies_rightly():
     networks = [make_reader(1), make_reader(), make_reader(3)]
     found = eligible_targets(networks, validation)
     assert np.flatnonzero(~found).tolist() == sorted(missed[1] + missed[3])
+
+
+def test_weights_of_another_network_are_named(tmp_path):
+    clean = make_clean_networks(tmp_path, make_images())
+    folder = RunDirectory(tmp_path, {}).folder("networks")
+    save_weights(folder, "clean-from_scratch-none-0.npz", [np.zeros((3, 3), np.float32)])
+    with pytest.raises(ValueError, match=r"clean-from_scratch-none-0.npz as it was.*Remove it"):
+        clean.clean_victims("from_scratch", "none", 1)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import data
+from tfpoison import data, files
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor, most_probable
@@ -190,7 +190,7 @@ class CleanNetworks:
             )
             assert weights is not None
             network = trainer.plan.make_network(0)
-            network.set_weights(weights)
+            self._fill(network, name, weights)
             self._pretrained[column] = network
         return self._pretrained[column]
 
@@ -244,15 +244,22 @@ class CleanNetworks:
         assert weights is not None
         trainer = self.trainer(kind.scenario, kind.defense)
         network = trainer.plan.make_network(0, self.pretrained(kind.scenario, kind.defense))
-        network.set_weights(weights)
+        self._fill(network, self._name(kind), weights)
         return network
 
-    def _weights(self, kind: "_Kind", *, wait: bool = True) -> Weights | None:
+    def _fill(self, network: keras.Model, name: str, weights: Weights) -> None:
+        path = self._directory.path / _FOLDER / f"{name}.npz"
+        with files.read_back(path, "Remove it: the network is trained again."):
+            network.set_weights(weights)
+
+    def _name(self, kind: "_Kind") -> str:
         name = file_name(kind.role, kind.scenario, kind.defense, kind.number)
-        if kind.stop != self.setup.training.epochs:
-            name += f"-epoch{kind.stop}"
+        whole = kind.stop == self.setup.training.epochs
+        return name if whole else f"{name}-epoch{kind.stop}"
+
+    def _weights(self, kind: "_Kind", *, wait: bool = True) -> Weights | None:
         return self._train_once(
-            name,
+            self._name(kind),
             self.trainer(kind.scenario, kind.defense),
             self.images.train,
             self.seed_of(kind.role, kind.number),

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from tfpoison import files
+from tfpoison.checks import check_array
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor
@@ -75,7 +76,9 @@ class TrainingSet:
         remedy = "Remove it and the checkpoint beside it: the training starts again."
         with files.read_back(path, remedy):
             arrays = files.read_arrays(path)
-            return cls(arrays["kept"], arrays.get("images"))
+            kept = arrays["kept"]
+            check_array("kept", kept, np.int64, (None,), minimum=0, ascending=True)
+            return cls(kept, arrays.get("images"))
 
 
 def remove_suspects(
