@@ -61,6 +61,8 @@ _EXTENDABLE = {
     "experiment": ("trials", "victims", "recipes", "scenarios", "adversaries"),
     "brew": ("export",),
 }
+# What it may be gone on with as well, in place of what was there.
+_LATEST = {"audit": ("filters", "agreement", "known_poisons")}
 # Flags that name a file to read.
 _FILES = ("poisons", "keep_list", "known_poisons", "setups", "trigger_image")
 _ATTACK_SETTINGS = ("epsilon", "steps", "step_size", "optimizer", "initializer", "patch_size")
@@ -321,6 +323,7 @@ def _directory(values: flags.FlagValues, groups: Groups) -> RunDirectory:
         values.output_dir,
         flags_of_the_run(values, groups),
         free=_EXTENDABLE.get(values.job, ()),
+        latest=_LATEST.get(values.job, ()),
         files=_FILES,
     )
 

@@ -91,6 +91,18 @@ def test_a_split_for_validation_stays_apart(splits):
     assert (whole.train.size, whole.validation.size) == (10, 5)
 
 
+def test_the_whole_split_needs_nothing_that_is_held_out(tmp_path, splits):
+    (splits / "test" / "cat" / "0.png").write_bytes(b"damaged")
+    whole = data.load("image_folder", data_dir=splits, whole_split=True)
+    assert (whole.train.size, whole.validation.size) == (10, 5)
+    write_images(tmp_path / "few" / "cat", 1)
+    write_images(tmp_path / "few" / "dog", 3)
+    few = data.load("image_folder", data_dir=tmp_path / "few", whole_split=True)
+    assert (few.train.size, few.validation.size) == (4, 0)
+    with pytest.raises(ValueError, match="at least two examples of every class"):
+        data.load("image_folder", data_dir=tmp_path / "few")
+
+
 def test_labels_of_the_training_split(flat):
     labels = data.training_labels("image_folder", data_dir=flat)
     part = data.load("image_folder", data_dir=flat, train_size=7)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tfpoison.defenses import deep_knn
 from tfpoison.defenses import filter as filters
 from tfpoison.defenses.activation_clustering import cluster, reduce
 from tfpoison.defenses.filter import ActivationClustering, DeepKNN, SpectralSignatures
@@ -122,9 +123,9 @@ def test_spectral_signatures_by_hand():
     assert suspicion.suspects.sum() == 1 and suspicion.suspects[:2].any()
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_spectral_signatures_against_singular_values(seed):
-    features = np.random.default_rng(seed).normal(size=(30, 7)) * np.arange(1, 8)
+@pytest.mark.parametrize(("seed", "examples"), [(0, 30), (1, 30), (2, 8), (3, 5), (4, 2)])
+def test_spectral_signatures_against_singular_values(seed, examples):
+    features = np.random.default_rng(seed).normal(size=(examples, 7)) * np.arange(1, 8)
     centered = features - features.mean(axis=0)
     expected = (centered @ np.linalg.svd(centered)[2][0]) ** 2
     np.testing.assert_allclose(outlier_scores(features), expected / expected.mean(), rtol=1e-9)
@@ -165,6 +166,24 @@ def test_deep_knn_takes_the_size_of_a_class_for_k():
     own, given = DeepKNN(), DeepKNN(neighbors=60)
     np.testing.assert_array_equal(
         own.inspect(features, labels).scores, given.inspect(features, labels).scores
+    )
+
+
+@pytest.mark.parametrize("name", filters.names())
+def test_what_cannot_be_inspected_is_known_before(name):
+    filters.get(name).check(2)
+    if name == "deep_knn":
+        with pytest.raises(ValueError, match="3 with 3 examples"):
+            DeepKNN(neighbors=3).check(3)
+
+
+def test_deep_knn_counts_the_votes_part_by_part(monkeypatch):
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(50, 3)), draw.integers(0, 6, 50)
+    whole = DeepKNN(neighbors=5).inspect(features, labels)
+    monkeypatch.setattr(deep_knn, "_ROWS", 7)
+    np.testing.assert_array_equal(
+        DeepKNN(neighbors=5).inspect(features, labels).suspects, whole.suspects
     )
 
 

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from tfpoison import KeepList, data, launch
 from tfpoison.defenses import filter as filters
-from tfpoison.defenses.filter import Suspicion
+from tfpoison.defenses.filter import Filter, Suspicion
 from tfpoison.jobs import audit as audit_job
 from tfpoison.jobs.audit import Audit
 
@@ -122,7 +122,7 @@ def test_poisons_are_put_into_clean_data(poisoned, audited, tmp_path):
     assert report["kept"] < other["kept"]
 
 
-def test_clean_data_and_one_filter(tmp_path, capsys):
+def test_clean_data_and_one_filter(tmp_path, capsys, monkeypatch):
     flags = ["--dataset=digits", "--train_size=200", "--validation_size=20"]
     flags += ["--filters=spectral_signatures(share=0.1)", "--agreement=1"]
     assert audit(tmp_path, *flags) == 0
@@ -132,6 +132,29 @@ def test_clean_data_and_one_filter(tmp_path, capsys):
     assert "precision" not in capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "audit.csv").read_text().splitlines()))
     assert "file" not in rows[0] and "poison" not in rows[0]
+
+    # Another filter looks at the same network; those that have looked do not look again.
+    (tmp_path / "known.csv").write_text("id\n0\n")
+    inspected, trained = [], (tmp_path / "checkpoint.npz").stat().st_mtime_ns
+    inspect = Filter.inspect
+    monkeypatch.setattr(
+        Filter, "inspect", lambda *each: inspected.append(each[0]) or inspect(*each)
+    )
+    flags = [*flags[:2], "--validation_size=20"]
+    flags.append("--filters=deep_knn(neighbors=3),spectral_signatures(share=0.1)")
+    for more in ("--agreement=1", f"--known_poisons={tmp_path / 'known.csv'}"):
+        assert audit(tmp_path, *flags, more, "--verbosity=-1") == 0
+        assert inspected == [filters.get("deep_knn", neighbors=3)]
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert len(report["suspects"]) == 2 and report["detection"]
+    assert (tmp_path / "checkpoint.npz").stat().st_mtime_ns == trained
+    assert "--filters=deep_knn(neighbors=3),spec" in (tmp_path / "config.flags").read_text()
+    assert audit(tmp_path, *flags, "--epochs=4") == 2
+
+    # Of several runs on one directory the last decides, and a damaged file of scores is named.
+    (tmp_path / "suspicions.npz").write_bytes(b"damaged")
+    assert audit(tmp_path, *flags, "--agreement=1") == 2
+    assert "suspicions.npz" in capsys.readouterr().err
 
 
 def test_known_poisons_by_id(tmp_path):
@@ -221,6 +244,11 @@ def test_the_rest_of_a_split_with_poisons_is_kept(tmp_path):
         (["--filters=deep_knn+spectral_signatures"], "Expected defenses that act in different"),
         (["--filters=deep_knn(k=3)"], "Unknown setting"),
         (["--filters=deep_knn(neighbors=0)"], "`neighbors`"),
+        (["--filters=deep_knn(neighbors=1797)", "--agreement=1"], "1797 with 1280 examples"),
+        (
+            ["--filters=spectral_signatures,spectral_signatures(share=0.15)", "--agreement=2"],
+            "filters that differ",
+        ),
         (["--agreement=4"], "`agreement`"),
         (["--filters=deep_knn"], "`agreement`"),
         (["--agreement=0"], "`agreement`"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from victims_of_trials import record, trials
 
-from tfpoison.jobs import figures, summary
+from tfpoison.jobs import figures, page, summary
 
 
 def render(figure):
@@ -134,3 +134,26 @@ def test_images_without_a_perturbation_can_be_drawn():
 def test_poisons_that_do_not_fit_are_refused(clean, poisoned):
     with pytest.raises(ValueError, match=r"Expected `clean` and `poisoned`.*Received: \("):
         figures.draw_poisons(np.zeros(clean), np.zeros(poisoned), np.zeros((0, 4, 4, 3)), title="")
+
+
+@pytest.mark.parametrize("classes", [1, 100, 250])
+def test_the_contact_sheet_shows_every_class(classes):
+    colours = np.stack([np.arange(classes), np.full(classes, 77), np.full(classes, 99)], axis=1)
+    images = np.tile(colours.astype(np.uint8)[:, None, None, None], (1, 2, 3, 5, 1))
+    rows = [("a long name " * 30, image, ["1 (2)", "a long caption " * 9]) for image in images]
+    sheet = figures.draw_contact_sheet(rows)
+    # Programs that show pictures do not take longer sides.
+    assert max(sheet.size) < 2**15
+    red, green, blue = np.moveaxis(np.asarray(sheet), -1, 0)
+    found = np.bincount(red[(green == 77) & (blue == 99)], minlength=classes)
+    side = 96 if classes <= 100 else 48
+    assert (found == 2 * side * round(side * 3 / 5)).all()
+    if classes == 1:
+        assert page.png(sheet) == page.png(figures.draw_contact_sheet(rows))
+
+
+def test_the_contact_sheet_takes_floats_and_grey():
+    grey = figures.draw_contact_sheet([("a", np.full((1, 4, 4, 1), 0.5), ["b"])])
+    assert (np.asarray(grey) == 128).all(axis=2).sum() == 96 * 96
+    with pytest.raises(ValueError, match="Received none"):
+        figures.draw_contact_sheet([])

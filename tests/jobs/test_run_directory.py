@@ -23,6 +23,18 @@ def test_free_flags_may_change(tmp_path):
         pass
 
 
+def test_of_some_flags_the_last_one_counts(tmp_path):
+    """Of a file as well, which otherwise may not be replaced."""
+    (tmp_path / "known.csv").write_text("id")
+    for filters in ("a,b", "b", "c"):
+        flags = {"filters": filters, "known": str(tmp_path / "known.csv")}
+        run = RunDirectory(tmp_path / "run", flags, latest=("filters", "known"), files=("known",))
+        with run.occupied():
+            run.write_text("scores", filters)
+        assert read_flags(run.path / "config.flags") == flags
+        (tmp_path / "known.csv").write_text(filters)
+
+
 def test_the_configuration_of_an_extended_run_names_all_of_it(tmp_path):
     free = ("trials", "recipes")
     for trials, recipes in [("9", "bullseye"), ("10", "bullseye,metapoison"), ("8", "bullseye")]:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +57,8 @@ def load(
             validation where there is no split `validation`, `val` or `test`.
         download: whether TFDS may download the data set into `data_dir` if it is not there.
         whole_split: whether images that are held out for validation, where there is no split for
-            it, are in the training set as well: for those who validate nothing.
+            it, are in the training set as well: for those who validate nothing. The images to
+            validate on are all there are, perhaps none, and are not read before they are used.
 
     Returns:
         The data set. Splits of up to 2 GiB are held in memory; larger ones are read from disk when
@@ -246,28 +248,32 @@ class _Request:
         self.describe(source)
         labels = source.labels(source.train_split)
         if source.validation_split is None:
-            train, validation = subsets.hold_out(labels, VALIDATION_SHARE, self.seed)
-            if self.whole_split:
-                train = np.arange(len(labels))
+            train, validation = self._hold_out(labels)
             validation_split, validation_labels = source.train_split, labels
         else:
             validation_split = source.validation_split
             validation_labels = source.labels(validation_split)
             train, validation = np.arange(len(labels)), np.arange(len(validation_labels))
         image_shape = self._image_shape(source) or _first_image_shape(source)
+        to_validate: tuple[Any, ...] = source, validation_split, validation_labels, validation
         return ImageClassification(
             source.name,
             source.class_names,
             self._read(source, source.train_split, labels, train, self.train_size, image_shape),
-            self._read(
-                source,
-                validation_split,
-                validation_labels,
-                validation,
-                self.validation_size,
-                image_shape,
-            ),
+            self._on_disk(*to_validate, image_shape)
+            if self.whole_split
+            else self._read(*to_validate, self.validation_size, image_shape),
         )
+
+    def _hold_out(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the positions to train on, and those to validate on."""
+        if not self.whole_split:
+            return subsets.hold_out(labels, VALIDATION_SHARE, self.seed)
+        everything = np.arange(len(labels))
+        try:
+            return everything, subsets.hold_out(labels, VALIDATION_SHARE, self.seed)[1]
+        except ValueError:  # Too few to hold any out are enough for those who validate nothing.
+            return everything, everything[:0]
 
     def _sizes(self, source: Source) -> tuple[int, int]:
         """Returns how many examples there are to train on, and to validate on."""
@@ -300,13 +306,7 @@ class _Request:
         )
         ids = available[chosen]
         source.inspect(split, ids)
-        examples = StreamedExamples(
-            lambda: source.encoded(split),
-            lambda encoded: _decode(source, encoded, self.image_size, image_shape),
-            ids,
-            labels[ids],
-            image_shape,
-        )
+        examples = self._on_disk(source, split, labels, ids, image_shape)
         streamed = len(ids) * int(np.prod(image_shape)) > MEMORY_LIMIT_BYTES
         if streamed and self._image_shape(source) is None:
             raise ValueError(
@@ -322,6 +322,22 @@ class _Request:
             return examples
         except tf.errors.OpError as error:
             raise _explain(error, source, split, ids, image_shape, self.image_size) from error
+
+    def _on_disk(
+        self,
+        source: Source,
+        split: str,
+        labels: np.ndarray,
+        ids: np.ndarray,
+        image_shape: tuple[int, int, int],
+    ) -> StreamedExamples:
+        return StreamedExamples(
+            lambda: source.encoded(split),
+            lambda encoded: _decode(source, encoded, self.image_size, image_shape),
+            ids,
+            labels[ids],
+            image_shape,
+        )
 
 
 def _first_image_shape(source: Source) -> tuple[int, int, int]:

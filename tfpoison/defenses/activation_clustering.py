@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from tfpoison.checks import check_number, make_plain
-from tfpoison.defenses.filter_base import Filter, Suspicion
+from tfpoison.defenses.filter_base import Filter, Suspicion, members_of_classes
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -52,8 +52,7 @@ class ActivationClustering(Filter):
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         scores = np.zeros(len(labels))
         suspects = np.zeros(len(labels), bool)
-        for label in np.unique(labels):
-            members = np.flatnonzero(labels == label)
+        for members in members_of_classes(labels):
             reduced = reduce(features[members], self.components, seed)
             if reduced is None:
                 continue

@@ -31,6 +31,9 @@ class Filter(Configurable, abc.ABC):
     train(examples without suspicion.suspects)
     """
 
+    def check(self, examples: int) -> None:
+        """Raises ValueError where `inspect` would for so many examples, whatever they are."""
+
     def inspect(self, features: np.ndarray, labels: np.ndarray, seed: int = 0) -> Suspicion:
         """Returns the scores and the suspects; the same bits for the same arguments.
 
@@ -45,11 +48,18 @@ class Filter(Configurable, abc.ABC):
         """
         check_number("seed", seed, minimum=0, maximum=2**32 - 1, whole=True)
         _check(features, labels)
+        self.check(len(labels))
         return self._inspect(features.astype(np.float64), labels, seed)
 
     @abc.abstractmethod
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         """Returns the scores and the suspects; the arguments are checked."""
+
+
+def members_of_classes(labels: np.ndarray) -> list[np.ndarray]:
+    """Returns the positions of the examples of each class that there is, ascending."""
+    counts = np.unique(labels, return_counts=True)[1]
+    return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
 
 
 def _check(features: np.ndarray, labels: np.ndarray) -> None:

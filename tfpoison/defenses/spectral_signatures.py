@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tfpoison.checks import check_number, make_plain
-from tfpoison.defenses.filter_base import Filter, Suspicion
+from tfpoison.defenses.filter_base import Filter, Suspicion, members_of_classes
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -44,8 +44,7 @@ class SpectralSignatures(Filter):
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         scores = np.zeros(len(labels))
         suspects = np.zeros(len(labels), bool)
-        for label in np.unique(labels):
-            members = np.flatnonzero(labels == label)
+        for members in members_of_classes(labels):
             scores[members] = outlier_scores(features[members])
             # Rounding guards against 0.29 · 100 being less than 29.
             removed = int(round(self.share * len(members), 9))
@@ -57,8 +56,13 @@ class SpectralSignatures(Filter):
 def outlier_scores(features: np.ndarray) -> np.ndarray:
     """Returns squared lengths along the top singular vector, over their mean: (n, d) → (n,)."""
     centered = features - features.mean(axis=0)
-    # The right singular vectors are the eigenvectors of the small d × d matrix, ascending.
-    axis = np.linalg.eigh(centered.T @ centered)[1][:, -1]
-    scores = (centered @ axis) ** 2
+    # Of the two matrices with these singular vectors the smaller one is decomposed, in ascending
+    # order.
+    if len(centered) < centered.shape[1]:
+        lengths, vectors = np.linalg.eigh(centered @ centered.T)
+        scores = lengths[-1] * vectors[:, -1] ** 2
+    else:
+        axis = np.linalg.eigh(centered.T @ centered)[1][:, -1]
+        scores = (centered @ axis) ** 2
     mean = scores.mean()
     return scores / mean if mean > 0 else scores

@@ -1,6 +1,7 @@
 """Looks through a training set for what was done to it: suspects, and what to keep."""
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import pathlib
@@ -15,6 +16,7 @@ from tfpoison.checks import check_number
 from tfpoison.data import ImageClassification, KeepList
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filter import Filter, Suspicion
+from tfpoison.defenses.filter_base import members_of_classes
 from tfpoison.evaluation import Predictor, detection
 from tfpoison.jobs import optimization, page
 from tfpoison.jobs.checkpoint import Checkpoint
@@ -25,8 +27,9 @@ from tfpoison.jobs.victims import Plan, Trainer
 from tfpoison.recipes import Poisons, scenario
 
 REPORT = "report.json"
+_SUSPICIONS = "suspicions.npz"
 _TABLE, _KEEP, _SHEET, _PAGE = "audit.csv", "keep.csv", "contact_sheet.png", "audit.html"
-_ON_THE_SHEET = 10
+_ON_THE_SHEET, _ON_A_LARGE_SHEET, _MANY_CLASSES = 10, 5, 100
 _IN_THE_PAGE = 50
 
 _MEANING = (
@@ -84,6 +87,10 @@ class AuditJob:
         if not self.filters:
             raise ValueError("Expected filters to audit with. Received none.")
         check_number("agreement", self.agreement, minimum=1, maximum=len(self.filters), whole=True)
+        if len(set(self.filters.values())) < len(self.filters):
+            raise ValueError(
+                f"Expected filters that differ. Received one twice: {', '.join(self.filters)}"
+            )
         if self.poisons is not None and self.known_poisons is not None:
             raise ValueError(
                 "Expected either poisons to put into the data, or a list of those that are in it. "
@@ -97,6 +104,7 @@ class AuditJob:
             _read_known_poisons(self.known_poisons)
         description = data.check(**self._source)
         self.network.check(description.image_shape, description.classes)
+        self._check_filters(description.train_size)
 
     def run(self) -> str:
         """Inspects, and returns a report for people to read.
@@ -108,11 +116,35 @@ class AuditJob:
         """
         self.check()
         with self.directory.occupied():
-            finished = self.directory.path / REPORT
-            if not finished.exists():
+            report = self._read_report()
+            if report is None or report["settings"] != self._settings:
                 self._audit()
-            with files.read_back(finished, "Remove it: the filters inspect again."):
-                return _describe(files.read_json(finished), self.directory.path)
+                report = self._read_report()
+            assert report is not None
+            return _describe(report, self.directory.path)
+
+    def _read_report(self) -> dict[str, Any] | None:
+        path = self.directory.path / REPORT
+        if not path.exists():
+            return None
+        with files.read_back(path, "Remove it: the filters inspect again."):
+            report = files.read_json(path)
+            report["settings"]
+            return report
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What may change from run to run, as JSON holds it."""
+        known = self.known_poisons
+        return {
+            "filters": {name: repr(each) for name, each in self.filters.items()},
+            "agreement": self.agreement,
+            "known_poisons": known and hashlib.sha256(files.read_bytes(known)).hexdigest(),
+        }
+
+    def _check_filters(self, examples: int) -> None:
+        for each in self.filters.values():
+            each.check(examples)
 
     @property
     def _source(self) -> dict[str, Any]:
@@ -121,7 +153,7 @@ class AuditJob:
 
     def _audit(self) -> None:
         images = data.load(**self._source)
-        files = data.file_names(self.data.dataset, data_dir=self.data.data_dir)
+        file_names = data.file_names(self.data.dataset, data_dir=self.data.data_dir)
         labels = data.training_labels(self.data.dataset, data_dir=self.data.data_dir)
         is_poison = None
         if self.poisons is not None:
@@ -129,19 +161,25 @@ class AuditJob:
             images = dataclasses.replace(images, train=poisons.poison(images.train))
             is_poison = np.isin(np.arange(len(labels)), poisons.ids)
         elif self.known_poisons is not None:
-            is_poison = _find_known_poisons(self.known_poisons, len(labels), files)
+            is_poison = _find_known_poisons(self.known_poisons, len(labels), file_names)
         train = images.train
         # Poisons may have changed labels.
         labels[train.ids] = train.labels
-        features = self._train(images).features(train.images)
-        audit = Audit(
-            {
-                name: each.inspect(features, train.labels, self.training.seed)
-                for name, each in self.filters.items()
-            }
-        )
-        split = _Split(labels, files, is_poison)
-        _write(audit, images, split, self.agreement, self.directory)
+        audit = self._inspect(images)
+        split = _Split(labels, file_names, is_poison)
+        _write(audit, images, split, self._settings, self.directory)
+
+    def _inspect(self, images: ImageClassification) -> "Audit":
+        """Has the filters look at the images that have not yet, and remembers what they say."""
+        train = images.train
+        self._check_filters(train.size)
+        suspicions = _read_suspicions(self.directory, train.size)
+        left = [each for each in self.filters.values() if repr(each) not in suspicions]
+        features = self._train(images).features(train.images) if left else np.zeros(0)
+        for each in left:
+            suspicions[repr(each)] = each.inspect(features, train.labels, self.training.seed)
+            _write_suspicions(self.directory, suspicions)
+        return Audit({name: suspicions[repr(each)] for name, each in self.filters.items()})
 
     def _train(self, images: ImageClassification) -> Predictor:
         mean, std = data.channel_statistics(images.train)
@@ -162,6 +200,28 @@ class AuditJob:
             images.train, self.training.seed, checkpoint=checkpoint, verbose=verbosity
         )
         return trained.predictor
+
+
+def _write_suspicions(directory: RunDirectory, suspicions: dict[str, Suspicion]) -> None:
+    arrays = {f"scores of {name}": each.scores for name, each in suspicions.items()}
+    arrays |= {f"suspects of {name}": each.suspects for name, each in suspicions.items()}
+    directory.write_arrays(_SUSPICIONS, arrays)
+
+
+def _read_suspicions(directory: RunDirectory, size: int) -> dict[str, Suspicion]:
+    """Returns what filters have made of so many images in earlier runs."""
+    path = directory.path / _SUSPICIONS
+    if not path.exists():
+        return {}
+    with files.read_back(path, "Remove it: the filters inspect again."):
+        arrays = files.read_arrays(path)
+        if any(len(each) != size for each in arrays.values()):
+            raise ValueError(f"it is not of {size} images")
+        start = "scores of "
+        names = [each.removeprefix(start) for each in arrays if each.startswith(start)]
+        return {
+            name: Suspicion(arrays[start + name], arrays[f"suspects of {name}"]) for name in names
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,10 +353,11 @@ def _write(
     audit: Audit,
     images: ImageClassification,
     split: _Split,
-    agreement: int,
+    settings: dict[str, Any],
     directory: RunDirectory,
 ) -> None:
     """Writes all that the audit leaves; the report, which says that it is done, last."""
+    agreement = settings["agreement"]
     train = images.train
     suspected = audit.agreement >= agreement
     is_poison = None if split.is_poison is None else split.is_poison[train.ids]
@@ -314,6 +375,7 @@ def _write(
         "kept": int((~suspected).sum()),
         "unaudited": len(split.labels) - train.size,
         "agreement": agreement,
+        "settings": settings,
         "suspects": {name: int(each.suspects.sum()) for name, each in audit.suspicions.items()},
         "kappa": {" & ".join(pair): _plain(value) for pair, value in audit.kappa().items()},
     }
@@ -375,13 +437,15 @@ def _rows(
 
 def _contact_sheet(audit: Audit, images: ImageClassification) -> Any:
     order, agreement, train = audit.order(), audit.agreement, images.train
-    rows = []
-    for label, name in enumerate(images.class_names):
-        chosen = order[train.labels[order] == label][:_ON_THE_SHEET]
-        if len(chosen):
-            captions = [f"{train.ids[each]} ({agreement[each]})" for each in chosen]
-            rows.append((name, train.read(chosen) / 255, captions))
-    return draw_contact_sheet(rows)
+    # Within each class the order stays.
+    by_class = [order[each] for each in members_of_classes(train.labels[order])]
+    most = _ON_THE_SHEET if len(by_class) <= _MANY_CLASSES else _ON_A_LARGE_SHEET
+    rows = [each[:most] for each in by_class]
+    # From disk all are read in one go.
+    pictures = np.split(train.read(np.concatenate(rows)), np.cumsum([*map(len, rows)])[:-1])
+    names = [images.class_names[train.labels[row[0]]] for row in rows]
+    captions = [[f"{train.ids[each]} ({agreement[each]})" for each in row] for row in rows]
+    return draw_contact_sheet(list(zip(names, pictures, captions, strict=True)))
 
 
 def _filter_table(report: dict[str, Any]) -> list[list[str]]:

@@ -225,6 +225,9 @@ def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> No
             optimization.check(pretraining, defense if setup.pretraining.defended else Defense())
     description = experiment_data.check(setup.data, setup.pretraining)
     setup.network.check(description.image_shape, description.classes)
+    for defense in setup.defenses.values():
+        if defense.filter is not None:
+            defense.filter.check(setup.data.train_size or description.train_size)
     for attack in attacks:
         if attack.needs_pretraining and setup.pretraining is None:
             raise ValueError(

@@ -1,11 +1,17 @@
 """Figures from the records of poisoning experiments."""
 
+import bisect
 import math
+import pathlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import matplotlib
 import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,6 +29,8 @@ _MOST_POISONS = 8
 _MOST_TARGETS = 2
 _PANEL = 4.2
 _MOST_COLUMNS = 3
+_MOST_ROWS = 100
+_FONT = pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
 
 
 def draw_success_against_accuracy(rows: Sequence[Row]) -> Figure:
@@ -273,12 +281,14 @@ def draw_poisons(
     return figure
 
 
-def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> Figure:
-    """Draws rows of images, each with its name beside it and a caption under every image.
+def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) -> PIL.Image.Image:
+    """Draws rows of images, each with its name above it and a caption under every image.
+
+    Many rows are drawn smaller, and stand beside each other: the time is linear in their number.
 
     Args:
-        rows: of each its name, its images, (n, height, width, channels) in [0, 1] with 1 or 3
-            channels, and a caption for each image.
+        rows: of each its name, its images, (n, height, width, channels), uint8 in 0-255 or floats
+            in [0, 1], with 1 or 3 channels, and a caption for each image.
 
     Raises:
         ValueError: no row has an image.
@@ -286,16 +296,44 @@ def draw_contact_sheet(rows: Sequence[tuple[str, np.ndarray, Sequence[str]]]) ->
     columns = max((len(images) for _, images, _ in rows), default=0)
     if not columns:
         raise ValueError("Expected images for a contact sheet. Received none.")
-    figure = Figure(figsize=(1.1 * columns + 1, 1.35 * len(rows) + 0.2), layout="constrained")
-    axes = figure.subplots(len(rows), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for line, (name, images, captions) in zip(axes, rows, strict=True):
-        for axis, image, caption in zip(line, images, captions, strict=False):
-            _show(axis, image)
-            axis.set_xlabel(caption, fontsize=7, parse_math=False)
-        line[0].set_ylabel(name, fontsize=9, parse_math=False)
-    return figure
+    side, text = (96, 12) if len(rows) <= _MOST_ROWS else (48, 8)
+    fonts = [PIL.ImageFont.truetype(_FONT, size) for size in (text + 2, text)]
+    gap = text // 2
+    width, height = columns * (side + gap) + gap, side + 3 * text + 2 * gap
+    in_a_column = math.ceil(len(rows) / math.ceil(len(rows) / _MOST_ROWS))
+    size = (math.ceil(len(rows) / in_a_column) * width, in_a_column * height)
+    sheet = PIL.Image.new("RGB", size, "white")
+    draw = PIL.ImageDraw.Draw(sheet)
+    for number, (name, images, captions) in enumerate(rows):
+        left, top = number // in_a_column * width + gap, number % in_a_column * height
+        draw.text((left, top), _shorten(name, fonts[0], width - 2 * gap), "black", fonts[0])
+        for image, caption in zip(images, captions, strict=True):
+            sheet.paste(_thumbnail(image, side), (left, top + text + gap))
+            caption = _shorten(caption, fonts[1], side + gap)
+            draw.text((left, top + text + gap + side), caption, "black", fonts[1])
+            left += side + gap
+    return sheet
+
+
+def _thumbnail(image: np.ndarray, side: int) -> PIL.Image.Image:
+    """Returns an image with this longer side; the pixels of a small one stay squares."""
+    if image.dtype != np.uint8:
+        image = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
+    picture = PIL.Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    scale = side / max(picture.size)
+    way = PIL.Image.Resampling.NEAREST if scale > 1 else PIL.Image.Resampling.BOX
+    return picture.resize([max(1, round(scale * each)) for each in picture.size], way)
+
+
+def _shorten(text: str, font: PIL.ImageFont.FreeTypeFont, width: int) -> str:
+    """Returns the start of a text that fits, on one line."""
+    text = " ".join(text.split())
+    if font.getlength(text) <= width:
+        return text
+    longer = bisect.bisect_right(
+        range(len(text)), width, key=lambda length: font.getlength(f"{text[:length]}…")
+    )
+    return f"{text[: max(longer - 1, 0)]}…"
 
 
 def _show(axis: Axes, image: np.ndarray) -> None:

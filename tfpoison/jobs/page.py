@@ -6,6 +6,7 @@ import io
 import pathlib
 from collections.abc import Iterable, Sequence
 
+import PIL.Image
 from matplotlib.figure import Figure
 
 _DPI = 120
@@ -33,9 +34,13 @@ pre { overflow-x: auto; padding: .8rem; background: #f2f2f2; border-radius: 4px;
 """
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure | PIL.Image.Image) -> bytes:
     """Returns a figure as a PNG; the same figure gives the same bytes."""
     buffer = io.BytesIO()
+    if isinstance(figure, PIL.Image.Image):
+        # Photographs become hardly smaller by more.
+        figure.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
     # The version of matplotlib would make the bytes differ from machine to machine.
     figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()

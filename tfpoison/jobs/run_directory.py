@@ -41,6 +41,7 @@ class RunDirectory:
         flags: the flags that change the results, name by name, as they stand in a flagfile.
         free: flags among them that may change from run to run. The configuration keeps the largest
             number, and what any of the runs has named in a list.
+        latest: flags among them that may change as well, of which the configuration keeps the last.
         files: flags among them that name a file to read; the configuration holds its checksum.
     """
 
@@ -50,11 +51,13 @@ class RunDirectory:
         flags: dict[str, str],
         *,
         free: Collection[str] = (),
+        latest: Collection[str] = (),
         files: Collection[str] = (),
     ):
         self.path = pathlib.Path(path)
         self.flags = flags
         self._free = free
+        self._latest = latest
         self._files = [name for name in files if name in flags]
 
     def check(self) -> None:
@@ -108,7 +111,7 @@ class RunDirectory:
         differing = [
             name
             for name in names
-            if name not in self._free and self.flags.get(name) != theirs.get(name)
+            if name not in (*self._free, *self._latest) and self.flags.get(name) != theirs.get(name)
         ]
         if differing:
             unset = "(unset)"
@@ -129,21 +132,21 @@ class RunDirectory:
                 "numbers as this one. Received one of another version. Go on with that version, or "
                 f"start again with --flagfile={self.path / CONFIGURATION} and another --output_dir."
             )
-        for line in self._checksums():
-            if line not in theirs:
+        for name, line in self._checksums().items():
+            if name not in self._latest and line not in theirs:
                 raise ValueError(
                     f"Expected output_dir {self.path} to be started with these files. Received: "
                     f"{line.removeprefix('# ')}, which is another one. Choose another --output_dir."
                 )
 
-    def _checksums(self) -> list[str]:
-        """Returns a line for each file there is; a job refuses others itself."""
+    def _checksums(self) -> dict[str, str]:
+        """Returns a line for each file there is, by its flag; a job refuses others itself."""
         paths = {name: pathlib.Path(self.flags[name]) for name in self._files}
-        return [
-            f"# --{name} has the SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+        return {
+            name: f"# --{name} has the SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
             for name, path in sorted(paths.items())
             if path.is_file()
-        ]
+        }
 
     @contextlib.contextmanager
     def occupied(self) -> Iterator[None]:
@@ -241,7 +244,7 @@ class RunDirectory:
             for name in theirs.keys() & self.flags.keys() & set(self._free)
         }
         lines = [f"--{name}={value}" for name, value in sorted(flags.items())]
-        lines += [_DRAWS, *self._checksums()]
+        lines += [_DRAWS, *self._checksums().values()]
         self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
 
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:

@@ -76,6 +76,8 @@ class TrainJob:
             Poisons.load(self.poisons)
         description = self.data.check()
         self.network.check(description.image_shape, description.classes)
+        if self.defense.filter is not None:
+            self.defense.filter.check(description.train_size)
 
     def run(self) -> str:
         """Trains, and returns a report for people to read.

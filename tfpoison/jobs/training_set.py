@@ -99,13 +99,14 @@ def remove_suspects(
         train_plain: trains an undefended network on all examples, given the checkpoint of that.
 
     Raises:
-        ValueError: everything is suspected.
+        ValueError: everything is suspected, or the filter cannot inspect so few examples.
     """
     whole = TrainingSet.whole(examples)
     if defense.filter is None:
         return whole
     left = TrainingSet.load(checkpoint.directory, _SUSPECTS)
     if left is None:
+        defense.filter.check(examples.size)
         predictor = Predictor(train_plain(checkpoint.inner("plain")))
         features = predictor.features(examples.images)
         suspicion = defense.filter.inspect(features, examples.labels, seed)
