@@ -1,5 +1,6 @@
 """The audit: what it leaves, what it finds, and what it refuses."""
 
+import contextlib
 import csv
 import json
 import re
@@ -14,6 +15,7 @@ from tfpoison.defenses import filter as filters
 from tfpoison.defenses.filter import Filter, Suspicion
 from tfpoison.jobs import audit as audit_job
 from tfpoison.jobs.audit import Audit
+from tfpoison.jobs.run_directory import RunDirectory
 
 FLAGS = [
     *("--network=mlp", "--width=32", "--epochs=3", "--batch_size=32"),
@@ -151,7 +153,14 @@ def test_clean_data_and_one_filter(tmp_path, capsys, monkeypatch):
     assert "--filters=deep_knn(neighbors=3),spec" in (tmp_path / "config.flags").read_text()
     assert audit(tmp_path, *flags, "--epochs=4") == 2
 
-    # Of several runs on one directory the last decides, and a damaged file of scores is named.
+    # A run that is killed before its end does not leave the report of the one before.
+    with monkeypatch.context() as context:
+        context.setattr(RunDirectory, "write_json", lambda *each: 1 / 0)
+        with contextlib.suppress(ZeroDivisionError):
+            audit(tmp_path, *flags, "--agreement=1", "--verbosity=1")
+    assert not (tmp_path / "report.json").exists()
+
+    # A damaged file of scores is named.
     (tmp_path / "suspicions.npz").write_bytes(b"damaged")
     assert audit(tmp_path, *flags, "--agreement=1") == 2
     assert "suspicions.npz" in capsys.readouterr().err

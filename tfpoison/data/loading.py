@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -255,7 +254,7 @@ class _Request:
             validation_labels = source.labels(validation_split)
             train, validation = np.arange(len(labels)), np.arange(len(validation_labels))
         image_shape = self._image_shape(source) or _first_image_shape(source)
-        to_validate: tuple[Any, ...] = source, validation_split, validation_labels, validation
+        to_validate = source, validation_split, validation_labels, validation
         return ImageClassification(
             source.name,
             source.class_names,

@@ -358,6 +358,8 @@ def _write(
 ) -> None:
     """Writes all that the audit leaves; the report, which says that it is done, last."""
     agreement = settings["agreement"]
+    # What it says is done is done no more, once the first of the others is another one.
+    (directory.path / REPORT).unlink(missing_ok=True)
     train = images.train
     suspected = audit.agreement >= agreement
     is_poison = None if split.is_poison is None else split.is_poison[train.ids]

@@ -331,7 +331,7 @@ def _shorten(text: str, font: PIL.ImageFont.FreeTypeFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     longer = bisect.bisect_right(
-        range(len(text)), width, key=lambda length: font.getlength(f"{text[:length]}…")
+        range(len(text)), width, key=lambda length: math.ceil(font.getlength(f"{text[:length]}…"))
     )
     return f"{text[: max(longer - 1, 0)]}…"
 
