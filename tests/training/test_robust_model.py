@@ -513,11 +513,41 @@ def test_warmup_epochs_are_plain_training():
     with pytest.warns(UserWarning, match="ended within the warm-up of 2 epochs"):
         logs = compile_and_fit(model, fit={"epochs": 2})
     assert_same_bits(robust.get_weights(), plain.get_weights())
-    assert "objective_before" not in logs
+    assert logs["objective_before"] == logs["objective_after"]
+    assert len(logs["objective_before"]) == 2
     plain_logs = plain.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False)
     logs = model.fit(*make_data(), 16, initial_epoch=2, epochs=3, verbose=0, shuffle=False).history
-    assert "objective_before" in logs
+    assert logs["objective_after"][0] < logs["objective_before"][0]
     assert logs["loss"] != plain_logs.history["loss"]
+
+
+def test_a_warm_up_leaves_no_gap_in_the_logs(tmp_path):
+    """Callbacks that watch the objective see it in every epoch; a second `fit` traces nothing."""
+    model = tfpoison.RobustModel(small_network(), "evasion", warmup_epochs=1, steps=1)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    traced, craft = [], model._craft
+    object.__setattr__(
+        model,
+        "_craft",
+        lambda *args, **settings: traced.append(model.crafting) or craft(*args, **settings),
+    )
+    data = (make_data(32, shape=(4, 4, 3))[0], classes_of_small_data())
+    for _ in range(2):
+        callbacks = [
+            keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+            keras.callbacks.EarlyStopping("objective_after", mode="max", patience=3),
+        ]
+        fit = {"batch_size": 16, "epochs": 3, "callbacks": callbacks, "verbose": 0}
+        logs = model.fit(*data, **fit).history
+        assert {name: len(values) for name, values in logs.items()} == dict.fromkeys(logs, 3)
+        assert np.isfinite(list(logs.values())).all()
+        header, *rows = (tmp_path / "log.csv").read_text().splitlines()
+        assert {"objective_before", "objective_after"} < set(header.split(","))
+        assert len(rows) == 3
+        assert traced == [False, True]
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.fit(*data, **fit)
+    assert traced == [False, True] * 2
 
 
 def test_a_training_that_goes_on_within_its_warm_up_does_not_warn():
@@ -556,7 +586,74 @@ def test_same_seed_same_bits():
     assert differs(weights[0], weights[2])
 
 
+def test_training_elsewhere_is_pointed_out():
+    """As a layer or in one's own loop it is the plain network; served or frozen, all is well."""
+    images, labels = make_data(8, shape=(4, 4, 3))
+    model = tfpoison.RobustModel(small_network(), "noise_uniform")
+    outer = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.RandomFlip(), model])
+    for each in (model, outer):
+        each.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model.fit(images, labels, verbose=0)
+        model.train_on_batch(images, labels)
+        outer.predict(images, verbose=0)
+        outer.evaluate(images, labels, verbose=0)
+        model.trainable = False
+        outer(images, training=True)
+        model.trainable = True
+    with pytest.warns(UserWarning, match="Nothing is crafted here.* by the model 'sequential"):
+        outer.train_on_batch(images, labels)
+    with pytest.warns(UserWarning, match="Nothing is crafted here.* by a training loop"):
+        model(images, training=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("attack", None), ("attack", tfpoison.attacks.get("evasion")), ("poison_fraction", 0.5)),
+        *(("target_selection", "half"), ("pixels", (0, 255)), ("mixing", None), ("seed", 1)),
+        *(("features", "animal"), ("warmup_epochs", 1), ("reduction", None), ("network", None)),
+        ("crafting", False),
+    ],
+)
+def test_settings_that_are_replaced_would_not_be_followed(name, value):
+    model = tfpoison.RobustModel(small_network(), "noise_uniform")
+    before = getattr(model, name)
+    with pytest.raises(AttributeError, match=name):
+        setattr(model, name, value)
+    assert getattr(model, name) is before
+
+
 # Saving, loading, callbacks.
+
+
+def test_it_is_exported_as_its_network(tmp_path):
+    images, _ = make_data(4, shape=(4, 4, 3))
+    model = tfpoison.RobustModel(small_network(), "noise_uniform")
+    expected = model.network(images)
+    model.export(tmp_path / "exported", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    np.testing.assert_allclose(loaded.serve(images), expected, atol=1e-6)
+    content = tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    interpreter = tf.lite.Interpreter(model_content=content)
+    assert interpreter.get_input_details()[0]["shape"].tolist() == [1, 4, 4, 3]
+    assert keras.models.clone_model(model).get_config()["attack"] == model.get_config()["attack"]
+
+
+def test_weights_of_the_network_are_loaded_as_its_own(tmp_path):
+    theirs, ours = small_network(), tfpoison.RobustModel(small_network(), "noise_uniform")
+    theirs.set_weights([1 + each for each in theirs.get_weights()])
+    theirs.save_weights(tmp_path / "network.weights.h5")
+    ours.load_weights(tmp_path / "network.weights.h5")
+    assert_same_bits(ours.network.get_weights(), theirs.get_weights())
+    ours.save_weights(tmp_path / "model.weights.h5")
+    again = tfpoison.RobustModel(small_network(), "noise_uniform")
+    again.load_weights(tmp_path / "model.weights.h5")
+    assert_same_bits(again.network.get_weights(), theirs.get_weights())
+    other = tfpoison.RobustModel(small_network(units=2), "noise_uniform")
+    with pytest.raises(ValueError, match="could not be loaded"):
+        other.load_weights(tmp_path / "network.weights.h5")
 
 
 def test_half_precision_survives_saving(tmp_path):
@@ -676,6 +773,30 @@ class OwnStep(keras.Sequential):
         return super().train_step(data)
 
 
+class OwnData(keras.Model):
+    """As KerasHub's tasks: the data are prepared on the way to the network."""
+
+    def predict(self, x, *args, **kwargs):
+        return super().predict(self.preprocessor(x), *args, **kwargs)
+
+
+def network_with_its_data_path():
+    inputs = keras.Input((4, 4, 3))
+    network = OwnData(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    network.preprocessor = keras.layers.Rescaling(1 / 255)
+    return network
+
+
+def network_with_another_fit():
+    network = small_network()
+    object.__setattr__(network, "fit", lambda *args, **kwargs: None)
+    return network
+
+
+def network_around_a_robust_model():
+    return keras.Sequential([keras.Input((4, 4, 3)), tfpoison.RobustModel(small_network())])
+
+
 def two_outputs():
     inputs = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(inputs)
@@ -686,6 +807,9 @@ def two_outputs():
     ("network", "settings", "error", "message"),
     [
         (OwnStep, {}, ValueError, "leave `train_step` to Keras"),
+        (network_with_its_data_path, {}, ValueError, "leave `predict` to Keras.*`preprocessor`"),
+        (network_with_another_fit, {}, ValueError, "leave `fit` to Keras"),
+        (network_around_a_robust_model, {}, ValueError, "one among its layers"),
         (two_outputs, {}, ValueError, "one output.*Received 2 outputs"),
         (lambda: "resnet", {}, TypeError, "keras.Model"),
         (lambda: tfpoison.RobustModel(make_network()), {}, ValueError, "plain classifier"),

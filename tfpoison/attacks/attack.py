@@ -139,7 +139,9 @@ class Attack(Configurable):
         )
         parameters, measured = perturbation.initial, (tf.constant(0.0), tf.constant(0.0))
         if self.objective is not None:
-            aim = BoundObjective.bind(self.objective, classifier, perturbation)
+            aim = BoundObjective.bind(
+                self.objective, classifier, perturbation, prepare=self.steps > 0
+            )
             parameters = self.descend(aim)
             if measure is not False:
                 measured = aim.on_one_replica().values([perturbation.initial, parameters], measure)
@@ -192,11 +194,17 @@ class BoundObjective:
 
     @classmethod
     def bind(
-        cls, objective: Objective, classifier: Classifier, perturbation: BoundPerturbation
+        cls,
+        objective: Objective,
+        classifier: Classifier,
+        perturbation: BoundPerturbation,
+        *,
+        prepare: bool = True,
     ) -> Self:
-        """Prepares the objective for a batch."""
-        moves = perturbation.moves_targets
-        prepared = None if moves else objective.prepare(classifier, perturbation.batch)
+        """Prepares the objective for a batch, at once or not before `value` needs it."""
+        prepared = None
+        if prepare and not perturbation.moves_targets:
+            prepared = objective.prepare(classifier, perturbation.batch)
         return cls(objective, classifier, perturbation, prepared)
 
     def on_one_replica(self) -> Self:

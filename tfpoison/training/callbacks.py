@@ -13,8 +13,8 @@ _LEAST_USE_OF_RANGE = 1 / 64
 class CraftingSchedule(keras.callbacks.Callback):
     """Turns crafting on after the warm-up epochs.
 
-    The training function is made anew where crafting starts or stops: a warm-up epoch costs no
-    more than plain training.
+    Another training function is taken where crafting starts or stops: a warm-up epoch costs no
+    more than plain training, and the objective on its first batch.
 
     Args:
         warmup_epochs: the number of epochs, as `fit` counts them, without crafting.

@@ -1,7 +1,9 @@
 """The defense: a Keras model that poisons its own training batches, with their true labels."""
 
+import dataclasses
 import functools
 import inspect
+import warnings
 from typing import Any, NamedTuple, Self
 
 import keras
@@ -24,7 +26,18 @@ from tfpoison.training import multi_worker
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
 from tfpoison.training.callbacks import CraftingSchedule, OtherClassesCheck, PixelRangeCheck
 
-_OWN_TRAINING = ("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics")
+# What a network has of its own of these would be passed over.
+_LEFT_TO_KERAS = (
+    *("fit", "evaluate", "predict", "compile"),
+    *("train_on_batch", "test_on_batch", "predict_on_batch"),
+    *("make_train_function", "make_test_function", "make_predict_function"),
+    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"),
+)
+# What is built into the compiled training step.
+_SETTINGS = (
+    *("network", "attack", "pixels", "target_selection", "poison_fraction", "warmup_epochs"),
+    *("mixing", "features", "reduction", "seed"),
+)
 
 
 class CraftedImages(NamedTuple):
@@ -49,10 +62,16 @@ class RobustModel(keras.Model):
         model.fit(train, validation_data=validation, epochs=40)
         network.save("classifier.keras")
 
-    `evaluate` and `predict` are those of the network. The logs of `fit` show the attack's objective
-    before and after crafting (`objective_before`, `objective_after`), measured on the first batch
-    of every epoch, on each replica's own images. Crafting uses the loss given to `compile`, without
-    sample weights and regularisers; the training step uses all of them.
+    `evaluate`, `predict` and `export` are those of the network. The logs of `fit` show the attack's
+    objective before and after crafting (`objective_before`, `objective_after`), measured on the
+    first batch of every epoch, on each replica's own images; in a warm-up epoch, where nothing is
+    crafted, it is the same twice. Crafting uses the loss given to `compile`, without sample weights
+    and regularisers; the training step uses all of them.
+
+    Poisons are crafted in this model's own training step alone: as a layer of another model, or in
+    a training loop of one's own, it warns that they are not. Its settings stay as they are given.
+    `load_weights` takes what `save_weights` of this model or of its network has written; the
+    network takes its own alone, of `model.network.save_weights`.
 
     Args:
         network: a classifier with one output, (n, classes), or (n, 1) for two classes; logits or
@@ -130,7 +149,10 @@ class RobustModel(keras.Model):
         self.seed = int(seed)
         _check_features(network, self.attack, features)
         _check_features(network, self.attack, self.features)  # Saved models know it by its name.
-        self.crafting = self.attack is not None
+        self._crafting = self.attack is not None
+        # The training function of the other kind of epochs, crafting or not.
+        self._other_train_function: Any = None
+        self._own_steps = 0
         self._steps = self.add_weight(
             name="steps",
             shape=(),
@@ -146,7 +168,21 @@ class RobustModel(keras.Model):
         self._of_no_other_class = keras.metrics.Mean(name="of_no_other_class")
         if multi_worker.spans_workers(self.distribute_strategy):
             multi_worker.bridge_log_reduction()
-        self.built = network.built
+        shape = getattr(network, "input_shape", None)
+        shape = shape or (network.get_build_config() or {}).get("input_shape")
+        if network.built and shape:
+            self.build(shape)  # Converters to other formats ask for the shape that it has seen.
+        else:
+            self.built = network.built
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _SETTINGS and name in vars(self):
+            raise AttributeError(
+                f"Expected `{name}` of a RobustModel to stay as it is: the training step has it "
+                f"built in. Received: {name}={value!r}. Make another model around the network, "
+                "RobustModel(model.network, ...), and compile it, with the same optimizer to go on."
+            )
+        super().__setattr__(name, value)
 
     # The network, as evaluate and predict see it.
 
@@ -163,7 +199,25 @@ class RobustModel(keras.Model):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the network's output; Keras hands `training` on to the network's layers."""
+        defends = self.attack is not None or self.mixing is not None
+        if training and defends and not self._own_steps and self.trainable_variables:
+            warnings.warn(
+                "Nothing is crafted here: RobustModel is called with training=True by "
+                f"{self._caller()}, and it crafts and mixes in its own training step alone (`fit`, "
+                "`train_on_batch`). Wrap the whole model, RobustModel(whole_model), and train "
+                "that; or train `model.network` on what `model.craft` returns.",
+                stacklevel=2,
+            )
         return call_on_examples(self.network, inputs)
+
+    def _caller(self) -> str:
+        outermost = self._get_call_context().entry_layer
+        return "a training loop" if outermost is self else f"the model {outermost.name!r}"
+
+    @functools.wraps(keras.Model.export)
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """Exports the network; takes what `keras.Model.export` takes."""
+        self.network.export(*args, **kwargs)
 
     # Training.
 
@@ -210,27 +264,36 @@ class RobustModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Crafts poisons, mixes, and makes Keras's own training step on the outcome."""
-        data = lend_example(data)
-        crafts = self.attack is not None and self.crafting
-        if not crafts and self.mixing is None:
+        self._own_steps += 1  # Replicas take turns within it.
+        try:
+            return self._train(lend_example(data))
+        finally:
+            self._own_steps -= 1
+
+    def _train(self, data: Any) -> dict[str, tf.Tensor]:
+        if self.attack is None and self.mixing is None:
             return super().train_step(data)
         images, labels, sample_weight = _unpack(data)
-        if crafts:
-            images = self._poison(images, labels)
+        if self.attack is not None:
+            images = self._poison(self.attack, images, labels)
         if self.mixing is not None:
             images, labels = self._mix(self.mixing, images, labels)
-        self._steps.assign_add(1)
-        labels = keras.tree.pack_sequence_as(data[1], [labels])
-        logs = super().train_step((images, labels, sample_weight))
-        shown = self._crafting_metrics() if crafts else []
-        return logs | {metric.name: metric.result() for metric in shown}
+        if self.crafting or self.mixing is not None:
+            self._steps.assign_add(1)
+            data = (images, keras.tree.pack_sequence_as(data[1], [labels]), sample_weight)
+        logs = super().train_step(data)
+        return logs | {metric.name: metric.result() for metric in self._crafting_metrics()}
 
-    def _poison(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        assert self.attack is not None
+    def _poison(self, attack: Attack, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Returns the poisoned batch; in the warm-up the batch as it is, with its objective."""
+        if not self.crafting:
+            if attack.objective is None:
+                return images
+            attack = dataclasses.replace(attack, steps=0)
         # Evaluating the objective costs as much as crafting steps: once an epoch is enough.
         first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
         crafted = self._craft(
-            self.attack,
+            attack,
             self.classifier(self.reduction),
             images,
             labels,
@@ -238,7 +301,7 @@ class RobustModel(keras.Model):
             measure=first,
         )
         self._record(crafted, images, first)
-        return crafted.poisoned.join()
+        return crafted.poisoned.join() if self.crafting else images
 
     def _mix(
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
@@ -331,11 +394,25 @@ class RobustModel(keras.Model):
         """
         self._steps.assign(step)
 
+    @property
+    def crafting(self) -> bool:
+        """Whether training steps craft, as `set_crafting` has it."""
+        return self._crafting
+
     def set_crafting(self, crafting: bool) -> None:
-        """Turns crafting on or off; the training function is made anew where that changes it."""
+        """Turns crafting on or off; each kind of training step is traced once."""
         if crafting != self.crafting:
-            self.crafting = crafting
-            self.make_train_function(force=True)
+            self.make_train_function()
+            functions = self._other_train_function, self.train_function
+            self.train_function, self._other_train_function = functions
+            self._crafting = crafting
+            super().make_train_function()
+
+    def make_train_function(self, force: bool = False) -> None:
+        """Makes the training function where there is none; `compile` has forgotten the other's."""
+        if force or self.train_function is None:
+            self._other_train_function = None
+        super().make_train_function(force)
 
     # What the logs tell about crafting.
 
@@ -415,6 +492,17 @@ class RobustModel(keras.Model):
             config["network"].dtype_policy = keras.saving.deserialize_keras_object(policy)
         return cls(**config)
 
+    @functools.wraps(keras.Model.load_weights)
+    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """Loads the weights that this model, or the network by itself, has saved."""
+        try:
+            super().load_weights(filepath, *args, **kwargs)
+        except ValueError as error:
+            try:
+                self.network.load_weights(filepath, *args, **kwargs)
+            except ValueError:
+                raise error from None  # Of neither: what is said of this model is nearer.
+
     def save_own_variables(self, store: Any) -> None:
         """Saves the step, and the network's random state, which Keras leaves out."""
         for name, variable in self._own_variables().items():
@@ -436,18 +524,20 @@ class RobustModel(keras.Model):
 def _check_network(network: Any) -> None:
     if not isinstance(network, keras.Model):
         raise TypeError(f"Expected `network` to be a keras.Model. Received: network={network!r}")
-    if isinstance(network, RobustModel):
+    if any(isinstance(each, RobustModel) for each in network._flatten_layers()):
         raise ValueError(
-            "Expected `network` to be a plain classifier. Received a RobustModel: wrap the network "
-            "within it, `model.network`."
+            "Expected `network` to be a plain classifier. Received a RobustModel, or one among its "
+            "layers: put the network within it, `model.network`, in its place."
         )
-    for method in _OWN_TRAINING:
-        if getattr(type(network), method) is not getattr(keras.Model, method):
+    for method in _LEFT_TO_KERAS:
+        own = getattr(network, method)
+        if getattr(own, "__func__", own) is not getattr(keras.Model, method):
             raise ValueError(
-                f"Expected `network` to leave `{method}` to Keras: RobustModel makes its own "
-                f"training step, and the one of {type(network).__name__} would be passed over "
+                f"Expected `network` to leave `{method}` to Keras: RobustModel trains and serves "
+                f"in Keras's way, and the one of {type(network).__name__} would be passed over "
                 "silently. Wrap the network within it, and move what the method adds into layers, "
-                "the loss or metrics."
+                "the loss or metrics. Where it prepares the data (KerasHub's `preprocessor`), map "
+                "the data set with that, and wrap keras.Model(network.inputs, network.outputs)."
             )
     if isinstance(network, keras.models.Model) and hasattr(network, "outputs"):
         outputs = len(keras.tree.flatten(network.outputs or [None]))
