@@ -871,6 +871,21 @@ def test_data_that_are_refused(data, message):
         model.fit(*data, verbose=0)
 
 
+@pytest.mark.parametrize("unknown", ["images", "labels"])
+def test_data_of_unknown_rank_are_refused(unknown):
+    def read(number):
+        image, label = tf.numpy_function(
+            lambda each: (make_data(1)[0][0], each), [number], (tf.float32, tf.int64)
+        )
+        known = tf.ensure_shape(image, (8, 8, 3)), tf.ensure_shape(label, ())
+        return (image, known[1]) if unknown == "images" else (known[0], label)
+
+    model = tfpoison.RobustModel(make_network(), "noise_uniform")
+    model.compile("sgd", logits_loss())
+    with pytest.raises(ValueError, match=f"Expected {unknown}.*tf.ensure_shape"):
+        model.fit(tf.data.Dataset.range(4).map(read).batch(2), verbose=0)
+
+
 def test_pixels_that_hardly_use_the_range_are_pointed_out():
     model = tfpoison.RobustModel(make_network(), pixel_range=(0, 255))
     with pytest.warns(UserWarning, match="hardly use the pixel range"):

@@ -621,6 +621,11 @@ def _unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
             f"tensor. Received: {keras.tree.map_structure(type, data)}. Poisons are crafted from "
             "images and their labels; map the data set to such batches."
         )
+    if images.shape.rank is None:
+        raise ValueError(
+            "Expected images whose number of dimensions is known. Received a tensor of unknown "
+            "shape, as tf.numpy_function returns: tf.ensure_shape says what is known of it."
+        )
     if not images.dtype.is_floating or images.dtype.size < 4:
         images = tf.cast(images, tf.float32)
     if labels.dtype == tf.bool:
