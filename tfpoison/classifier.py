@@ -1,14 +1,16 @@
 """What an attack sees of a network: predictions, losses, gradients and features."""
 
+import contextlib
+import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfpoison.distribution import Reduction
-from tfpoison.features import FeatureExtractor
+from tfpoison.features import FeatureExtractor, replaced_call
 from tfpoison.purity import check_stateless, check_weights
 
 Weights = Sequence[tf.Tensor]
@@ -33,6 +35,8 @@ class Classifier:
             last Dense layer. It is looked for when features are asked for.
         reduction: how means are taken over the replicas of a strategy.
         target_loss: what the targets lose under their fake labels; None for `loss`.
+        batch_statistics: whether BatchNormalization that trains uses the statistics of the images
+            at hand in place of its moving ones.
 
     Raises:
         ValueError: the network has several outputs, or there is no or more than one loss. When it
@@ -47,8 +51,10 @@ class Classifier:
         features: keras.Layer | str | None = None,
         reduction: Reduction | None = None,
         target_loss: Any = None,
+        batch_statistics: bool = False,
     ):
         self.network = network
+        self.batch_statistics = batch_statistics
         self.reduction = reduction or Reduction("replica")
         self._loss = loss
         self._target_loss = loss if target_loss is None else target_loss
@@ -59,16 +65,22 @@ class Classifier:
 
     def on_one_replica(self) -> "Classifier":
         """Returns the same classifier with means over this replica's examples alone."""
-        return Classifier(
-            self.network, self._loss, features=self._features, target_loss=self._target_loss
-        )
+        return self._with(self._loss, self._target_loss, Reduction("replica"))
 
     def with_target_loss(self) -> "Classifier":
         """Returns the same classifier with the targets' loss in place of the poisons'."""
         if self._target_loss is self._loss:
             return self
+        return self._with(self._target_loss, None, self.reduction)
+
+    def _with(self, loss: Any, target_loss: Any, reduction: Reduction) -> "Classifier":
         return Classifier(
-            self.network, self._target_loss, features=self._features, reduction=self.reduction
+            self.network,
+            loss,
+            features=self._features,
+            reduction=reduction,
+            target_loss=target_loss,
+            batch_statistics=self.batch_statistics,
         )
 
     @property
@@ -148,7 +160,7 @@ class Classifier:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             loss = self.loss(images, labels, weights) * self.loss_scale
-        gradients = tape.gradient(loss, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = differentiate(tape, loss, weights)
         gradients = [tf.convert_to_tensor(each) / self.loss_scale for each in gradients]
         return self.reduction.mean(gradients, tf.shape(images)[0])
 
@@ -178,7 +190,9 @@ class Classifier:
 
     def _infer(self, images: tf.Tensor) -> tf.Tensor:
         network = self.network
-        outputs = network(images, training=False) if takes_training(network) else network(images)
+        mode = {"training": False} if takes_training(network) else {}
+        with _batch_statistics(network) if self.batch_statistics else contextlib.nullcontext():
+            outputs = network(images, **mode)
         single = keras.tree.flatten(outputs)
         if len(single) != 1 or not tf.is_tensor(single[0]) or single[0].shape.rank != 2:
             raise ValueError(
@@ -246,9 +260,44 @@ def takes_training(network: keras.Model) -> bool:
     )
 
 
+def differentiate(
+    tape: tf.GradientTape, value: tf.Tensor, sources: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """Returns the gradients of a value, 0 by what it does not depend on.
+
+    Raises:
+        ValueError: an operation of the network lacks a derivative that is needed.
+    """
+    try:
+        zero = tf.UnconnectedGradients.ZERO
+        return tape.gradient(value, list(sources), unconnected_gradients=zero)
+    except LookupError as error:
+        raise ValueError(
+            "Expected a network whose operations have all derivatives that crafting needs, the "
+            f"second ones where it matches gradients. Received: {error}. The attack "
+            '"gradient_matching_fast" needs first derivatives alone; an operation that has none '
+            "belongs into the data pipeline."
+        ) from None
+
+
 def computes_in_half_precision(network: keras.Model) -> bool:
     """Returns whether a layer of the network computes in float16, whose gradients may vanish."""
     return any(each.compute_dtype == "float16" for each in network._flatten_layers())
+
+
+@contextlib.contextmanager
+def _batch_statistics(network: keras.Model) -> Iterator[None]:
+    """Lets BatchNormalization, alone of all layers, be called as it is in training."""
+    with contextlib.ExitStack() as stack:
+        for layer in network._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                call = functools.partial(_call_in_training, layer.call)
+                stack.enter_context(replaced_call(layer, call))
+        yield
+
+
+def _call_in_training(call: Callable, inputs: tf.Tensor, **settings: Any) -> tf.Tensor:
+    return call(inputs, **settings | {"training": True})
 
 
 def _at_least_single(tensor: tf.Tensor) -> tf.Tensor:

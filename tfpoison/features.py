@@ -43,22 +43,30 @@ class FeatureExtractor:
     @contextlib.contextmanager
     def _listening(self) -> Iterator[list[tf.Tensor]]:
         heard: list[tf.Tensor] = []
-        call, own = self.layer.call, "call" in vars(self.layer)
+        call = self.layer.call
 
         def listening_call(inputs, *args, **kwargs):
             outputs = call(inputs, *args, **kwargs)
             heard.append(inputs if self._listens_to_input else outputs)
             return outputs
 
-        # An attribute of the instance hides the method of its class for the time being.
-        object.__setattr__(self.layer, "call", listening_call)
-        try:
+        with replaced_call(self.layer, listening_call):
             yield heard
-        finally:
-            if own:
-                object.__setattr__(self.layer, "call", call)
-            else:
-                object.__delattr__(self.layer, "call")
+
+
+@contextlib.contextmanager
+def replaced_call(layer: keras.Layer, call: Callable[..., tf.Tensor]) -> Iterator[None]:
+    """Gives a layer another `call` for the time being."""
+    before = vars(layer).get("call")
+    # An attribute of the instance hides the method of its class.
+    object.__setattr__(layer, "call", call)
+    try:
+        yield
+    finally:
+        if before is None:
+            object.__delattr__(layer, "call")
+        else:
+            object.__setattr__(layer, "call", before)
 
 
 def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:

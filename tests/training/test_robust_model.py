@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import tfpoison
+from tfpoison.training import callbacks
 
 IMAGES, CLASSES = 44, 3  # Batches of 16 leave a last one of 12.
 
@@ -890,6 +891,120 @@ def test_pixels_that_hardly_use_the_range_are_pointed_out():
     model = tfpoison.RobustModel(make_network(), pixel_range=(0, 255))
     with pytest.warns(UserWarning, match="hardly use the pixel range"):
         compile_and_fit(model)
+
+
+def lagging(**settings):
+    """Layers whose inputs are far smaller than the moving statistics that they start with."""
+    small = keras.initializers.RandomNormal(stddev=0.01, seed=1)
+    layers = [
+        each
+        for _ in range(4)
+        for each in (
+            keras.layers.Dense(8, use_bias=False, kernel_initializer=small),
+            keras.layers.BatchNormalization(momentum=0.999, **settings),
+            keras.layers.ReLU(),
+        )
+    ]
+    network = [keras.Input((8, 8, 3)), keras.layers.Flatten(), *layers, keras.layers.Dense(CLASSES)]
+    return keras.Sequential(network)
+
+
+def dead():
+    layers = [keras.layers.Flatten(), keras.layers.Dense(8, "relu", bias_initializer="ones")]
+    network = keras.Sequential([keras.Input((8, 8, 3)), *layers, keras.layers.Dense(CLASSES)])
+    network.layers[1].bias.assign(-100 * network.layers[1].bias)
+    return network
+
+
+def rounding():
+    layers = [keras.layers.Rescaling(255.0), keras.layers.Lambda(tf.round), keras.layers.Flatten()]
+    return keras.Sequential([keras.Input((8, 8, 3)), *layers, keras.layers.Dense(CLASSES)])
+
+
+def frozen_base():
+    network = lagging(trainable=False)
+    network.layers[1].trainable = False
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "attack", "moves"),
+    [
+        (lagging, "evasion", False),
+        (frozen_base, "gradient_matching_fast", False),
+        (dead, "evasion", False),
+        (rounding, "gradient_matching_fast", False),
+        (make_network, "gradient_matching_fast", True),
+        (make_network, "evasion", True),
+    ],
+)
+def test_crafting_that_moves_nothing_is_told(make, attack, moves):
+    model = tfpoison.RobustModel(make(), attack, steps=1)
+    told = pytest.warns(UserWarning, match="does not lower its objective.* → .*momentum")
+    with warnings.catch_warnings() if moves else told:
+        warnings.filterwarnings("error" if moves else "default", "Crafting")
+        compile_and_fit(model, make_data(16), run_eagerly=True, fit={"epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("measured", "count"),
+    [
+        ([(1.0, 0.9), (1.0, 1.0)], 1),
+        ([(1.0, 1.0), (0.5, 0.5), (0.4, 0.4)], 1),
+        ([(1.0, 1.1), (-1.0, -0.9)], 1),
+        ([(1.0, 1.1), (1.0, 1.2), (1.0, 1.3)], 1),
+        ([(0.0, 0.0)], 1),
+        ([(1.0, 1.1)], 0),
+        ([(1.0, 1.0), (1.0, 0.9)], 0),
+        ([(1.0, 1.0), (1.0, 0.9), (1.0, 1.1), (1.0, 1.1)], 0),
+        ([(float("nan"), float("nan"))] * 3, 0),
+    ],
+)
+def test_when_crafting_in_vain_is_told(measured, count):
+    check = callbacks.CraftingCheck()
+    check.set_model(tfpoison.RobustModel(make_network(), "evasion"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for epoch, (before, after) in enumerate(measured):
+            check.on_epoch_end(epoch, {"objective_before": before, "objective_after": after})
+        check.on_train_end()
+    assert len(told) == count
+
+
+def test_statistics_of_the_batch_move_what_lagging_ones_do_not():
+    changes, network = [], lagging()
+    before = network.get_weights()
+    images, labels = make_data(16)
+    for batch_statistics in (False, True):
+        model = tfpoison.RobustModel(network, "evasion", batch_statistics=batch_statistics)
+        model.compile("sgd", logits_loss())
+        crafted = model.craft(images, labels)
+        assert_same_bits(network.get_weights(), before)
+        losses = [model.classifier().loss(each, labels) for each in crafted[:2]]
+        changes.append(float(losses[1] - losses[0]))
+        assert model.from_config(model.get_config()).batch_statistics == batch_statistics
+    assert abs(changes[0]) < 1e-5
+    assert changes[1] > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("attack", "layer", "trains"),
+    [
+        ("gradient_matching", keras.layers.Activation("softsign"), False),
+        ("gradient_matching_se", keras.layers.UpSampling2D(interpolation="bicubic"), False),
+        ("metapoison", keras.layers.Resizing(4, 4, interpolation="nearest"), False),
+        ("patch_adaptive", keras.layers.Lambda(tf.nn.local_response_normalization), False),
+        ("gradient_matching_fast", keras.layers.Activation("softsign"), True),
+        ("evasion", keras.layers.Activation("softsign"), True),
+    ],
+)
+def test_layers_without_a_second_derivative(attack, layer, trains):
+    layers = [keras.layers.Conv2D(2, 3), layer, keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    model = tfpoison.RobustModel(keras.Sequential([keras.Input((8, 8, 3)), *layers]), attack)
+    model.compile("sgd", logits_loss(), run_eagerly=True)
+    refused = pytest.raises(ValueError, match=r"has no entry for.*gradient_matching_fast")
+    with contextlib.nullcontext() if trains else refused:
+        model.fit(*make_data(8), verbose=0)
 
 
 def test_a_model_without_loss_is_refused():

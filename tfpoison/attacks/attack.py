@@ -144,7 +144,9 @@ class Attack(Configurable):
             )
             parameters = self.descend(aim)
             if measure is not False:
-                measured = aim.on_one_replica().values([perturbation.initial, parameters], measure)
+                # Both are perturbations that are allowed, so that steps alone make a difference.
+                start = perturbation.project(perturbation.initial)
+                measured = aim.on_one_replica().values([start, parameters], measure)
         return CraftedBatch(batch, perturbation.finish(parameters), measured)
 
     def descend(self, aim: "BoundObjective") -> Parameters:

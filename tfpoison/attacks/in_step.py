@@ -2,7 +2,7 @@
 
 from tfpoison.attacks.attack import Attack
 from tfpoison.batch import check_split
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_bool, check_name, check_number
 from tfpoison.distribution import MATCHING
 
 
@@ -13,6 +13,7 @@ def resolve_poison_fraction(
     target_selection: str = "share",
     warmup_epochs: int = 0,
     matching: str = "global",
+    batch_statistics: bool = False,
 ) -> float:
     """Returns the share of each batch that is poisoned, after a look at all settings of the step.
 
@@ -22,6 +23,7 @@ def resolve_poison_fraction(
         target_selection: how batches are split; see `RobustModel`.
         warmup_epochs: the number of epochs without crafting.
         matching: whether replicas craft together.
+        batch_statistics: whether BatchNormalization takes its statistics from what is crafted.
 
     Returns:
         A share above 0 and at most 1; 0 without an attack.
@@ -33,12 +35,14 @@ def resolve_poison_fraction(
     """
     check_number("warmup_epochs", warmup_epochs, minimum=0, whole=True)
     check_name("matching", matching, MATCHING)
+    check_bool("batch_statistics", batch_statistics)
     if attack is None:
         _check_no_crafting(
             poison_fraction=(poison_fraction, None),
             target_selection=(target_selection, "share"),
             warmup_epochs=(warmup_epochs, 0),
             matching=(matching, "global"),
+            batch_statistics=(batch_statistics, False),
         )
         return 0.0
     if poison_fraction is not None and target_selection != "share":

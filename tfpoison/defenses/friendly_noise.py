@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison.checks import check_number, make_plain
-from tfpoison.classifier import Classifier
+from tfpoison.classifier import Classifier, differentiate
 from tfpoison.defenses.revision_base import Revised, Revision
 from tfpoison.randomness import Purpose, make_key
 
@@ -108,7 +108,7 @@ class FriendlyNoise(Revision):
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(noise)
                 objectives = self.objectives(classifier, images, answers, noise)
-            gradient = tape.gradient(objectives, noise)
+            (gradient,) = differentiate(tape, objectives, [noise])
             velocity = self.momentum * velocity + gradient
             return noise - self.step_size * (gradient + self.momentum * velocity), velocity
 

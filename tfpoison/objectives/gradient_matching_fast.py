@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
 from tfpoison.checks import check_number, make_plain
-from tfpoison.classifier import Classifier
+from tfpoison.classifier import Classifier, differentiate
 from tfpoison.objectives.gradient_matching import GradientMatching
 from tfpoison.objectives.objective import finite, norm
 
@@ -80,6 +80,6 @@ class GradientMatchingFast(GradientMatching):
             rise -= classifier.mean_loss(images, batch.poison_labels)
             rise *= classifier.loss_scale
         copies = classifier.loss_scale * classifier.reduction.replicas
-        gradient = tape.gradient(rise, images) / copies
+        gradient = differentiate(tape, rise, [images])[0] / copies
         step = tf.cast(prepared.step, gradient.dtype)
         return finite(tf.math.divide_no_nan(gradient, step))

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.classifier import Classifier
+from tfpoison.classifier import Classifier, differentiate
 from tfpoison.configurable import Configurable
 
 
@@ -73,7 +73,7 @@ class Objective(Configurable, abc.ABC):
             if prepared is None:
                 prepared = self.prepare(classifier, batch)
             value = self.value(classifier, batch, prepared) * classifier.loss_scale
-        gradients = tape.gradient(value, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        gradients = differentiate(tape, value, images)
         # Every replica holds a copy of the value and so adds its gradient: see Reduction.
         copies = classifier.loss_scale * classifier.reduction.replicas
         return [finite(gradient / copies) for gradient in gradients]

@@ -6,8 +6,18 @@ import keras
 
 from tfpoison.training.batch_check import ADVICE, TOLERATED_OVERSHOOT
 
+# An objective that changes by less than this share of itself stands still: where crafting works it
+# changes by a hundredth and more.
+_LEAST_CHANGE = 1e-4
 # Pixels that use less of the range than this were most likely scaled otherwise.
 _LEAST_USE_OF_RANGE = 1 / 64
+_CAUSES = (
+    "Causes to look for: BatchNormalization whose moving statistics lag behind the training, so "
+    "that in inference its outputs hardly depend on the images (momentum 0.999; give it 0.9, or "
+    "RobustModel(..., batch_statistics=True)); frozen layers that were never trained; outputs so "
+    "sure that no gradient is left (train on logits, from_logits=True); layers without a gradient "
+    "by the images; a step_size too large, or for momentum too small."
+)
 
 
 class CraftingSchedule(keras.callbacks.Callback):
@@ -96,3 +106,57 @@ class OtherClassesCheck(keras.callbacks.Callback):
             "much more frequent than the others, take larger batches or balance the classes.",
             stacklevel=2,
         )
+
+
+class CraftingCheck(keras.callbacks.Callback):
+    """Warns, once, where crafting does not lower the attack's objective: nothing is defended then.
+
+    An objective that stands still on a network that is not yet trained may move later, and one that
+    rises may do so by chance: the first tells from the second epoch on, the second where none has
+    fallen in three epochs, or in all of a shorter `fit` of two.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._measured: list[tuple[float, float]] = []
+        self._warned = False
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Compares the objective before and after crafting."""
+        attack, logs = self.model.attack, logs or {}
+        tries = attack is not None and attack.steps > 0 and attack.perturbation.radius > 0
+        if not tries or "objective_before" not in logs:
+            return
+        self._measured.append((float(logs["objective_before"]), float(logs["objective_after"])))
+        count = len(self._measured)
+        if (count > 1 and _stands_still(*self._measured[-1])) or (count == 3 and self._failed()):
+            self._warn()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Looks at a training of one or two epochs."""
+        if len(self._measured) == 1:
+            failed = _stands_still(*self._measured[0])
+        else:
+            failed = len(self._measured) == 2 and self._failed()
+        if failed:
+            self._warn()
+
+    def _failed(self) -> bool:
+        return all(
+            after >= before or _stands_still(before, after) for before, after in self._measured
+        )
+
+    def _warn(self) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        seen = ", ".join(f"{before:.6g} → {after:.6g}" for before, after in self._measured[-3:])
+        warnings.warn(
+            "Crafting does not lower its objective: the training is hardly defended, or not at "
+            f"all. Seen on the first batch of an epoch, before → after: {seen}. {_CAUSES}",
+            stacklevel=2,
+        )
+
+
+def _stands_still(before: float, after: float) -> bool:
+    return abs(before - after) <= _LEAST_CHANGE * max(abs(before), abs(after))

@@ -24,7 +24,12 @@ from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose, make_key, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
-from tfpoison.training.callbacks import CraftingSchedule, OtherClassesCheck, PixelRangeCheck
+from tfpoison.training.callbacks import (
+    CraftingCheck,
+    CraftingSchedule,
+    OtherClassesCheck,
+    PixelRangeCheck,
+)
 
 # What a network has of its own of these would be passed over.
 _LEFT_TO_KERAS = (
@@ -96,6 +101,10 @@ class RobustModel(keras.Model):
         matching: under a strategy, `"global"`: the replicas craft together what one device would
             craft on the whole batch (but for random draws, starts and patches, of which each
             replica has its own); `"replica"`: each crafts on its own part.
+        batch_statistics: whether BatchNormalization layers that train use the statistics of the
+            poisons and of the targets while these are crafted, not their moving ones as in the
+            paper. It is for networks whose moving statistics lag far behind (momentum 0.999, or
+            few steps), where crafting moves nothing and says so.
         seed: the seed of all random draws, which differ by step and by replica.
         name: the model's name.
         **attack_settings: with an attack's name: its settings, see `tfpoison.attacks.get`:
@@ -120,6 +129,7 @@ class RobustModel(keras.Model):
         mixing: str | Mixing | None = None,
         features: keras.Layer | str | None = None,
         matching: str = "global",
+        batch_statistics: bool = False,
         seed: int = 0,
         name: str | None = None,
         **attack_settings: Any,
@@ -141,7 +151,9 @@ class RobustModel(keras.Model):
             target_selection=target_selection,
             warmup_epochs=warmup_epochs,
             matching=matching,
+            batch_statistics=batch_statistics,
         )
+        self.batch_statistics = batch_statistics
         self.warmup_epochs = int(warmup_epochs)
         self.mixing = mixings.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
@@ -234,6 +246,7 @@ class RobustModel(keras.Model):
                 CraftingSchedule(self.warmup_epochs),
                 PixelRangeCheck(),
                 OtherClassesCheck(),
+                CraftingCheck(),
             ]
             if isinstance(callbacks, keras.callbacks.CallbackList):
                 for callback in ours:
@@ -307,7 +320,7 @@ class RobustModel(keras.Model):
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         key = mixings.step_key(self.seed, self._steps.value, replica_id())
-        return mixing.mix(self.classifier(), images, labels, key)
+        return mixing.mix(Classifier(self.network, self.loss), images, labels, key)
 
     def create_state(self, x: Any, y: Any = None) -> None:
         """Creates the variables of optimizer and metrics before the training step is traced.
@@ -334,7 +347,13 @@ class RobustModel(keras.Model):
 
     def classifier(self, reduction: Reduction | None = None) -> Classifier:
         """Returns the network as attacks see it, with the loss given to `compile`."""
-        return Classifier(self.network, self.loss, features=self.features, reduction=reduction)
+        return Classifier(
+            self.network,
+            self.loss,
+            features=self.features,
+            reduction=reduction,
+            batch_statistics=self.batch_statistics,
+        )
 
     def craft(self, images: Any, labels: Any) -> CraftedImages:
         """Crafts what the next training step would make of a batch on one device.
@@ -474,6 +493,7 @@ class RobustModel(keras.Model):
             "mixing": keras.saving.serialize_keras_object(self.mixing),
             "features": self.features,
             "matching": self.reduction.matching,
+            "batch_statistics": self.batch_statistics,
             "seed": self.seed,
             "name": self.name,
         }
