@@ -8,7 +8,7 @@ from tfpoison.training.batch_check import ADVICE, TOLERATED_OVERSHOOT
 
 # An objective that changes by less than this share of itself stands still: where crafting works it
 # changes by a hundredth and more.
-_LEAST_CHANGE = 1e-4
+_LEAST_CHANGE = 1e-5
 # Pixels that use less of the range than this were most likely scaled otherwise.
 _LEAST_USE_OF_RANGE = 1 / 64
 _CAUSES = (
