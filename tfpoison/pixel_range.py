@@ -63,6 +63,10 @@ class PixelRange:
         """Returns pixels as shares of the range: 0 at its low end, 1 at its high end."""
         return (images - tf.constant(self.low, images.dtype)) / self.span(images.dtype)
 
+    def from_shares(self, shares: tf.Tensor) -> tf.Tensor:
+        """Returns the pixels that are these shares of the range."""
+        return shares * self.span(shares.dtype) + tf.constant(self.low, shares.dtype)
+
     def room(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns how far each pixel may sink and rise within the range, in shares of the range.
 

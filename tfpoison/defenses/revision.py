@@ -1,5 +1,6 @@
 """Defenses that revise the training set in mid-training: by name, and as a Keras callback."""
 
+import warnings
 from typing import Any
 
 import keras
@@ -9,8 +10,19 @@ import tensorflow as tf
 from tfpoison.checks import check_name, check_number
 from tfpoison.defenses.epic import Epic
 from tfpoison.defenses.friendly_noise import FriendlyNoise
-from tfpoison.defenses.revision_base import Revised, Revision, check_examples
+from tfpoison.defenses.revision_base import (
+    Revised,
+    Revision,
+    check_answers,
+    check_examples,
+    check_network,
+    with_stand_ins,
+)
+from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose, make_key, permutation
+
+# How many images the network is asked about before the training.
+_ASKED = 8
 
 REVISIONS: dict[str, type[Revision]] = {"epic": Epic, "friendly_noise": FriendlyNoise}
 
@@ -49,11 +61,11 @@ class TrainingSetRevision(keras.callbacks.Callback):
         model.fit(defense.batches(), callbacks=[defense], epochs=40)
 
     What is dropped or changed after an epoch holds from the next epoch on. The model is a Keras
-    classifier or a `tfpoison.RobustModel`: where the model has an attribute `network`, that network
-    is what the revision looks at.
+    classifier that returns logits, or a `tfpoison.RobustModel` around one: where the model has an
+    attribute `network`, that network is what the revision looks at.
 
     A `fit` that goes on with `initial_epoch` goes on in the order of the epochs, but a new callback
-    knows nothing of earlier revisions.
+    knows nothing of earlier revisions, and warns of those that it has missed.
 
     Args:
         revision: the revision.
@@ -61,12 +73,16 @@ class TrainingSetRevision(keras.callbacks.Callback):
         labels: their classes, integers (n,).
         batch_size: the number of examples of a batch; the last of an epoch may be shorter.
         seed: the seed of the order of examples and of the revision's draws.
+        pixel_range: (low, high) that the pixels of the batches live in, as for `RobustModel`; what
+            the network takes.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an argument has a value that cannot be, or it is made within the scope of a
-            strategy. In `fit`: the training is over before
-            the first revision, or the network is not what `Revision.revise` takes.
+            strategy. When `fit` begins: the training is over before the first revision, an epoch
+            has not as many steps as there are batches, or the network is not what
+            `Revision.revise` takes, or takes another pixel range. After its first batch: it trains
+            on other data than `batches`.
     """
 
     def __init__(
@@ -76,6 +92,7 @@ class TrainingSetRevision(keras.callbacks.Callback):
         labels: np.ndarray,
         batch_size: int,
         seed: int = 0,
+        pixel_range: Any = (0.0, 1.0),
     ):
         super().__init__()
         if not isinstance(revision, Revision):
@@ -92,17 +109,24 @@ class TrainingSetRevision(keras.callbacks.Callback):
         self.revision = revision
         self.batch_size = batch_size
         self.seed = seed
+        self._pixels = PixelRange(pixel_range)
+        self._pixels.check_channels(images.shape[-1])
         self._epochs: tuple[int, ...] = ()
+        self._next_epoch = 0
+        self._is_new = True
+        self._network: keras.Model | None = None
+        self._kept = np.ones(len(images), bool)
         with tf.device("CPU:0"):
             self._labels = tf.constant(labels, tf.int64)
             self._images = tf.Variable(images, trainable=False)
-            self._kept = tf.Variable(tf.ones(len(images), tf.bool), trainable=False)
+            self._positions = tf.Variable(np.arange(len(images)), trainable=False)
             self._epoch = tf.Variable(0, trainable=False)
+            self._is_read = tf.Variable(False, trainable=False)
 
     @property
     def kept(self) -> np.ndarray:
         """Which examples are still trained on, bool (n,)."""
-        return self._kept.numpy()
+        return self._kept.copy()
 
     @property
     def images(self) -> np.ndarray:
@@ -112,41 +136,126 @@ class TrainingSetRevision(keras.callbacks.Callback):
     def batches(self) -> tf.data.Dataset:
         """Returns the batches of one epoch, the one that `fit` is in.
 
-        Every iteration reads the training set anew: leave `steps_per_epoch` to Keras, and neither
-        cache nor repeat. Augmentation may follow as a `map`. As the number of batches may shrink,
-        Keras is not told it; at the end of every epoch it warns that the data ran out, as for any
-        data set of unknown length, and goes on with the next epoch.
+        Random examples among those kept stand in for those that were dropped, so that all epochs
+        have as many batches. Every iteration reads the training set anew: do not cache it, and
+        leave `steps_per_epoch` to Keras. Augmentation may follow as a `map`.
 
         Returns:
-            A data set of (images, labels): float32 in [0, 1], (n, H, W, C), and int64, (n,).
+            A data set of (images, labels): float32 in the pixel range, (n, H, W, C), and int64,
+            (n,). Its cardinality is known.
         """
-        return tf.data.Dataset.from_tensors(0).flat_map(self._positions).map(self._fetch)
+        options = tf.data.Options()
+        # What is read ahead of a revision would be trained on behind it.
+        options.autotune.enabled = False
+        options.experimental_optimization.inject_prefetch = False
+        batches = tf.data.Dataset.from_tensors(0).flat_map(self._order).map(self._fetch)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(self._steps))
+        return batches.with_options(options)
+
+    @property
+    def _steps(self) -> int:
+        return -(-len(self._labels) // self.batch_size)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Finds out after which epochs to act."""
+        """Finds out after which epochs to act, and whether the network can be looked at."""
         self._epochs = self.revision.epochs(self.params["epochs"])
+        if self.params["steps"] != self._steps:
+            raise ValueError(
+                f"Expected epochs of {self._steps} steps, one for each of the `batches` of "
+                f"TrainingSetRevision. Received: {self.params['steps'] or 'data of unknown length'}"
+                ". Leave steps_per_epoch to Keras, and the size of batches to TrainingSetRevision."
+            )
+        self._network = self._make_network()
+        check_network(self._network)
+        check_answers(self._network, self._images[:_ASKED].numpy(), self._labels.numpy())
+        self._is_new = True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Sets the order of the examples."""
+        missed = [each for each in self._epochs if self._next_epoch < each <= epoch]
+        if missed:
+            warnings.warn(
+                f"The training goes on at epoch {epoch + 1}, and this TrainingSetRevision has not "
+                f"made the revision(s) after epoch(s) {', '.join(map(str, missed))}: what they "
+                "dropped or changed is trained on as it was. Go on with the callback that was "
+                "there, or start the training again.",
+                stacklevel=2,
+            )
         self._epoch.assign(epoch)
+        self._is_read.assign(False)
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Makes sure once that the batches are those of this callback."""
+        if self._is_new:
+            self._check_is_read()
+            self._is_new = False
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Revises the training set, where it is time to."""
+        self._check_is_read()
+        self._next_epoch = epoch + 1
         if epoch + 1 not in self._epochs:
             return
-        network = getattr(self.model, "network", self.model)
-        revised = self.revision.revise(network, self.images, self._labels.numpy(), self.seed)
-        self._kept.assign(self.kept & revised.kept)
+        assert self._network is not None
+        revised = self.revision.revise(self._network, self.images, self._labels.numpy(), self.seed)
+        self._kept &= revised.kept
+        if not self._kept.any():
+            raise ValueError(
+                "Expected revisions to leave examples to train on. Received: all are dropped by "
+                f"{self.revision!r}"
+            )
+        positions = np.flatnonzero(self._kept)
+        self._positions.assign(with_stand_ins(positions, len(self._kept), self.seed))
         self._images.assign(revised.images)
 
+    def _make_network(self) -> keras.Model:
+        """Returns the network from images in [0, 1], with a graph, as revisions want it."""
+        network = getattr(self.model, "network", self.model)
+        low, high = self._pixels.get_config()
+        if getattr(self.model, "attack", None) is not None:
+            theirs = self.model.pixels.get_config()
+            if theirs != (low, high):
+                raise ValueError(
+                    "Expected the model and TrainingSetRevision to be given the same pixel_range. "
+                    f"Received: {theirs} and {(low, high)}"
+                )
+        first = _first_layer(network)
+        if isinstance(first, keras.layers.Rescaling) and np.max(first.scale) * np.max(high) < 0.1:
+            raise ValueError(
+                "Expected batches in the pixel range that the network takes. Received: a network "
+                f"that begins with a Rescaling by {first.scale}, and pixel_range={(low, high)}. "
+                "Give TrainingSetRevision(..., pixel_range=(0, 255))."
+            )
+        if getattr(network, "outputs", None) and (low, high) == (0, 1):
+            return network
+        rescaling = keras.layers.Rescaling((self._pixels.high - self._pixels.low).tolist(), low)
+        return keras.Sequential([keras.Input(self._images.shape[1:]), rescaling, network])
+
+    def _check_is_read(self) -> None:
+        if not self._is_read.numpy():
+            raise ValueError(
+                "Expected `fit` to train on the batches of its TrainingSetRevision: they alone are "
+                "revised. Received: other data, or batches that were cached. Call "
+                "fit(defense.batches(), callbacks=[defense])."
+            )
+
     @tf.autograph.experimental.do_not_convert
-    def _positions(self, _: tf.Tensor) -> tf.data.Dataset:
+    def _order(self, _: tf.Tensor) -> tf.data.Dataset:
         key = make_key(Purpose.EXAMPLE_ORDER, self.seed, self._epoch.read_value())
         order = permutation(key, len(self._labels))
-        order = tf.boolean_mask(order, tf.gather(self._kept.read_value(), order))
         return tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
 
     @tf.autograph.experimental.do_not_convert
-    def _fetch(self, positions: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images = self._images.sparse_read(positions)
-        return tf.cast(images, tf.float32) / 255, tf.gather(self._labels, positions)
+    def _fetch(self, order: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        self._is_read.assign(True)
+        positions = self._positions.sparse_read(order)
+        shares = tf.cast(self._images.sparse_read(positions), tf.float32) / 255
+        return self._pixels.from_shares(shares), tf.gather(self._labels, positions)
+
+
+def _first_layer(network: keras.Model) -> keras.Layer | None:
+    layer: keras.Layer | None = network
+    while isinstance(layer, keras.Model):
+        inner = (each for each in layer.layers if not isinstance(each, keras.layers.InputLayer))
+        layer = next(inner, None)
+    return layer

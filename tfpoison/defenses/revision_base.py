@@ -5,9 +5,14 @@ import dataclasses
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfpoison.checks import check_number
+from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
+from tfpoison.randomness import Purpose, make_generator
+
+_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,17 +76,12 @@ class Revision(Configurable, abc.ABC):
         Raises:
             TypeError: an argument has the wrong type.
             ValueError: the images are not 8-bit images, the labels do not go with them or with
-                the network, or the network ends in a softmax.
+                the network, or the network does not answer the images with finite logits.
         """
         check_number("seed", seed, minimum=0, whole=True)
-        check_network(network)
         check_examples(images, labels)
-        classes = network.output_shape[-1]
-        if labels.max() >= classes:
-            raise ValueError(
-                f"Expected labels below the network's number of classes, {classes}. "
-                f"Received: a label of {labels.max()}"
-            )
+        check_network(network)
+        check_labels(labels, network.output_shape[-1])
         return self._revise(network, images, labels, seed)
 
     @abc.abstractmethod
@@ -100,7 +100,8 @@ def check_network(network: keras.Model) -> None:
 
     Raises:
         TypeError: it is no Keras model.
-        ValueError: it has no graph, or its last layer is a softmax.
+        ValueError: it has no graph, ends in a softmax or sigmoid, or has weights that are not
+            finite.
     """
     if not isinstance(network, keras.Model):
         raise TypeError(f"Expected `network` to be a keras.Model. Received: {network!r}")
@@ -109,13 +110,93 @@ def check_network(network: keras.Model) -> None:
             "Expected `network` to be a built Functional or Sequential model. Received: "
             f"{network!r}. Wrap it: keras.Model(inputs, network(inputs))"
         )
-    last = network.layers[-1]
+    last: keras.Layer = network
+    while isinstance(last, keras.Model) and last.layers:
+        last = last.layers[-1]
     activation = getattr(last, "activation", None)
-    if isinstance(last, keras.layers.Softmax) or activation is keras.activations.softmax:
+    bounded = (keras.activations.softmax, keras.activations.sigmoid)
+    if isinstance(last, keras.layers.Softmax) or activation in bounded:
         raise ValueError(
-            "Expected `network` to return logits. Received: a network that ends in a softmax, "
-            f"layer {last.name!r}. Leave the softmax to the loss: from_logits=True"
+            "Expected `network` to return logits. Received: a network that ends in a softmax or "
+            f"sigmoid, layer {last.name!r}. Leave it to the loss: from_logits=True"
         )
+    if not all(np.isfinite(each).all() for each in network.get_weights()):
+        raise ValueError(
+            "Expected `network` to have finite weights. Received: NaN or infinity. The training "
+            "has diverged: lower its learning rate, or clip its gradients."
+        )
+
+
+def check_answers(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> None:
+    """Raises unless `network` answers any number of such images with logits, one for each class.
+
+    Args:
+        network: the network, from images in [0, 1], as `check_network` takes it.
+        images: uint8 in 0–255, (n, H, W, C): a few of the examples.
+        labels: the classes of all examples, integers.
+
+    Raises:
+        ValueError: it takes other images, or one number of them alone, or its answers are
+            probabilities, or not as many as there are classes.
+    """
+    answers = _ask(network, images.astype(np.float32) / 255)
+    if answers.ndim != 2 or answers.shape[1] < 2:
+        raise ValueError(
+            "Expected `network` to return the logits of each image, (n, classes), of two classes "
+            f"or more. Received: an output of shape (n, {', '.join(map(str, answers.shape[1:]))})"
+        )
+    if (answers >= 0).all() and np.allclose(answers.sum(axis=1), 1, atol=0.01):
+        raise ValueError(
+            "Expected `network` to return logits. Received: answers that sum to one, as "
+            "probabilities do. Leave the softmax to the loss: from_logits=True"
+        )
+    check_labels(labels, answers.shape[1])
+
+
+def check_labels(labels: np.ndarray, classes: int) -> None:
+    """Raises ValueError unless all labels are below the number of classes."""
+    if labels.max() >= classes:
+        raise ValueError(
+            f"Expected labels below the network's number of classes, {classes}. "
+            f"Received: a label of {labels.max()}"
+        )
+
+
+def _ask(network: keras.Model, images: np.ndarray) -> np.ndarray:
+    shape = network.input_shape
+    if isinstance(shape, tuple) and shape and isinstance(shape[0], int):
+        raise ValueError(
+            "Expected `network` to take any number of images: a revision looks at all of them. "
+            f"Received: a network for batches of {shape[0]}. Give its Input a shape alone, without "
+            "a batch size."
+        )
+    try:
+        answers = Classifier(network, _LOSS).predictions(tf.constant(images))
+        return keras.ops.convert_to_numpy(answers)
+    except Exception as error:  # Whatever the layers of a network raise.
+        raise ValueError(
+            f"Expected `network` to answer float32 images in [0, 1] of shape {images.shape}. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+
+
+def with_stand_ins(kept: np.ndarray, size: int, seed: int) -> np.ndarray:
+    """Returns positions for an epoch: those kept, and random ones of them in place of the dropped.
+
+    All epochs have as many steps, as learning-rate schedules and comparisons of defenses expect.
+
+    Args:
+        kept: the positions that are left, integers (kept,), at least one.
+        size: how many there were at the start.
+        seed: of the draw.
+
+    Returns:
+        Positions, (size,), in the order of `kept`.
+    """
+    missing = size - len(kept)
+    generator = make_generator(Purpose.REPLACEMENT_OF_SUSPECTS, seed, missing)
+    draw = generator.choice(len(kept), missing)
+    return kept[np.sort(np.concatenate([np.arange(len(kept)), draw]))]
 
 
 def check_examples(images: np.ndarray, labels: np.ndarray) -> None:

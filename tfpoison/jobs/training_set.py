@@ -10,11 +10,11 @@ from tfpoison import files
 from tfpoison.checks import check_array
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.defenses import Defense
+from tfpoison.defenses.revision_base import with_stand_ins
 from tfpoison.evaluation import Predictor
 from tfpoison.jobs.checkpoint import FILE, Checkpoint
 from tfpoison.jobs.fitting import Stream, fit_resumably
 from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.randomness import Purpose, make_generator
 from tfpoison.training import RobustModel
 
 _SUSPECTS = "without_suspects.npz"
@@ -43,18 +43,10 @@ class TrainingSet:
         return TrainingSet(self.kept[~dropped[self.kept]], self.images)
 
     def examples(self, examples: Examples, seed: int) -> Examples:
-        """Returns as many examples as there were at the start.
-
-        Random ones among the kept stand in for those that were dropped: all epochs have as many
-        steps, as learning-rate schedules and comparisons of defenses expect.
-        """
-        missing = examples.size - len(self.kept)
-        if self.images is None and not missing:
+        """Returns as many examples as there were at the start; see `with_stand_ins`."""
+        if self.images is None and len(self.kept) == examples.size:
             return examples
-        generator = make_generator(Purpose.REPLACEMENT_OF_SUSPECTS, seed, missing)
-        draw = generator.choice(len(self.kept), missing)
-        chosen = np.sort(np.concatenate([np.arange(len(self.kept)), draw]))
-        positions = self.kept[chosen]
+        positions = with_stand_ins(self.kept, examples.size, seed)
         images = examples.images if self.images is None else self.images
         return InMemoryExamples(
             images[positions], examples.labels[positions], examples.ids[positions]
