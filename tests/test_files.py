@@ -83,6 +83,7 @@ def header(shape, descr="<i8"):
         (header((2,)) + bytes(17), "no plain array: 17 bytes"),
         (header((1,), "|O") + bytes(8), "no plain array"),
         (b"\x93NUMPY\x03" + header((1,))[7:] + bytes(8), r"unknown version \(3, 0\)"),
+        (header((1,), "<U1") + b"\xff" * 4, "'a.npy' in it is no text"),
         (header("(" * 100), "is no archive of plain arrays"),
         (b"", "is no archive of plain arrays"),
     ],

@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import stat
+import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any, BinaryIO
@@ -104,7 +105,13 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
                 f"{member.filename!r} in it is no plain array: {left} bytes for {dtype} of {shape}"
             )
         file.seek(0)
-        return np.lib.format.read_array(file, allow_pickle=False)
+        array = np.lib.format.read_array(file, allow_pickle=False)
+    if dtype.kind == "U":
+        # NumPy keeps numbers that stand for no letter, and breaks when it is asked for the text.
+        letters = np.frombuffer(array.tobytes(), np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if (letters > sys.maxunicode).any():
+            raise ValueError(f"{member.filename!r} in it is no text")
+    return array
 
 
 def read_bytes(path: Path) -> bytes:

@@ -366,11 +366,20 @@ def test_content_that_is_refused(tmp_path, change):
     assert str(path) in str(raised.value)
 
 
-def test_a_description_nested_deep_is_refused(tmp_path):
-    arrays = {"description": np.array("[" * 10**5 + "]" * 10**5)}
-    arrays["checksum"] = np.array(_checksum(arrays))
+@pytest.mark.parametrize(
+    ("description", "checksum", "message"),
+    [
+        (np.array("[" * 10**5 + "]" * 10**5), None, "description, as JSON with names"),
+        (np.array(b"{}"), None, "Received something else"),
+        (np.array(["{}"]), None, "Received something else"),
+        (np.array("{}"), np.array(7), "Received something else"),
+    ],
+)
+def test_descriptions_that_are_refused(tmp_path, description, checksum, message):
+    arrays = {"description": description}
+    arrays["checksum"] = np.array(_checksum(arrays)) if checksum is None else checksum
     np.savez(tmp_path / "poisons.npz", **arrays)
-    with pytest.raises(ValueError, match="description, as JSON with names"):
+    with pytest.raises(ValueError, match=f"{message}.*poisons.npz|poisons.npz {message}"):
         Poisons.load(tmp_path / "poisons.npz")
 
 
@@ -380,6 +389,13 @@ def test_changed_digests_or_labels_are_refused_where_they_are_applied():
         changed = dataclasses.replace(poisons, **changes)
         with pytest.raises(ValueError, match="others under their ids"):
             changed.poison(DATA.train)
+
+
+def test_more_classes_than_there_are_are_refused():
+    poisons, _ = make_poisons()
+    poisons.check_classes(4)
+    with pytest.raises(ValueError, match=r"poisons of the 3 classes.*for 4 classes"):
+        poisons.check_classes(3)
 
 
 def test_triggers_on_large_images_are_read_as_they_were_written(tmp_path):

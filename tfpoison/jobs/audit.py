@@ -158,6 +158,7 @@ class AuditJob:
         is_poison = None
         if self.poisons is not None:
             poisons = Poisons.load(self.poisons)
+            poisons.check_classes(images.classes)
             images = dataclasses.replace(images, train=poisons.poison(images.train))
             is_poison = np.isin(np.arange(len(labels)), poisons.ids)
         elif self.known_poisons is not None:

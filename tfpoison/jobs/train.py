@@ -127,6 +127,7 @@ class TrainJob:
         poisons = None if self.poisons is None else Poisons.load(self.poisons)
         images = dataclasses.replace(images, train=self._training_images(images.train, poisons))
         if poisons is not None:
+            poisons.check_classes(images.classes)
             _check_targets(poisons, images)
 
         def make_stream(examples: Examples, defense: Defense = self.defense) -> Stream:

@@ -172,6 +172,14 @@ class Poisons:
                 "for. Received others under their ids: the poisons were changed."
             )
 
+    def check_classes(self, classes: int) -> None:
+        """Raises ValueError where labels of the poisons are none of so many classes."""
+        if self.classes > classes:
+            raise ValueError(
+                f"Expected poisons of the {classes} classes of {self.data_set!r}. Received some "
+                f"for {self.classes} classes: the poisons were changed."
+            )
+
     def poisoned_images(self, train: Examples) -> np.ndarray:
         """Returns the poisons as they are trained on, uint8 (n, H, W, C)."""
         clean = train.read(positions_of(train, self.ids)).astype(np.int16)
@@ -316,10 +324,11 @@ class Poisons:
                 "Expected a file of poisons. Received one that is damaged or something else: "
                 f"{error}"
             ) from error
-        if not {"description", "checksum"} <= arrays.keys():
+        texts = [arrays.get(name, np.zeros(0)) for name in ("description", "checksum")]
+        if any(each.dtype.kind != "U" or each.ndim for each in texts):
             raise ValueError(f"Expected a file of poisons. Received something else: {path}")
-        expected = str(arrays.pop("checksum"))
-        if _checksum(arrays) != expected:
+        checksum = str(arrays.pop("checksum"))
+        if _checksum(arrays) != checksum:
             raise ValueError(f"Expected a file of poisons as it was written. {path} was changed.")
         description = _read_description(str(arrays.pop("description")), path)
         if description.get("format") != FORMAT:
