@@ -85,6 +85,17 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is no archive of plain arrays: {error}") from error
 
 
+def check_archive(path: Path) -> None:
+    """Raises ValueError where a zip archive, such as Keras's networks, is damaged."""
+    try:
+        with _open(path) as file, zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except Exception as error:  # What zipfile and its decompressors run into.
+        raise ValueError(f"{path} is no archive: {error}") from error
+    if damaged is not None:
+        raise ValueError(f"{damaged!r} in it is damaged")
+
+
 def _may_unpack(size: int, unpacked: int) -> bool:
     return unpacked <= max(_ALWAYS_UNPACKED, _MOST_UNPACKED * size)
 

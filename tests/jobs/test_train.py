@@ -108,6 +108,15 @@ def test_a_finished_run_is_not_trained_again(tmp_path, capsys):
     assert (directory / "checkpoint.npz").stat().st_mtime_ns == before
     again = keras.models.load_model(directory / "network.keras").get_weights()
     assert all((one == other).all() for one, other in zip(weights, again, strict=True))
+    network = (directory / "network.keras").read_bytes()
+    flipped = bytearray(network)
+    flipped[len(network) // 2] ^= 1
+    for content in (b"", network[: len(network) // 2], bytes(flipped)):
+        (directory / "network.keras").write_bytes(content)
+        assert train(directory) == 2
+        assert "network.keras as it was written" in (said := capsys.readouterr().err)
+        assert "Remove it and report.json" in said
+    (directory / "network.keras").write_bytes(network)
     for content in ('{"epochs": 2, "defense"', "{}", "[]", "[" * 10**5, '{"epochs": "two"}'):
         (directory / "report.json").write_text(content)
         assert train(directory) == 2

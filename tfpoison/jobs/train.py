@@ -91,15 +91,22 @@ class TrainJob:
             tell_once("waiting until all workers that TF_CONFIG names are there")
         strategy = distribution.get(self.training.strategy)
         self.check()
-        finished = self.directory.path / REPORT
-        if finished.exists():
-            with files.read_back(finished, "Remove it: the network is evaluated again."):
-                described = describe(files.read_json(finished), finished.parent)
-            return f"Finished earlier; nothing was trained.\n{described}"
+        if (self.directory.path / REPORT).exists():
+            return f"Finished earlier; nothing was trained.\n{self._describe_finished()}"
         if not _is_chief(strategy):
             return describe(self._train(strategy, writes=False), self.directory.path)
         with self.directory.occupied():
             return describe(self._train(strategy, writes=True), self.directory.path)
+
+    def _describe_finished(self) -> str:
+        """Returns the report of a run that has finished, whose network is still whole."""
+        network, finished = self.directory.path / NETWORK, self.directory.path / REPORT
+        if network.exists():
+            remedy = f"Remove it and {REPORT}: it is made again from the last checkpoint."
+            with files.read_back(network, remedy):
+                files.check_archive(network)
+        with files.read_back(finished, "Remove it: the network is evaluated again."):
+            return describe(files.read_json(finished), self.directory.path)
 
     @property
     def keras_verbosity(self) -> int:

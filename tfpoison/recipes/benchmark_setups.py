@@ -20,15 +20,12 @@ def _empty_array(*_: Any) -> np.ndarray:
 
 
 # What NumPy's arrays and numbers are made of in a pickle; nothing else is ever looked up.
-_NUMPY = {
-    ("numpy", "dtype"): np.dtype,
+_CORES = ("numpy.core.multiarray", "numpy._core.multiarray")
+_NUMPY = {("numpy", "dtype"), *((core, "scalar") for core in _CORES)}
+_REPLACED = {
+    **{(core, "_reconstruct"): _empty_array for core in _CORES},
     # It is named beside `_reconstruct`, and never called.
     ("numpy", "ndarray"): "ndarray",
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty_array for core in ("core", "_core")},
-    **{
-        (f"numpy.{core}.multiarray", "scalar"): np._core.multiarray.scalar
-        for core in ("core", "_core")
-    },
 }
 
 
@@ -71,9 +68,11 @@ class _RestrictedUnpickler(pickle.Unpickler):
     """Reads built-in types and NumPy arrays; a pickle can name any function to be run."""
 
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _REPLACED:
+            return _REPLACED[module, name]
         if (module, name) not in _NUMPY:
             raise pickle.UnpicklingError(f"{module}.{name} is neither built-in nor NumPy's")
-        return _NUMPY[module, name]
+        return super().find_class(module, name)
 
 
 def read(path: str | pathlib.Path) -> tuple[Setup, ...]:
@@ -102,7 +101,7 @@ def read(path: str | pathlib.Path) -> tuple[Setup, ...]:
 def _check_memo(content: bytes) -> None:
     """Raises ValueError where a pickle names a place in its memory that it cannot have filled."""
     for opcode, argument, _ in pickletools.genops(content):
-        if opcode.name.endswith("PUT") and argument > len(content):
+        if opcode.name.endswith("PUT") and int(argument or 0) > len(content):
             raise ValueError(f"{opcode.name} {argument} in a pickle of {len(content)} bytes")
 
 
