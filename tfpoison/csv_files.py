@@ -5,12 +5,13 @@ import io
 import numbers
 import os
 import re
+import types
 from collections.abc import Iterable
 
 from tfpoison import files
 
 # What spreadsheets take a cell for a formula by, in either width of East Asian letters.
-_STARTS_FORMULA = "[=+\\-@\t\r\n＝＋－＠]"
+_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
 _NEGATIVE_NUMBER = r"-[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?"
 _DELIMITERS = ",;\t"
 
@@ -20,7 +21,11 @@ def text(rows: Iterable[Iterable[object]]) -> str:
 
     What would start a formula has an apostrophe before it, which `read` takes away.
     """
-    return "".join(map(_line, rows))
+    lines: list[str] = []
+    # With this end of a line, carriage returns in cells are put between quotes.
+    writer = csv.writer(types.SimpleNamespace(write=lines.append), lineterminator="\r\n")
+    writer.writerows(map(_cell, row) for row in rows)
+    return "".join(f"{line[:-2]}\n" for line in lines)
 
 
 def read(path: str | os.PathLike, what: str) -> list[list[str]]:
@@ -46,18 +51,12 @@ def read(path: str | os.PathLike, what: str) -> list[list[str]]:
         raise ValueError(f"Expected {what} as a CSV file. {path}: {error}") from error
 
 
-def _line(row: Iterable[object]) -> str:
-    buffer = io.StringIO()
-    # With this end of a line, carriage returns in cells are put between quotes.
-    csv.writer(buffer, lineterminator="\r\n").writerow(map(_cell, row))
-    return buffer.getvalue().removesuffix("\r\n") + "\n"
-
-
 def _cell(value: object) -> str:
     cell = "" if value is None else str(value)
-    harmless = isinstance(value, numbers.Number) or re.fullmatch(_NEGATIVE_NUMBER, cell)
-    return f"'{cell}" if not harmless and re.match(f"'*{_STARTS_FORMULA}", cell) else cell
+    if not re.match(_FORMULA, cell) or isinstance(value, numbers.Number):
+        return cell
+    return cell if re.fullmatch(_NEGATIVE_NUMBER, cell) else f"'{cell}"
 
 
 def _without_apostrophe(cell: str) -> str:
-    return cell[1:] if re.match(f"'+{_STARTS_FORMULA}", cell) else cell
+    return cell[1:] if cell.startswith("'") and re.match(_FORMULA, cell) else cell

@@ -88,6 +88,8 @@ def test_columns_of_an_experiment(tmp_path):
         (["--defense=dp_sgd", "--clipnorm=1"], "global_clipnorm"),
         (["--defense=epic", "--epochs=1"], "more epochs"),
         (["--defense=deep_knn", "--strategy=multi_worker"], "strategy of one process"),
+        (["--defense=deep_knn(neighbors=1280)"], "Expected fewer `neighbors`"),
+        (["--job=experiment", "--defenses=deep_knn(neighbors=1280)"], "Expected fewer `neighbors`"),
         (["--defense=mixup+cutmix"], "two with their own mixing"),
         (["--defense=mixup", "--defense_epsilon=0.1"], "Expected no flags of adversarial"),
         (["--job=experiment", "--defenses=none,mixup(way=4)"], "Unknown setting"),

@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfpoison.data.examples import Examples
 
 _COLUMNS = ("id", "file", "label", "split_size")
 _NEEDED = ("id", "label")
+_INTEGER = r"\s*-?[0-9]{1,18}\s*"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -299,18 +301,15 @@ def _check_labels(ids: np.ndarray, received: np.ndarray, expected: np.ndarray) -
     if len(others):
         raise ValueError(
             "Expected the split that was audited, in its order. Received another label at "
-            f"position {ids[others[0]]}."
+            f"position {ids[others[0]]}. Is the keep-list one of other data?"
         )
 
 
-def _integers(cells: Iterable[str], where: str) -> np.ndarray:
-    numbers = []
-    for cell in cells:
-        try:
-            numbers.append(np.int64(int(cell)))
-        except (ValueError, OverflowError):
-            raise ValueError(
-                "Expected a keep-list with an integer in each line, of up to 64 bits. Received: "
-                f"{cell[:80]!r} in {where}"
-            ) from None
-    return np.array(numbers, np.int64)
+def _integers(cells: Sequence[str], where: str) -> np.ndarray:
+    wrong = next((each for each in cells if not re.fullmatch(_INTEGER, each)), None)
+    if wrong is not None:
+        raise ValueError(
+            "Expected a keep-list with an integer in each line, of up to 18 digits. Received: "
+            f"{wrong[:80]!r} in {where}"
+        )
+    return np.array([int(each) for each in cells], np.int64)
