@@ -73,17 +73,25 @@ def test_signals_that_were_ignored_stay_so():
     assert done.stdout == b"goes on\n"
 
 
-def test_folders_of_killed_runs_are_told_of(tmp_path):
-    in_use = "with process.temporary_folder(): "
-    kill = in_use + "os.kill(os.getpid(), signal.SIGKILL)"
-    look = in_use + "os.system('ls $TMPDIR/..')"
+def test_folders_of_killed_runs_are_removed_and_told_of(tmp_path):
+    work = "process._SECONDS_TO_LOCK = 0\nwith process.temporary_folder(): "
+    kill = work + "os.kill(os.getpid(), signal.SIGKILL)"
+    look = work + "os.system('ls $TMPDIR/..')"
     environment = {"env": {"TMPDIR": str(tmp_path), "PATH": os.environ["PATH"]}}
     run(kill, **environment)
     left = next(tmp_path.iterdir())
+    in_use = subprocess.Popen(
+        [sys.executable, "-c", ALONE + work + "print(flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        **environment,
+    )
+    in_use.stdout.readline()
+    assert not left.exists()
     done = run(look, **environment)
-    assert len(done.stdout.split()) == 2
-    assert done.stderr.decode() == f"tfpoison.launch: left by runs that were killed: {left}\n"
-    assert list(tmp_path.iterdir()) == [left]
+    in_use.communicate()
+    assert (len(done.stdout.split()), done.stderr) == (2, b"")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

@@ -12,12 +12,15 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any, TextIO
 
 PROGRAM = "tfpoison.launch"
 _TEMPORARY = "tfpoison_work_"
+# A folder that was just made is about to be held.
+_SECONDS_TO_LOCK = 5
 # What started the process may have had it ignore some of them, as nohup does.
 _SIGNALS = [
     number
@@ -68,12 +71,12 @@ def unwind_on_signals() -> None:
 def temporary_folder() -> Iterator[None]:
     """Keeps temporary files, also those of libraries and of child processes, in a folder that goes.
 
-    Folders of processes that were killed are told of.
+    Folders of processes that were killed are removed, and told of.
     """
-    outer = pathlib.Path(tempfile.gettempdir())
-    left = [str(path) for path in sorted(outer.glob(f"{_TEMPORARY}*")) if not _is_in_use(path)]
-    if left:
-        print(f"{PROGRAM}: left by runs that were killed: {', '.join(left)}", file=sys.stderr)
+    for left in sorted(pathlib.Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*")):
+        if not _is_in_use(left):
+            shutil.rmtree(left, ignore_errors=True)
+            print(f"{PROGRAM}: removed what a killed run had left: {left}", file=sys.stderr)
     folder = tempfile.mkdtemp(prefix=_TEMPORARY)
     lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_SH)
@@ -88,8 +91,11 @@ def temporary_folder() -> Iterator[None]:
 
 
 def _is_in_use(folder: pathlib.Path) -> bool:
-    """Returns whether a process holds a temporary folder, or it is not ours to say."""
+    """Returns whether a process holds a temporary folder, or may be about to, or is another's."""
     try:
+        status = folder.stat()
+        if status.st_uid != os.getuid() or time.time() - status.st_ctime < _SECONDS_TO_LOCK:
+            return True
         lock = os.open(folder, os.O_RDONLY)
     except OSError:
         return True

@@ -121,7 +121,7 @@ def test_ids_name_an_image_whatever_the_subset(flat):
 
 
 def test_check_tells_what_is_known_before_reading(flat):
-    expected = data.Description("image_folder", ("cat", "dog"), None, 24, 6)
+    expected = data.Description("image_folder", ("cat", "dog"), None, 24, 6, 30, 30)
     assert data.check("image_folder", data_dir=flat) == expected
     sized = data.check("image_folder", data_dir=flat, image_size=(8, 9), train_size=5)
     assert (sized.image_shape, sized.train_size, sized.classes) == ((8, 9, 3), 5, 2)

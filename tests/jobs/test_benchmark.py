@@ -1,8 +1,13 @@
 """The job that measures what a step costs."""
 
 import json
+import os
+import subprocess
 
-from tfpoison import launch
+import pytest
+
+from tfpoison import failures, launch
+from tfpoison.jobs import benchmark, measure_step
 
 
 def test_a_small_benchmark(tmp_path, capsys):
@@ -17,3 +22,33 @@ def test_a_small_benchmark(tmp_path, capsys):
     table = (tmp_path / "out" / "benchmark.md").read_text()
     assert table.splitlines()[-1].startswith("| `noise_normal` |")
     assert table.splitlines()[-1] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("returned", "code", "told"),
+    [
+        (measure_step.OUT_OF_MEMORY, failures.SYSTEM_ERROR, "memory. Received: OOM when"),
+        (-9, failures.SYSTEM_ERROR, "fit into memory. Received: "),
+        (1, failures.UNFORESEEN, "The full trace is in"),
+    ],
+)
+def test_a_measurement_that_fails(returned, code, told, tmp_path, monkeypatch, capsys):
+    failed = subprocess.CompletedProcess([], returned, "", "Traceback\n  here\nOOM when allocating")
+    monkeypatch.setattr(benchmark, "_run_child", lambda command: failed)
+    line = ["--job=benchmark", "--benchmark_attacks=evasion", "--verbosity=-1"]
+    assert launch.main([*line, f"--output_dir={tmp_path}"]) == code
+    error = capsys.readouterr().err
+    assert told in error
+    assert len(error.splitlines()) == 1
+    # Nothing was computed: the directory takes the mended command.
+    job = launch.make_job(*launch.parse([*line, f"--output_dir={tmp_path}", "--batch_size=2"]))
+    job.check()
+
+
+def test_a_child_ends_with_its_parent(monkeypatch):
+    """The parent holds the other end of its standard input, and writes nothing."""
+    assert benchmark._run_child(["timeout", "0.1", "cat"]).returncode == 124
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    measure_step._end_with_parent()  # Standard input is empty in tests.
+    assert ended == [1]

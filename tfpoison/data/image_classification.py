@@ -15,6 +15,8 @@ class Description:
         image_shape: height, width and channels; None where only the images can tell.
         train_size: the number of examples to train on.
         validation_size: the number of examples to validate on.
+        train_ids: how many ids the training split has, from 0, whatever is chosen of it.
+        validation_ids: how many ids the split has that is validated on.
     """
 
     name: str
@@ -22,6 +24,8 @@ class Description:
     image_shape: tuple[int, int, int] | None
     train_size: int
     validation_size: int
+    train_ids: int
+    validation_ids: int
 
     @property
     def classes(self) -> int:
@@ -54,3 +58,10 @@ class ImageClassification:
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels."""
         return self.train.image_shape
+
+    @property
+    def description(self) -> Description:
+        """What was to be known of it, all of it known by now."""
+        ids = (int(split.ids.max(initial=-1)) + 1 for split in (self.train, self.validation))
+        sizes = self.train.size, self.validation.size
+        return Description(self.name, self.class_names, self.image_shape, *sizes, *ids)

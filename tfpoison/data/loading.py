@@ -240,6 +240,8 @@ class _Request:
             self._image_shape(source),
             in_train if self.train_size is None else self.train_size,
             in_validation if self.validation_size is None else self.validation_size,
+            source.split_size(source.train_split),
+            source.split_size(source.validation_split or source.train_split),
         )
 
     def load(self, source: Source) -> ImageClassification:

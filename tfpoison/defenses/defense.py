@@ -66,6 +66,13 @@ class Defense:
         if self.revision is not None:
             self.revision.epochs(epochs)
 
+    def check_sides(self, sides: tuple[int, int]) -> None:
+        """Raises ValueError where images of that height and width are too small for the defense."""
+        if self.attack is not None:
+            self.attack.perturbation.check_sides(sides)
+        if self.mixing is not None:
+            self.mixing.check_sides(sides)
+
     def robust_model_arguments(self) -> dict[str, Any]:
         """Returns the arguments of `RobustModel`."""
         if self.attack is None:

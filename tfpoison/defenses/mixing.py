@@ -71,6 +71,9 @@ class Mixing(Configurable, abc.ABC):
             tf.ensure_shape(mixed_labels, labels.shape),
         )
 
+    def check_sides(self, sides: tuple[int | None, int | None]) -> None:
+        """Raises ValueError where images of that height and width are too small; None: unknown."""
+
     def check_classifier(self, classifier: Classifier | None) -> None:
         """Raises ValueError where there is no classifier and one is needed."""
         if self.needs_classifier and classifier is None:
@@ -211,20 +214,24 @@ class Cutout(Mixing):
         make_plain(self)
         _check_cutout(self.size, self.fill_value)
 
+    def check_sides(self, sides: tuple[int | None, int | None]) -> None:
+        """Raises ValueError where the square is larger than images of that height and width."""
+        if self.size is not None and any(side is not None and side < self.size for side in sides):
+            raise ValueError(
+                "Expected images at least as large as the square that is cut out. Received: "
+                f"size={self.size!r} and images of {sides[0]} × {sides[1]} pixels"
+            )
+
     def _mix(
         self, classifier: Classifier | None, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
     ) -> Batch:
+        self.check_sides((images.shape[1], images.shape[2]))
         sizes = tf.fill(tf.shape(images)[:1], self._size(images))
         return tf.where(_boxes(key, images, sizes, sizes), self._fill(images), images), labels
 
     def _size(self, images: tf.Tensor) -> tf.Tensor | int:
         if self.size is None:
             return tf.maximum(tf.reduce_min(tf.shape(images)[1:3]) // 2, 1)
-        if any(side is not None and side < self.size for side in images.shape[1:3]):
-            raise ValueError(
-                "Expected images at least as large as the square that is cut out. Received: "
-                f"size={self.size!r} and images of shape {tuple(images.shape)}"
-            )
         return self.size
 
     def _fill(self, images: tf.Tensor) -> tf.Tensor:
@@ -270,6 +277,10 @@ class MaxUp(Mixing):
         make_plain(self)
         check_number("copies", self.copies, minimum=1, whole=True)
         _check_cutout(self.size, self.fill_value)
+
+    def check_sides(self, sides: tuple[int | None, int | None]) -> None:
+        """Raises ValueError where the squares are larger than images of that height and width."""
+        Cutout(self.size).check_sides(sides)
 
     def _mix(
         self, classifier: Classifier | None, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor

@@ -2,16 +2,20 @@
 
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
 from tfpoison import attacks, valid_json
-from tfpoison.checks import check_name, check_number
-from tfpoison.jobs.measure_step import CLASSES
+from tfpoison.checks import check_number
+from tfpoison.defenses import Defense
+from tfpoison.jobs.measure_step import CLASSES, OUT_OF_MEMORY
 from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import NetworkSettings
+from tfpoison.jobs.settings import LARGEST, NetworkSettings
 
+_LONGEST_SIDE = 2**15
 _HEADER = "| attack | plain step | defended step | ratio | peak memory | first call |"
 
 
@@ -44,11 +48,14 @@ class BenchmarkJob:
         """Raises ValueError or TypeError where `run` would."""
         if not self.attacks:
             raise ValueError("Expected attacks to measure. Received none.")
-        for attack in self.attacks:
-            check_name("attack", attack, attacks.names())
-        check_number("steps", self.steps, minimum=1, whole=True)
-        check_number("batch_size", self.batch_size, minimum=2, whole=True)
+        check_number("steps", self.steps, minimum=1, maximum=LARGEST, whole=True)
+        check_number("batch_size", self.batch_size, minimum=2, maximum=LARGEST, whole=True)
+        for each in self.image_shape:
+            check_number("image_shape", each, minimum=1, maximum=_LONGEST_SIDE, whole=True)
         self.network.check(self.image_shape, CLASSES)
+        for name in self.attacks:
+            defense = Defense(attack=attacks.get(name), poison_fraction=self.poison_fraction)
+            defense.check_sides(self.image_shape[:2])
         if self.directory is not None:
             self.directory.check()
 
@@ -56,7 +63,8 @@ class BenchmarkJob:
         """Measures, reporting row by row, and returns what was written where.
 
         Raises:
-            RuntimeError: a measurement ended with an error.
+            MemoryError: a measurement does not fit into memory.
+            RuntimeError: a measurement ended with another error.
         """
         self.check()
         if self.directory is None:
@@ -96,14 +104,25 @@ class BenchmarkJob:
             "jit_compile": self.jit_compile,
         }
         module = f"{__package__}.measure_step"
-        process = subprocess.run(
-            [sys.executable, "-m", module, valid_json.dumps(settings)],
-            capture_output=True,
-            text=True,
-        )
+        process = _run_child([sys.executable, "-m", module, valid_json.dumps(settings)])
+        if process.returncode in (OUT_OF_MEMORY, -signal.SIGKILL):
+            last_line = process.stderr.strip().rpartition("\n")[2]
+            raise MemoryError(f"measuring {attack!r}: {last_line}")
         if process.returncode:
-            raise RuntimeError(f"Measuring {attack!r} failed:\n{process.stderr[-2000:]}")
+            raise RuntimeError(f"Measuring {attack!r} failed:\n{process.stderr}")
         return json.loads(process.stdout.splitlines()[-1])
+
+
+def _run_child(command: list[str]) -> subprocess.CompletedProcess[str]:
+    """Runs a child that ends with us, however we end: it reads what nobody will ever write."""
+    reader, writer = os.pipe()
+    try:
+        return subprocess.run(
+            command, stdin=reader, capture_output=True, encoding="utf-8", errors="replace"
+        )
+    finally:
+        os.close(reader)
+        os.close(writer)
 
 
 def format_table(rows: dict[str, dict[str, float]]) -> list[str]:

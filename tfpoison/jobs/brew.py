@@ -6,7 +6,6 @@ import numpy as np
 
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
-from tfpoison.jobs import experiment_data
 from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
 from tfpoison.jobs.experiment import check_setup
 from tfpoison.jobs.run_directory import RunDirectory
@@ -48,10 +47,7 @@ class BrewJob:
         check_number("trial", self.trial, minimum=0, whole=True)
         for name in self.exports:
             check_name("export", name, exports.names())
-        check_setup(self.setup, (self.attack,))
-        experiment_data.check_threat(
-            self.attack.threat_settings(self.trial), self.setup.pretraining
-        )
+        check_setup(self.setup, (self.attack,), [self.trial])
         self.directory.check()
 
     def run(self) -> str:

@@ -17,7 +17,7 @@ from tfpoison import data, files
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor, most_probable
-from tfpoison.jobs import experiment_data, optimization
+from tfpoison.jobs import experiment_data, fitting, optimization
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.divergence import DivergedError
 from tfpoison.jobs.run_directory import WORK, RunDirectory, file_name
@@ -110,6 +110,7 @@ class CleanNetworks:
         if setup.training.deterministic:
             tf.config.experimental.enable_op_determinism()
         images, others = experiment_data.load(setup.data, setup.pretraining)
+        fitting.check_data(images.description, setup.network, setup.defenses.values())
         return cls(
             directory,
             setup,

@@ -3,12 +3,12 @@
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tfpoison.checks import check_name, check_number
 from tfpoison.defenses import Defense
-from tfpoison.jobs import experiment_data, optimization
+from tfpoison.jobs import experiment_data, fitting, optimization
 from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetup
 from tfpoison.jobs.notes import tell_once
 from tfpoison.jobs.records import Records
@@ -19,6 +19,7 @@ from tfpoison.jobs.trial import Adversary, Victim, measure_victim
 
 ADVERSARIES = ("standard", "adaptive")
 _LONGEST_NAME = 150
+_MOST = 100_000
 _WAIT_SECONDS = 2.0
 
 
@@ -54,8 +55,8 @@ class ExperimentJob:
 
     def check(self) -> None:
         """Raises ValueError or TypeError where the grid cannot be run."""
-        check_number("trials", self.trials, minimum=1, whole=True)
-        check_number("victims", self.victims, minimum=1, whole=True)
+        check_number("trials", self.trials, minimum=1, maximum=_MOST, whole=True)
+        check_number("victims", self.victims, minimum=1, maximum=_MOST, whole=True)
         for name, given in [("adversaries", self.adversaries), ("attacks", self.attacks)]:
             if not given:
                 raise ValueError(f"Expected at least one of the {name}. Received none.")
@@ -68,7 +69,7 @@ class ExperimentJob:
                     "them. Received: "
                     f"{defense}. Give settings that all columns share by --defense_SETTING."
                 )
-        check_setup(self.setup, self.attacks)
+        check_setup(self.setup, self.attacks, range(self.trials))
         if "adaptive" in self.adversaries:
             if set(self.setup.defenses) == {NO_DEFENSE}:
                 raise ValueError(
@@ -81,9 +82,6 @@ class ExperimentJob:
                     "Expected a recipe with surrogates for the adaptive adversary. Received: "
                     f"{names} with --adversaries=adaptive"
                 )
-        for attack in self.attacks:
-            for trial in range(self.trials if attack.setups else 1):
-                experiment_data.check_threat(attack.threat_settings(trial), self.setup.pretraining)
         self.directory.check()
 
     def run(self) -> str:
@@ -211,7 +209,9 @@ class _Grid:
         return self._adversaries[key]
 
 
-def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> None:
+def check_setup(
+    setup: TrainingSetup, attacks: tuple[AttackSettings, ...], trials: Iterable[int]
+) -> None:
     """Raises ValueError or TypeError where networks cannot be trained, or attacks made, so."""
     if setup.training.label_smoothing and any(each.objective() for each in attacks):
         raise ValueError(
@@ -224,10 +224,7 @@ def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> No
             pretraining = setup.pretraining.training(setup.training)
             optimization.check(pretraining, defense if setup.pretraining.defended else Defense())
     description = experiment_data.check(setup.data, setup.pretraining)
-    setup.network.check(description.image_shape, description.classes)
-    for defense in setup.defenses.values():
-        if defense.filter is not None:
-            defense.filter.check(setup.data.train_size or description.train_size)
+    fitting.check_data(description, setup.network, setup.defenses.values())
     for attack in attacks:
         if attack.needs_pretraining and setup.pretraining is None:
             raise ValueError(
@@ -236,6 +233,10 @@ def check_setup(setup: TrainingSetup, attacks: tuple[AttackSettings, ...]) -> No
             )
         if description.image_shape is not None:
             attack.trigger(description.image_shape)
+        for trial in trials if attack.setups else [0]:
+            threat = attack.threat_settings(trial)
+            experiment_data.check_threat(threat, setup.pretraining)
+            threat.check_description(description)
 
 
 def _describe(record: dict[str, Any], left: int) -> str:

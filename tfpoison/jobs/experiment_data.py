@@ -157,6 +157,8 @@ def check(settings: DataSettings, pretraining: PretrainingSettings | None) -> De
             )
         train_size = settings.train_size + (pretraining.size or 1)
     description = settings.check(train_size=train_size)
+    if settings.train_size is not None:
+        description = dataclasses.replace(description, train_size=settings.train_size)
     if pretraining is not None and pretraining.source == "other_classes":
         _check_classes(pretraining, description.classes)
         names = description.class_names

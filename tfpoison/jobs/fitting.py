@@ -1,17 +1,18 @@
 """The training loop that jobs share: Keras's `fit`, from wherever a checkpoint stands."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfpoison import RobustModel, data
-from tfpoison.data import Examples
+from tfpoison.data import Description, Examples
+from tfpoison.defenses import Defense
 from tfpoison.distribution import serves_every_replica
 from tfpoison.jobs.checkpoint import Checkpoint
 from tfpoison.jobs.divergence import DivergenceCheck
-from tfpoison.jobs.settings import DataSettings, TrainingSettings
+from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
 
 
 class Stream:
@@ -53,12 +54,7 @@ class Stream:
         rest = train.size % settings.batch_size
         self._drop_remainder = rest > 0 and not serves_every_replica(rest, replicas)
         self.batches = data.batches_per_epoch(train, settings.batch_size, self._drop_remainder)
-        if self.batches % training.steps_per_execution:
-            # Keras would take the batches that are missing from the next epoch.
-            raise ValueError(
-                f"Expected steps_per_execution to divide the {self.batches} batches of an epoch. "
-                f"Received: steps_per_execution={training.steps_per_execution}"
-            )
+        check_steps(training, self.batches)
 
     def training(self, first_epoch: int, first_batch: int, epochs: int) -> tf.data.Dataset:
         """Returns the batches from a position to the end of the epochs."""
@@ -83,6 +79,34 @@ class Stream:
     def first_batch(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the first batch of the training."""
         return next(self.training(0, 0, 1).as_numpy_iterator())
+
+
+def check_data(
+    description: Description, network: NetworkSettings, defenses: Iterable[Defense]
+) -> None:
+    """Raises ValueError where data do not go with a network, or are too few or small for a defense.
+
+    Args:
+        description: what is known of the data.
+        network: the network.
+        defenses: the defenses that it is trained with.
+    """
+    network.check(description.image_shape, description.classes)
+    for defense in defenses:
+        if description.image_shape is not None:
+            defense.check_sides(description.image_shape[:2])
+        if defense.filter is not None:
+            defense.filter.check(description.train_size)
+
+
+def check_steps(training: TrainingSettings, batches: int) -> None:
+    """Raises ValueError where an epoch of so many batches cannot be executed so many at a time."""
+    if batches % training.steps_per_execution:
+        # Keras would take the batches that are missing from the next epoch.
+        raise ValueError(
+            f"Expected steps_per_execution to divide the {batches} batches of an epoch. "
+            f"Received: steps_per_execution={training.steps_per_execution}"
+        )
 
 
 def fit_resumably(

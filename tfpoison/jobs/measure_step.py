@@ -5,9 +5,11 @@ process makes the time of the first call and the peak of memory honest.
 """
 
 import json
+import os
 import resource
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +21,8 @@ import tensorflow as tf
 from tfpoison import RobustModel, attacks, networks, valid_json
 
 CLASSES = 10
+# The exit code where a step does not fit into memory.
+OUT_OF_MEMORY = 3
 
 
 def measure(
@@ -95,5 +99,16 @@ def _timed(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - started, result
 
 
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it has ended, which closes our standard input."""
+    os.read(0, 1)
+    os._exit(1)
+
+
 if __name__ == "__main__":
-    print(valid_json.dumps(measure(**json.loads(sys.argv[1]))))
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        print(valid_json.dumps(measure(**json.loads(sys.argv[1]))))
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        print(" ".join(str(error).split()), file=sys.stderr)
+        sys.exit(OUT_OF_MEMORY)

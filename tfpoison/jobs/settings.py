@@ -14,6 +14,8 @@ from tfpoison.recipes import BrewSettings, ThreatSettings, Trigger, scenario, ta
 from tfpoison.recipes.benchmark_setups import Setup
 from tfpoison.recipes.trigger import read_pattern
 
+# TensorFlow counts in 32 bits.
+LARGEST = 2**31 - 1
 PRETRAINING_SOURCES = ("other_images", "other_classes", "data_set")
 
 
@@ -38,7 +40,7 @@ class DataSettings:
     keep_list: str | None = None
 
     def __post_init__(self) -> None:
-        check_number("batch_size", self.batch_size, minimum=1, whole=True)
+        check_number("batch_size", self.batch_size, minimum=1, maximum=LARGEST, whole=True)
         check_name("augmentation", self.augmentation, data.augmentation.names())
 
     @property
@@ -148,9 +150,11 @@ class TrainingSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_number("epochs", self.epochs, minimum=1, whole=True)
-        check_number("seed", self.seed, minimum=0, maximum=2**31 - 1, whole=True)
-        check_number("steps_per_execution", self.steps_per_execution, minimum=1, whole=True)
+        check_number("epochs", self.epochs, minimum=1, maximum=LARGEST, whole=True)
+        check_number("seed", self.seed, minimum=0, maximum=LARGEST, whole=True)
+        check_number(
+            "steps_per_execution", self.steps_per_execution, minimum=1, maximum=LARGEST, whole=True
+        )
         check_number("label_smoothing", self.label_smoothing, minimum=0, maximum=0.999)
         policies = ("float32", "mixed_float16", "mixed_bfloat16")
         check_name("precision", self.precision, policies)
@@ -200,7 +204,13 @@ class PretrainingSettings:
         check_name("pretraining source", self.source, PRETRAINING_SOURCES)
         for name in ("size", "epochs"):
             if getattr(self, name) is not None:
-                check_number(f"pretraining_{name}", getattr(self, name), minimum=1, whole=True)
+                check_number(
+                    f"pretraining_{name}",
+                    getattr(self, name),
+                    minimum=1,
+                    maximum=LARGEST,
+                    whole=True,
+                )
         if bool(self.classes) != (self.source == "other_classes"):
             raise ValueError(
                 "Expected classes for the pretraining on other classes, and for it alone. Received:"

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from tfpoison import RobustModel, data, distribution, files, networks
 from tfpoison.checks import check_name
-from tfpoison.data import Examples, ImageClassification
+from tfpoison.data import Description, Examples, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor, poison_success
-from tfpoison.jobs import optimization
+from tfpoison.jobs import fitting, optimization
 from tfpoison.jobs.checkpoint import METRICS, Checkpoint
 from tfpoison.jobs.fitting import Stream
 from tfpoison.jobs.notes import tell_once
@@ -74,10 +74,14 @@ class TrainJob:
         self.directory.check()
         if self.poisons is not None:
             Poisons.load(self.poisons)
-        description = self.data.check()
-        self.network.check(description.image_shape, description.classes)
-        if self.defense.filter is not None:
-            self.defense.filter.check(description.train_size)
+        self._check_data(self.data.check())
+
+    def _check_data(self, description: Description) -> None:
+        fitting.check_data(description, self.network, [self.defense])
+        # Of what a keep-list leaves, and replicas of a last batch, less is known.
+        if self.data.keep_list is None and self.training.strategy in ("default", "one_device"):
+            batches = math.ceil(description.train_size / self.data.batch_size)
+            fitting.check_steps(self.training, batches)
 
     def run(self) -> str:
         """Trains, and returns a report for people to read.
@@ -131,6 +135,7 @@ class TrainJob:
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
         images = data.load(**self.data.source)
+        self._check_data(images.description)
         poisons = None if self.poisons is None else Poisons.load(self.poisons)
         images = dataclasses.replace(images, train=self._training_images(images.train, poisons))
         if poisons is not None:

@@ -33,6 +33,9 @@ _ARCHITECTURES: dict[str, Architecture] = {
 
 __all__ = ["check", "get", "names"]
 
+# No memory holds the weights between two layers of that width.
+_GREATEST_WIDTH = 2**20
+
 
 def names() -> list[str]:
     """Returns the names of the networks: those for small images, then `keras.applications`."""
@@ -144,7 +147,7 @@ def _check_options(name: str, width: int | None, batch_normalization: bool | Non
                 f"Expected no width: the network {name!r} has no choice of it. "
                 f"Received: width={width!r}. Networks with a width: {_having('width')}"
             )
-        check_number("width", width, minimum=2, whole=True)
+        check_number("width", width, minimum=2, maximum=_GREATEST_WIDTH, whole=True)
     if batch_normalization is not None:
         if known is None or known.batch_normalization is None:
             raise ValueError(

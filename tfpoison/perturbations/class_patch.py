@@ -114,6 +114,11 @@ class ClassPatch(Perturbation):
             check_number("patch_size", self.patch_size, minimum=1, whole=True)
         check_bool("same_on_targets", self.same_on_targets)
 
+    def check_sides(self, sides: tuple[int, int]) -> None:
+        """Raises ValueError where the patches do not fit into images of that height and width."""
+        for side in sides:
+            side_bounds(side, self.patch_size)
+
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
     ) -> BoundPatches:

@@ -77,6 +77,9 @@ class Perturbation(Configurable, abc.ABC):
         """What step sizes of PGD and momentum are shares of, itself a share of the pixel range."""
         return 1.0
 
+    def check_sides(self, sides: tuple[int, int]) -> None:
+        """Raises ValueError where images of that height and width are too small."""
+
     @abc.abstractmethod
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor

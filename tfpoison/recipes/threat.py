@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from tfpoison.checks import check_array, check_name, check_number, make_plain
-from tfpoison.data import Examples, InMemoryExamples
+from tfpoison.data import Description, Examples, InMemoryExamples
 from tfpoison.randomness import Purpose, make_generator
 from tfpoison.recipes.trigger import Trigger
 
@@ -100,8 +100,39 @@ class ThreatSettings:
         count = self.budget if self.budget >= 1 else math.floor(self.budget * train_size + 1e-6)
         return max(int(count), 1)
 
+    def check_description(self, data: Description) -> None:
+        """Raises ValueError where what is known of data before reading them allows no threat."""
+        self._check_classes(data.classes)
+        for name, ids in (("target_ids", data.validation_ids), ("poison_ids", data.train_ids)):
+            self._check_known(name, [each for each in getattr(self, name) if each >= ids])
+        for name, wanted, split, size in (
+            ("budget", self.count_poisons(data.train_size), "training", data.train_size),
+            ("targets", self.targets, "held-out", data.validation_size),
+        ):
+            if wanted > size:
+                raise ValueError(
+                    f"Expected `{name}` to be at most {size}, the number of {split} images. "
+                    f"Received: {wanted}"
+                )
+
     def check(self, train: Examples, validation: Examples, classes: int) -> None:
         """Raises ValueError where not every threat of this kind can be drawn from these data."""
+        self._check_classes(classes)
+        for name, split in (("target_ids", validation), ("poison_ids", train)):
+            ids = np.array(getattr(self, name), np.int64)
+            self._check_known(name, np.setdiff1d(ids, split.ids).tolist())
+        completed = self.complete(train, validation)
+        _check_outside(self.target_ids, train, validation)
+        count = self.count_poisons(train.size)
+        room = completed._room(np.bincount(train.labels, minlength=classes))
+        if not self.poison_ids and count > room:
+            raise ValueError(
+                f"Expected a budget of at most {room} poisons, as many images as there are to "
+                f"poison under the threat model {self.threat_model!r}, whatever classes are drawn. "
+                f"Received: {count}. Lower `budget`, or choose the classes."
+            )
+
+    def _check_classes(self, classes: int) -> None:
         for name in ("target_class", "adversarial_class"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < classes:
@@ -114,22 +145,12 @@ class ThreatSettings:
                 f"Expected {needed} classes or more under the threat model {self.threat_model!r}. "
                 f"Received: {classes}"
             )
-        for name, split in (("target_ids", validation), ("poison_ids", train)):
-            unknown = np.setdiff1d(np.array(getattr(self, name), np.int64), split.ids)
-            if unknown.size:
-                raise ValueError(
-                    f"Expected `{name}` to be ids of the data. Received unknown ones: "
-                    f"{', '.join(map(str, unknown[:5]))}"
-                )
-        completed = self.complete(train, validation)
-        _check_outside(self.target_ids, train, validation)
-        count = self.count_poisons(train.size)
-        room = completed._room(np.bincount(train.labels, minlength=classes))
-        if not self.poison_ids and count > room:
+
+    def _check_known(self, name: str, unknown: list[int]) -> None:
+        if unknown:
             raise ValueError(
-                f"Expected a budget of at most {room} poisons, as many images as there are to "
-                f"poison under the threat model {self.threat_model!r}, whatever classes are drawn. "
-                f"Received: {count}. Lower `budget`, or choose the classes."
+                f"Expected `{name}` to be ids of the data. Received unknown ones: "
+                f"{', '.join(map(str, unknown[:5]))}"
             )
 
     def complete(self, train: Examples, validation: Examples) -> Self:
