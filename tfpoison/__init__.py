@@ -3,7 +3,9 @@
 import os
 import platform
 
-from tfpoison import process
+from tfpoison import keras_settings, process
+
+keras_settings.check_backend()
 
 if process.is_starting():
     process.prepare()

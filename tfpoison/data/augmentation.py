@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from tfpoison.checks import check_bool, check_name, check_number, make_plain
+from tfpoison.keras_settings import check_channels_last
 
 INTERPOLATIONS = ("bilinear", "nearest")
 
@@ -29,7 +30,11 @@ class Augmentation(abc.ABC):
             images: floating-point images of any range, (n, H, W, C).
             key: a key of `randomness`, an integer tensor of shape (2,): same key, same draws.
                 (Code that is compiled by XLA draws other numbers than code that is not.)
+
+        Raises:
+            ValueError: Keras is set to images with their channels first.
         """
+        check_channels_last()
         return self.apply(images, self.draw(key, tf.shape(images)[0]))
 
     @abc.abstractmethod

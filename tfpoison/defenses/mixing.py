@@ -20,6 +20,7 @@ import tensorflow as tf
 from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
+from tfpoison.keras_settings import check_channels_last
 from tfpoison.randomness import Purpose, make_key, permutation, split_key, uniform_integers
 
 __all__ = ["MIXINGS", "CutMix", "Cutout", "MaxUp", "Mixing", "Mixup", "get", "names", "on_batches"]
@@ -462,6 +463,7 @@ def _check_cutout(size: int | None, fill_value: float | None) -> None:
 
 
 def _check_images(images: tf.Tensor) -> None:
+    check_channels_last()
     if images.shape.rank != 4 or not images.dtype.is_floating:
         raise ValueError(
             "Expected floating-point images of shape (n, H, W, C). Received: images of dtype "

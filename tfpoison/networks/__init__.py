@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import keras
 
 from tfpoison.checks import check_name, check_number
+from tfpoison.keras_settings import check_channels_last
 from tfpoison.networks import (
     architecture,
     convnet,
@@ -73,7 +74,8 @@ def get(
         A Functional model from float images in [0, 1], (n, H, W, C), to logits, (n, classes).
 
     Raises:
-        ValueError: the name is unknown, or a value cannot be, or the network has no such choice.
+        ValueError: the name is unknown, or a value cannot be, or the network has no such choice; or
+            Keras is set to images with their channels first.
         TypeError: a value is of the wrong type.
     """
     check(
@@ -125,9 +127,11 @@ def check(
         seed: see `get`.
 
     Raises:
-        ValueError: the name is unknown, or a value cannot be, or the network has no such choice.
+        ValueError: the name is unknown, or a value cannot be, or the network has no such choice; or
+            Keras is set to images with their channels first.
         TypeError: a value is of the wrong type.
     """
+    check_channels_last()
     check_name("network", name, names())
     _check_options(name, width, batch_normalization)
     if classes is not None:

@@ -7,6 +7,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfpoison.keras_settings import check_channels_last
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key, uniform_integers
 
@@ -30,8 +31,10 @@ def image_sides(images: tf.Tensor) -> tuple[int, int]:
     """Returns the height and width of images, (n, height, width, channels).
 
     Raises:
-        ValueError: the images have other axes, or sides that are not known beforehand.
+        ValueError: the images have other axes, or sides that are not known beforehand; or Keras is
+            set to images with their channels first.
     """
+    check_channels_last()
     shape = images.shape
     if shape.rank != 4 or None in shape[1:]:
         raise ValueError(

@@ -20,6 +20,7 @@ from tfpoison.defenses import Mixing
 from tfpoison.defenses import mixing as mixings
 from tfpoison.distribution import Reduction, call_on_examples, lend_example, replica_id
 from tfpoison.features import FeatureExtractor
+from tfpoison.keras_settings import check_channels_last
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose, make_key, split_key
 from tfpoison.training import multi_worker
@@ -549,6 +550,7 @@ def _check_network(network: Any) -> None:
             "Expected `network` to be a plain classifier. Received a RobustModel, or one among its "
             "layers: put the network within it, `model.network`, in its place."
         )
+    check_channels_last(network._flatten_layers())
     for method in _LEFT_TO_KERAS:
         own = getattr(network, method)
         if getattr(own, "__func__", own) is not getattr(keras.Model, method):
