@@ -187,6 +187,13 @@ def test_labels_that_are_refused(shape):
         LabelEncoding.infer(tf.TensorSpec(shape), 4)
 
 
+@pytest.mark.parametrize("labels", [["cat", "dog"], [1 + 0j, 2]])
+@pytest.mark.parametrize("convert", [np.array, tf.constant, lambda each: np.array(each, object)])
+def test_labels_that_are_no_numbers(labels, convert):
+    with pytest.raises(ValueError, match=r"Expected labels to be numbers.*StringLookup"):
+        LabelEncoding.infer(convert(labels), 2)
+
+
 @pytest.mark.parametrize(
     ("labels", "outputs"),
     [

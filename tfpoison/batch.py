@@ -87,8 +87,15 @@ class LabelEncoding:
         """Returns the encoding of labels beside a network with that many outputs.
 
         Raises:
-            ValueError: the labels are neither integers, (n,) or (n, 1), nor one-hot, (n, outputs).
+            ValueError: the labels are neither integers, (n,) or (n, 1), nor one-hot, (n, outputs),
+                or no numbers.
         """
+        dtype = tf.as_dtype(labels.dtype)
+        if not (dtype.is_integer or dtype.is_floating or dtype.is_bool):
+            raise ValueError(
+                f"Expected labels to be numbers. Received labels of dtype {dtype.name}. Number the "
+                "classes from 0, as keras.layers.StringLookup does with names."
+            )
         shape = tf.TensorShape(labels.shape)
         if shape.rank == 2 and shape[-1] == outputs > 1:
             return cls(outputs, one_hot=True)

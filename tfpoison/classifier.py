@@ -219,10 +219,11 @@ def per_example_loss(loss: Any) -> LossFunction:
         )
     by_shape = isinstance(losses[0], str) and losses[0].lower() in ("crossentropy", "ce")
     function = _crossentropy if by_shape else keras.losses.get(losses[0])
-    if getattr(function, "ignore_class", None) is not None:
+    ignored = getattr(function, "ignore_class", None)
+    if ignored is not None:
         raise ValueError(
             "Expected a loss of all classes: an image of a class that the loss ignores can be "
-            f"neither poison nor target. Received: ignore_class={function.ignore_class}. Leave "
+            f"neither poison nor target. Received: ignore_class={ignored}. Leave "
             "these images out of the data, and `ignore_class` out of the loss."
         )
     base = keras.losses.Loss

@@ -118,6 +118,8 @@ class RobustModel(keras.Model):
             (images, labels, sample weights), or the pixels lie outside the pixel range.
     """
 
+    train_function: Any  # Keras's: what `fit` calls for each batch.
+
     def __init__(
         self,
         network: keras.Model,
