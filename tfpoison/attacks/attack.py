@@ -153,7 +153,7 @@ class Attack(Configurable):
         """Returns the parameters of a perturbation after the attack's steps down the objective."""
         initial = aim.perturbation.initial
         if self.steps == 0:
-            return initial
+            return aim.perturbation.project(initial)
         optimizer = get_optimizer(self.optimizer, self.step_size, self.perturbation.radius)
 
         def step(iteration, parameters, moments):

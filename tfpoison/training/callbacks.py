@@ -125,7 +125,7 @@ class CraftingCheck(keras.callbacks.Callback):
         """Compares the objective before and after crafting."""
         attack, logs = self.model.attack, logs or {}
         tries = attack is not None and attack.steps > 0 and attack.perturbation.radius > 0
-        if not tries or "objective_before" not in logs:
+        if not tries or not self.model.crafting or "objective_before" not in logs:
             return
         self._measured.append((float(logs["objective_before"]), float(logs["objective_after"])))
         count = len(self._measured)

@@ -42,7 +42,7 @@ _LEFT_TO_KERAS = (
 # What is built into the compiled training step.
 _SETTINGS = (
     *("network", "attack", "pixels", "target_selection", "poison_fraction", "warmup_epochs"),
-    *("mixing", "features", "reduction", "seed"),
+    *("mixing", "features", "batch_statistics", "reduction", "seed"),
 )
 
 
