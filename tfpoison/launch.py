@@ -61,6 +61,15 @@ _EXTENDABLE = {
     "experiment": ("trials", "victims", "recipes", "scenarios", "adversaries"),
     "brew": ("export",),
 }
+# What may be set when scenarios are added that ask for it. Not the classes of the pretraining: the
+# experiment does without them.
+_LATER = {
+    "experiment": (
+        *("pretraining_source", "pretraining_size", "pretraining_dataset", "pretraining_data_dir"),
+        *("pretraining_epochs", "pretraining_learning_rate", "pretraining_milestones"),
+        "defended_pretraining",
+    )
+}
 # What it may be gone on with as well, in place of what was there.
 _LATEST = {"audit": ("filters", "agreement", "known_poisons")}
 # Flags that name a file to read.
@@ -324,6 +333,7 @@ def _directory(values: flags.FlagValues, groups: Groups) -> RunDirectory:
         flags_of_the_run(values, groups),
         free=_EXTENDABLE.get(values.job, ()),
         latest=_LATEST.get(values.job, ()),
+        later=_LATER.get(values.job, ()),
         files=_FILES,
     )
 

@@ -27,6 +27,10 @@ def test_other_images(size):
     assert np.bincount(images.train.labels).tolist() == [30] * 10
     assert others.train.size == (size or 980)
     assert not set(images.train.ids) & set(others.train.ids)
+    # An experiment may add a scenario with a pretraining: its images stay what they are.
+    plain, _ = experiment_data.load(SETTINGS, None)
+    for ours, theirs in [(images.train, plain.train), (images.validation, plain.validation)]:
+        np.testing.assert_array_equal(ours.ids, theirs.ids)
     assert experiment_data.check(SETTINGS, pretraining).train_size >= 300
 
 

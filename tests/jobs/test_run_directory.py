@@ -45,6 +45,21 @@ def test_the_configuration_of_an_extended_run_names_all_of_it(tmp_path):
     assert read_flags(run.path / "config.flags") == expected
 
 
+def test_flags_that_are_set_later(tmp_path):
+    def make(**flags):
+        return RunDirectory(tmp_path / "run", flags, free=["scenarios"], later=["source"])
+
+    first, second = make(scenarios="a"), make(scenarios="a,b", source="other")
+    for run in (first, second, first):
+        with run.shared():
+            run.write_text("result", "")
+    assert read_flags(first.path / "config.flags") == second.flags
+    with pytest.raises(ValueError, match="--source=other there, another now"):
+        make(scenarios="a,b", source="another").check()
+    with pytest.raises(ValueError, match=r"--classes=\(unset\) there, 3 now"):
+        make(scenarios="a,b", classes="3").check()
+
+
 def test_a_file_that_was_replaced(tmp_path):
     poisons = tmp_path / "poisons.npz"
     poisons.write_text("one")

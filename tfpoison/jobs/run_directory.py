@@ -42,6 +42,8 @@ class RunDirectory:
         free: flags among them that may change from run to run. The configuration keeps the largest
             number, and what any of the runs has named in a list.
         latest: flags among them that may change as well, of which the configuration keeps the last.
+        later: flags that may be set by some runs and not by others, but not otherwise; once one has
+            set them, the configuration keeps them.
         files: flags among them that name a file to read; the configuration holds its checksum.
     """
 
@@ -52,12 +54,14 @@ class RunDirectory:
         *,
         free: Collection[str] = (),
         latest: Collection[str] = (),
+        later: Collection[str] = (),
         files: Collection[str] = (),
     ):
         self.path = pathlib.Path(path)
         self.flags = flags
         self._free = free
         self._latest = latest
+        self._later = later
         self._files = [name for name in files if name in flags]
 
     def check(self) -> None:
@@ -108,10 +112,12 @@ class RunDirectory:
 
     def _compare(self, theirs: dict[str, str]) -> None:
         names = sorted(self.flags.keys() | theirs.keys())
+        of_both = self.flags.keys() & theirs.keys()
+        changeable = {*self._free, *self._latest, *(set(self._later) - of_both)}
         differing = [
             name
             for name in names
-            if name not in (*self._free, *self._latest) and self.flags.get(name) != theirs.get(name)
+            if name not in changeable and self.flags.get(name) != theirs.get(name)
         ]
         if differing:
             unset = "(unset)"
@@ -239,7 +245,8 @@ class RunDirectory:
 
     def _write_configuration(self, *, extends: bool) -> None:
         theirs = read_flags(self.path / CONFIGURATION) if extends else {}
-        flags = self.flags | {
+        kept = {name: theirs[name] for name in theirs.keys() & set(self._later)}
+        flags = (kept | self.flags) | {
             name: _union(theirs[name], self.flags[name])
             for name in theirs.keys() & self.flags.keys() & set(self._free)
         }
