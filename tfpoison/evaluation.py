@@ -1,5 +1,6 @@
 """What a trained network answers: probabilities, accuracies, the adversary's success."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -8,6 +9,7 @@ import tensorflow as tf
 from sklearn.metrics import roc_auc_score
 
 from tfpoison.classifier import Classifier
+from tfpoison.data import Examples
 
 # What is measured of each victim.
 MEASURES = (
@@ -37,23 +39,23 @@ class Predictor:
         self._features = tf.function(self._extract, [images])
         self._norms = tf.function(self._gradient_norms, [images, labels])
 
-    def probabilities(self, images: np.ndarray) -> np.ndarray:
+    def probabilities(self, images: np.ndarray | Examples) -> np.ndarray:
         """Returns the probability of each class, float32 (n, classes).
 
         Args:
-            images: uint8 in 0–255, (n, H, W, C).
+            images: uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
         """
         return _batchwise(self._probabilities, images)
 
-    def features(self, images: np.ndarray) -> np.ndarray:
+    def features(self, images: np.ndarray | Examples) -> np.ndarray:
         """Returns the input of the last Dense layer, float32 (n, features).
 
         Args:
-            images: uint8 in 0–255, (n, H, W, C).
+            images: uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
         """
         return _batchwise(self._features, images)
 
-    def gradient_norms(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def gradient_norms(self, images: np.ndarray | Examples, labels: np.ndarray) -> np.ndarray:
         """Returns the norm of each example's loss gradient by the last layer's weights, (n,).
 
         Images of large norm move the network most, and make the strongest poisons (arXiv
@@ -61,7 +63,7 @@ class Predictor:
         outer product of the features, with a 1 for the bias, and p - y.
 
         Args:
-            images: uint8 in 0–255, (n, H, W, C).
+            images: uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
             labels: their classes, (n,).
         """
         return _batchwise(self._norms, images, labels)
@@ -87,12 +89,14 @@ def _to_unit_range(images: tf.Tensor) -> tf.Tensor:
     return tf.cast(images, tf.float32) / 255
 
 
-def _batchwise(function: Any, *arrays: np.ndarray) -> np.ndarray:
-    parts = [
-        function(*(tf.constant(array[first : first + _BATCH]) for array in arrays)).numpy()
-        for first in range(0, len(arrays[0]), _BATCH)
-    ]
-    return np.concatenate(parts)
+def _batchwise(function: Any, images: np.ndarray | Examples, *others: np.ndarray) -> np.ndarray:
+    batches = images.batches(_BATCH) if isinstance(images, Examples) else _slices(images)
+    slices = zip(batches, *map(_slices, others), strict=True)
+    return np.concatenate([function(*map(tf.constant, each)).numpy() for each in slices])
+
+
+def _slices(array: np.ndarray) -> Iterator[np.ndarray]:
+    return (array[first : first + _BATCH] for first in range(0, len(array), _BATCH))
 
 
 def most_probable(probabilities: np.ndarray) -> np.ndarray:

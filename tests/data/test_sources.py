@@ -364,3 +364,13 @@ def test_streamed_examples_equal_those_in_memory(monkeypatch):
     np.testing.assert_array_equal(streamed.train.images, in_memory.train.images)
     positions = [7, 3, 7]
     np.testing.assert_array_equal(streamed.train.read(positions), in_memory.train.read(positions))
+    for few in (streamed.train, in_memory.train):
+        batches = list(few.spread(20).batches(7))
+        assert [len(each) for each in batches] == [7, 7, 6]
+        np.testing.assert_array_equal(np.concatenate(batches), in_memory.train.images[::2])
+    twice = streamed.train.select(np.array([0, 3, 3, 3, 9, 39, 39]))
+    (one, same) = data.training_batches(twice, batch_size=7, epochs=2, seed=0)
+    assert sorted(one[1].numpy()) == sorted(same[1].numpy()) == sorted(twice.labels)
+    ((images, labels),) = data.evaluation_batches(twice, 7)
+    np.testing.assert_array_equal(np.round(images * 255), twice.images)
+    np.testing.assert_array_equal(labels, twice.labels)

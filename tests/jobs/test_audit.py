@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import json
 import re
 
@@ -9,6 +10,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
+from examples_on_disk import put_on_disk
 
 from tfpoison import KeepList, data, launch
 from tfpoison.defenses import filter as filters
@@ -193,9 +195,16 @@ def read_audit(directory):
     return report, rows, KeepList.load(directory / "keep.csv")
 
 
-def test_nothing_of_a_folder_is_held_out(tmp_path):
+def test_nothing_of_a_folder_is_held_out(tmp_path, monkeypatch):
     write_digits(tmp_path / "images", 100)
     flags = ["--dataset=image_folder", f"--data_dir={tmp_path / 'images'}", *ONE_FILTER]
+    load = data.load
+
+    def load_from_disk(*which, **how):
+        images = load(*which, **how)
+        return dataclasses.replace(images, train=put_on_disk(images.train))
+
+    monkeypatch.setattr(data, "load", load_from_disk)
     assert audit(tmp_path / "output", *flags, "--verbosity=-1") == 0
     report, rows, kept = read_audit(tmp_path / "output")
     assert (report["images"], report["unaudited"]) == (100, 0)

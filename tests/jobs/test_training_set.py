@@ -6,6 +6,7 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+from examples_on_disk import put_on_disk
 
 from tfpoison import data, defenses
 from tfpoison.data import InMemoryExamples
@@ -15,7 +16,7 @@ from tfpoison.defenses.revision_base import Revised, Revision
 from tfpoison.jobs.checkpoint import METRICS, Checkpoint
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.jobs.training_set import TrainingSet
+from tfpoison.jobs.training_set import TrainingSet, remove_suspects
 from tfpoison.jobs.victims import Plan, Trainer
 from tfpoison.recipes import scenario
 
@@ -198,6 +199,30 @@ def test_examples_keep_their_number():
     np.testing.assert_array_equal(filled.images[:, 0, 0, 0], filled.ids)
     np.testing.assert_array_equal(filled.ids, left.examples(examples, seed=0).ids)
     assert TrainingSet.whole(examples).examples(examples, seed=0) is examples
+
+
+def test_suspects_on_disk_are_removed(tmp_path):
+    examples = put_on_disk(IMAGES.train)
+    trainer = make_trainer(Defense())
+    left = remove_suspects(
+        Defense(filter=SuspectNines()),
+        examples,
+        Checkpoint(RunDirectory(tmp_path, {}), seconds=0),
+        seed=1,
+        train_plain=lambda checkpoint: trainer.plan.make_network(0),
+    )
+    np.testing.assert_array_equal(left.kept, np.flatnonzero(examples.labels != 9))
+    filled = left.examples(examples, seed=0)
+    assert not filled.in_memory
+    np.testing.assert_array_equal(filled.ids, left.examples(IMAGES.train, seed=0).ids)
+
+
+def test_images_on_disk_are_not_revised(tmp_path):
+    examples = put_on_disk(IMAGES.train)
+    defense = Defense(filter=SuspectNines(), revision=DropZerosAndDim())
+    checkpoint = Checkpoint(RunDirectory(tmp_path, {}), seconds=0)
+    with pytest.raises(ValueError, match="up to 2 GiB for a defense that revises"):
+        make_trainer(defense).train(examples, 1, checkpoint=checkpoint)
 
 
 def test_changed_images_are_kept_and_saved(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from clean_networks_of_tests import make_clean_networks, make_images, make_reader
+from examples_on_disk import put_data_set_on_disk
 
 from tfpoison.jobs.run_directory import RunDirectory
 from tfpoison.jobs.settings import AttackSettings
@@ -81,6 +82,24 @@ def test_a_threat_is_drawn_once_for_all_columns(tmp_path):
     # Nothing is known of it elsewhere.
     elsewhere = make_adversary(clean, tmp_path / "elsewhere", "noise_uniform").threat(0)
     assert elsewhere.target_class != drawn.target_class
+
+
+def test_images_on_disk_stay_there(tmp_path):
+    clean = make_clean_networks(tmp_path, put_data_set_on_disk(make_images()))
+    clean.surrogates = lambda scenario, defense, count, **more: [make_reader()] * count
+    clean.train_missing = lambda *which, **how: None
+    clean.clean_victims = lambda scenario, defense, count: [make_reader()] * count
+    adversary = make_adversary(clean, tmp_path, recipe_settings={"selection": "gradient_norm"})
+    measures = measure_victim(
+        clean,
+        adversary.poisons(0),
+        RunDirectory(tmp_path, {}).folder("work"),
+        scenario="from_scratch",
+        defense="none",
+        seed=5,
+        checkpoint_seconds=60,
+    )
+    assert 0 <= measures["clean_accuracy"] <= 1
 
 
 @pytest.mark.parametrize("defense", ["none", "noise_uniform"])

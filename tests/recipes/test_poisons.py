@@ -76,6 +76,10 @@ def test_selections_keep_their_poisons():
     examples = poisons.poison(DATA.train).select(np.sort(rows[2:5]))
     assert isinstance(examples, PoisonedExamples)
     np.testing.assert_array_equal(examples.images, poisoned[2:5])
+    twice = np.sort(np.concatenate([rows[2:5], rows[3:4], [0, 0]]))
+    chosen = poisons.poison(DATA.train).select(twice)
+    np.testing.assert_array_equal(chosen.images, poisons.poison(DATA.train).images[twice])
+    np.testing.assert_array_equal(np.concatenate(list(chosen.batches(2))), chosen.images)
 
 
 @pytest.mark.parametrize("pixel_range", [None, (0, 1), (0, 255), (-1, 1)])

@@ -2,7 +2,6 @@
 
 import abc
 import functools
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +12,6 @@ from tfpoison import randomness
 
 # Shuffling from disk looks this many examples ahead. They wait there as they were compressed.
 SHUFFLE_BUFFER = 8192
-# Of decoded images that are looked at one after the other.
-BATCH_BYTES = 2**24
 
 
 class Examples(abc.ABC):
@@ -39,8 +36,20 @@ class Examples(abc.ABC):
 
     @property
     @abc.abstractmethod
+    def in_memory(self) -> bool:
+        """Whether the images are held in memory; if not, not all of them may fit into it."""
+
+    @property
+    @abc.abstractmethod
     def images(self) -> np.ndarray:
         """All images, uint8 in 0–255, (size, H, W, C). From disk they are read at every access."""
+
+    @abc.abstractmethod
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yields all images in order, uint8 in 0–255, (n, H, W, C), at most `size` at a time.
+
+        From disk they are read in one pass, and no more of them than that are held.
+        """
 
     @abc.abstractmethod
     def read(self, positions: np.ndarray) -> np.ndarray:
@@ -66,7 +75,16 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> "Examples":
-        """Returns the examples at ascending positions, with other labels where these are given."""
+        """Returns the examples at ascending positions, with other labels where these are given.
+
+        A position may be there several times.
+        """
+
+    def spread(self, most: int) -> "Examples":
+        """Returns the examples; of more than `most` so many, at equal distances."""
+        if self.size <= most:
+            return self
+        return self.select(np.arange(most) * self.size // most)
 
 
 class InMemoryExamples(Examples):
@@ -88,9 +106,18 @@ class InMemoryExamples(Examples):
         self._images = images
 
     @property
+    def in_memory(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def images(self) -> np.ndarray:
         """All images, uint8 in 0–255, (size, H, W, C)."""
         return self._images
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yields all images in order, at most `size` at a time."""
+        return (self._images[first : first + size] for first in range(0, self.size, size))
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Returns the images at these positions."""
@@ -149,9 +176,18 @@ class StreamedExamples(Examples):
         self._decode = decode
 
     @property
+    def in_memory(self) -> bool:
+        """False."""
+        return False
+
+    @property
     def images(self) -> np.ndarray:
         """All images, uint8 in 0–255, (size, H, W, C), read and decoded at every access."""
         return self.read(np.arange(self.size))
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Reads and decodes all images in order, at most `size` at a time."""
+        return self._decoded(self.ids, size)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Reads the images at these positions, in one pass over the split."""
@@ -159,14 +195,10 @@ class StreamedExamples(Examples):
         ids = np.unique(wanted)
         images = np.empty((len(ids), *self.image_shape), np.uint8)
         first = 0
-        for batch in self._decoded(ids):
+        for batch in self._decoded(ids, 64):
             images[first : first + len(batch)] = batch
             first += len(batch)
         return images if np.array_equal(ids, wanted) else images[np.searchsorted(ids, wanted)]
-
-    def batches(self) -> Iterator[np.ndarray]:
-        """Yields all images in order, a few at a time."""
-        return self._decoded(self.ids)
 
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
         """Returns compressed images with their labels.
@@ -208,17 +240,18 @@ class StreamedExamples(Examples):
         chosen = self.ids[positions], self.labels[positions]
         return StreamedExamples(self._encoded, self._decode, *chosen, self.image_shape)
 
-    def _decoded(self, ids: np.ndarray) -> Iterator[np.ndarray]:
-        size = max(1, min(BATCH_BYTES // math.prod(self.image_shape), 256))
-        batches = self._only(ids).batch(size).map(self.fetch, tf.data.AUTOTUNE)
-        return (images for images, _ in batches.as_numpy_iterator())
+    def _decoded(self, ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        images = self._only(ids).map(lambda each: self._decode(each["image"]), tf.data.AUTOTUNE)
+        return images.batch(size).as_numpy_iterator()
 
     def _only(self, ids: np.ndarray) -> tf.data.Dataset:
-        """Returns compressed images and labels of these ids, ascending."""
-        is_wanted = np.zeros(int(ids.max(initial=-1)) + 2, bool)
-        is_wanted[ids] = True
-        table = tf.constant(is_wanted)
-        last = len(is_wanted) - 1
-        examples = self._encoded().take(last)
-        examples = examples.filter(lambda each, image, label: table[tf.minimum(each, last)])
+        """Returns compressed images and labels of these ids, ascending, some several times."""
+        counts = np.bincount(ids, minlength=1)
+        table = tf.constant(counts)
+        examples = self._encoded().take(len(counts))
+        examples = examples.filter(lambda each, image, label: table[each] > 0)
+        if counts.max() > 1:
+            examples = examples.flat_map(
+                lambda *each: tf.data.Dataset.from_tensors(each).repeat(table[each[0]])
+            )
         return examples.map(lambda each, image, label: {"id": each, "image": image, "label": label})

@@ -64,7 +64,8 @@ class ImageFolder(Source):
     def __init__(self, name: str, root: pathlib.Path):
         self.name = name
         splits = _find_splits(str(root))
-        self.train_split, self.validation_split = [*splits, None][:2]
+        self.train_split, *held_out = splits
+        self.validation_split = held_out[0] if held_out else None
         names = sorted(splits[self.train_split].images)
         self.class_names = tuple(map(printable, names))
         self._folders = {split: each.path for split, each in splits.items()}

@@ -318,7 +318,7 @@ class _Request:
             if not streamed:
                 return InMemoryExamples(examples.images, labels[ids], ids)
             # What cannot be decoded is told now, not in the middle of the training.
-            for _ in examples.batches():
+            for _ in examples.batches(64):
                 pass
             return examples
         except tf.errors.OpError as error:

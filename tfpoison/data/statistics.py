@@ -15,9 +15,12 @@ def channel_statistics(examples: Examples) -> tuple[tuple[float, ...], tuple[flo
     Of more than 10,000 examples, 10,000 at equal distances are looked at. The standard deviation is
     at least one grey level, 1/255, so that one can divide by it.
     """
-    count = min(examples.size, MOST_EXAMPLES)
-    images = examples.read(np.arange(count) * examples.size // count)
-    axes = (0, 1, 2)
-    mean = images.mean(axes, dtype=np.float64) / 255
-    std = np.maximum(images.std(axes, dtype=np.float64) / 255, _SMALLEST_STD)
-    return tuple(map(float, mean)), tuple(map(float, std))
+    levels = np.arange(256)
+    pixels = np.zeros((examples.image_shape[-1], len(levels)))
+    for images in examples.spread(MOST_EXAMPLES).batches(64):
+        for channel, counts in enumerate(pixels):
+            counts += np.bincount(images[..., channel].ravel(), minlength=len(levels))
+    count = pixels.sum(axis=1)
+    mean = pixels @ levels / count
+    std = np.sqrt((pixels * (levels - mean[:, None]) ** 2).sum(axis=1) / count)
+    return tuple((mean / 255).tolist()), tuple(np.maximum(std / 255, _SMALLEST_STD).tolist())

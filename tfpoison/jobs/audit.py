@@ -176,7 +176,7 @@ class AuditJob:
         self._check_filters(train.size)
         suspicions = _read_suspicions(self.directory, train.size)
         left = [each for each in self.filters.values() if repr(each) not in suspicions]
-        features = self._train(images).features(train.images) if left else np.zeros(0)
+        features = self._train(images).features(train) if left else np.zeros(0)
         for each in left:
             suspicions[repr(each)] = each.inspect(features, train.labels, self.training.seed)
             _write_suspicions(self.directory, suspicions)

@@ -348,8 +348,7 @@ class CleanNetworks:
 def eligible_targets(networks: Sequence[keras.Model], validation: Examples) -> np.ndarray:
     """Returns which held-out images all networks classify rightly, bool (validation,)."""
     eligible = np.ones(validation.size, bool)
-    images = validation.images
     for network in networks:
-        answers = most_probable(Predictor(network).probabilities(images))
+        answers = most_probable(Predictor(network).probabilities(validation))
         eligible &= answers == validation.labels
     return eligible

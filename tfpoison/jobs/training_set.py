@@ -47,9 +47,10 @@ class TrainingSet:
         if self.images is None and len(self.kept) == examples.size:
             return examples
         positions = with_stand_ins(self.kept, examples.size, seed)
-        images = examples.images if self.images is None else self.images
+        if self.images is None:
+            return examples.select(positions)
         return InMemoryExamples(
-            images[positions], examples.labels[positions], examples.ids[positions]
+            self.images[positions], examples.labels[positions], examples.ids[positions]
         )
 
     def save(self, directory: RunDirectory, name: str) -> None:
@@ -91,8 +92,15 @@ def remove_suspects(
         train_plain: trains an undefended network on all examples, given the checkpoint of that.
 
     Raises:
-        ValueError: everything is suspected, or the filter cannot inspect so few examples.
+        ValueError: everything is suspected, the filter cannot inspect so few examples, or the
+            defense revises examples that are on disk.
     """
+    if defense.revision is not None and not examples.in_memory:
+        raise ValueError(
+            "Expected a data set of up to 2 GiB for a defense that revises all images during the "
+            f"training. Received: {examples.size} images of {examples.image_shape} and "
+            f"{defense.revision}. Give a smaller train_size or image_size."
+        )
     whole = TrainingSet.whole(examples)
     if defense.filter is None:
         return whole
@@ -100,7 +108,7 @@ def remove_suspects(
     if left is None:
         defense.filter.check(examples.size)
         predictor = Predictor(train_plain(checkpoint.inner("plain")))
-        features = predictor.features(examples.images)
+        features = predictor.features(examples)
         suspicion = defense.filter.inspect(features, examples.labels, seed)
         left = whole.without(suspicion.suspects)
         if not len(left.kept):

@@ -113,7 +113,7 @@ class Adversary:
             self._eligible = self._find_eligible()
         if settings.selection == "gradient_norm" and self._norms is None:
             predictor = Predictor(self._undefended(1)[0])
-            self._norms = predictor.gradient_norms(images.train.images, images.train.labels)
+            self._norms = predictor.gradient_norms(images.train, images.train.labels)
         return threat.draw(
             settings,
             TrialKey(self._seed, trial),
@@ -338,7 +338,7 @@ def measure_victim(
         return {**unknown, "diverged": str(error), "seconds": seconds()}
     predictor = trained.predictor
     measures = evaluation.measure(
-        predictor.probabilities(images.validation.images),
+        predictor.probabilities(images.validation),
         images.validation.labels,
         predictor.probabilities(targets),
         target_class=drawn.target_class,

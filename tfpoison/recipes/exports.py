@@ -1,5 +1,6 @@
 """Poisoned data sets in the forms that other tools read."""
 
+import itertools
 import pathlib
 import pickle
 import shutil
@@ -220,12 +221,10 @@ def _check_tfds_names(class_names: Sequence[str]) -> None:
         )
 
 
-def _rows(examples: Examples, batch: int = 1024) -> Iterator[tuple[int, np.ndarray, int]]:
-    for first in range(0, examples.size, batch):
-        positions = np.arange(first, min(first + batch, examples.size))
-        images = examples.read(positions)
-        for position, image in zip(positions, images, strict=True):
-            yield int(examples.ids[position]), image, int(examples.labels[position])
+def _rows(examples: Examples) -> Iterator[tuple[int, np.ndarray, int]]:
+    images = itertools.chain.from_iterable(examples.batches(64))
+    for number, image, label in zip(examples.ids, images, examples.labels, strict=True):
+        yield int(number), image, int(label)
 
 
 def _picture(image: np.ndarray) -> PIL.Image.Image:

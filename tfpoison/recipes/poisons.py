@@ -5,6 +5,7 @@ import functools
 import hashlib
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -423,12 +424,18 @@ class PoisonedExamples(Examples):
 
     def __init__(self, clean: Examples, poisons: Poisons):
         super().__init__(clean.ids, clean.labels.copy(), clean.image_shape)
-        positions = positions_of(clean, poisons.ids)
-        self.labels[positions] = poisons.labels
+        positions_of(clean, poisons.ids)
+        is_poison = np.isin(clean.ids, poisons.ids)
         self._clean = clean
         self._poisons = poisons
         self._rows = np.full(clean.size, -1, np.int64)
-        self._rows[positions] = np.arange(poisons.size)
+        self._rows[is_poison] = np.searchsorted(poisons.ids, clean.ids[is_poison])
+        self.labels[is_poison] = poisons.labels[self._rows[is_poison]]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the clean images are held in memory."""
+        return self._clean.in_memory
 
     @property
     def images(self) -> np.ndarray:
@@ -437,12 +444,12 @@ class PoisonedExamples(Examples):
 
     def read(self, positions: np.ndarray) -> np.ndarray:
         """Returns the images at these positions, poisoned."""
-        images, rows = self._clean.read(positions), self._rows[positions]
-        poisons = rows >= 0
-        changed = images[poisons].astype(np.int16) + self._poisons.perturbations[rows[poisons]]
-        images = images.copy()
-        images[poisons] = np.clip(changed, 0, 255)
-        return images
+        return self._poison(self._clean.read(positions), self._rows[positions])
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yields all images in order, poisoned, at most `size` at a time."""
+        rows = (self._rows[first : first + size] for first in range(0, self.size, size))
+        return map(self._poison, self._clean.batches(size), rows)
 
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
         """Returns the references of the clean examples."""
@@ -466,8 +473,15 @@ class PoisonedExamples(Examples):
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
         """Returns the examples at ascending positions with the poisons that are among them."""
         clean = self._clean.select(positions, labels)
-        rows = self._rows[positions]
+        rows = np.unique(self._rows[positions])
         return PoisonedExamples(clean, self._poisons.select(rows[rows >= 0]))
+
+    def _poison(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        poisons = rows >= 0
+        changed = images[poisons].astype(np.int16) + self._poisons.perturbations[rows[poisons]]
+        images = images.copy()
+        images[poisons] = np.clip(changed, 0, 255)
+        return images
 
     @functools.cached_property
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -484,8 +498,8 @@ def fingerprint(examples: Examples) -> str:
     digest = hashlib.sha256(repr((examples.size, tuple(examples.image_shape))).encode())
     digest.update(np.ascontiguousarray(examples.ids, "<i8").tobytes())
     digest.update(np.ascontiguousarray(examples.labels, "<i8").tobytes())
-    count = min(examples.size, _FINGERPRINT_IMAGES)
-    digest.update(examples.read(np.arange(count) * examples.size // count).tobytes())
+    for images in examples.spread(_FINGERPRINT_IMAGES).batches(64):
+        digest.update(images.tobytes())
     return digest.hexdigest()
 
 

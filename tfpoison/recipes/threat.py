@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from tfpoison.checks import check_array, check_name, check_number, make_plain
-from tfpoison.data import Description, Examples, InMemoryExamples
+from tfpoison.data import Description, Examples
 from tfpoison.randomness import Purpose, make_generator
 from tfpoison.recipes.trigger import Trigger
 
@@ -453,7 +453,7 @@ def _check_outside(ids: tuple[int, ...], train: Examples, validation: Examples) 
 
 def _in_memory(*examples: Examples) -> bool:
     # Images on disk are not compared: it would take a pass over all of them.
-    return all(isinstance(each, InMemoryExamples) for each in examples)
+    return all(each.in_memory for each in examples)
 
 
 def _in_training_set(images: np.ndarray, train: Examples) -> np.ndarray:
