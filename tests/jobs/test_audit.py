@@ -281,6 +281,12 @@ def test_refused_at_the_door(flags, message, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_class_of_which_nothing_is_left_is_told():
+    report = {"emptied_classes": ["<ant>", "bee"], "unaudited": 0}
+    (remark,) = audit_job._remarks(report)
+    assert remark.startswith("Nothing of 2 class(es) is left on the keep-list, such as <ant>: ")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

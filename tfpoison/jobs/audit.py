@@ -377,6 +377,9 @@ def _write(
         "images": train.size,
         "kept": int((~suspected).sum()),
         "unaudited": len(split.labels) - train.size,
+        "emptied_classes": [
+            images.class_names[each] for each in np.setdiff1d(split.labels, split.labels[keep])
+        ],
         "agreement": agreement,
         "settings": settings,
         "suspects": {name: int(each.suspects.sum()) for name, each in audit.suspicions.items()},
@@ -393,7 +396,7 @@ def _write(
     sections = [
         f"<p>{train.size:,} images of {images.classes} classes; the keep-list leaves out "
         f"{suspected.sum():,} that {agreement} or more filters suspect.</p>\n",
-        *(f"<p>{each}</p>\n" for each in _not_looked_at(report)),
+        *map(page.note, _remarks(report)),
         page.note(_MEANING),
         page.section("Filters", page.table(_filter_table(report))),
         page.section("Agreement", page.note(_MEANING_OF_KAPPA) + page.table(_kappa_table(report)))
@@ -473,17 +476,23 @@ def _detection_table(report: dict[str, Any]) -> list[list[str]]:
     return [["suspected by", "precision", "chance", "recall", "ROC AUC"], *lines]
 
 
-def _not_looked_at(report: dict[str, Any]) -> list[str]:
-    """Returns what to say of images that no filter has looked at; nothing where there are none."""
-    if not report.get("unaudited"):
-        return []
+def _remarks(report: dict[str, Any]) -> list[str]:
+    """Returns what to say of classes without images, and of images that nobody has looked at."""
+    remarks = []
+    if names := report["emptied_classes"]:
+        remarks.append(
+            f"Nothing of {len(names):,} class(es) is left on the keep-list, such as {names[0]}: no "
+            "job takes it. Raise the agreement, or choose other filters."
+        )
+    if not report["unaudited"]:
+        return remarks
     text = (
         f"No filter has looked at {report['unaudited']:,} other images of the training split; they "
         "are all on the keep-list"
     )
     if report.get("unaudited_poisons"):
         text += f", with {report['unaudited_poisons']:,} known poisons, which no figure here counts"
-    return [f"{text}."]
+    return [*remarks, f"{text}."]
 
 
 def _plain(value: float) -> float | None:
@@ -508,7 +517,7 @@ def _describe(report: dict[str, Any], directory: pathlib.Path) -> str:
     if "poisons" in report:
         caught = report["poisons"] - report["kept_poisons"]
         lines[0] += f"; {caught} of {report['poisons']} poisons are among them"
-    lines += _not_looked_at(report)
+    lines += _remarks(report)
     for table in tables:
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines.append("")
