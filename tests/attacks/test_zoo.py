@@ -273,3 +273,21 @@ def test_replicas_prepare_once_what_stays_the_same(preparations, two_cpus):
 def test_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    "name", ["gradient_matching_fast", "metapoison", "hidden_trigger", "patch_adaptive"]
+)
+@pytest.mark.parametrize(
+    ("dtype", "scale", "policies"),
+    [("float64", 1, ("float32", "float32")), ("uint8", 255, ("float32", "float64"))],
+)
+def test_precisions_of_images_and_layers_may_differ(name, dtype, scale, policies):
+    layers = [keras.layers.Dense(4, dtype=policies[0]), keras.layers.Dense(3, dtype=policies[1])]
+    network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), *layers])
+    model = tfpoison.RobustModel(network, name, pixel_range=(0, scale), steps=1)
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images = tf.cast(scale * tf.random.stateless_uniform([8, 8, 8, 1], [0, 1]), dtype)
+    crafted = model.craft(images, np.arange(8) % 3)
+    moved = tf.cast(tf.abs(crafted.poisoned - crafted.clean), tf.float32) / scale
+    assert 0.01 < float(tf.reduce_max(moved)) <= 1
