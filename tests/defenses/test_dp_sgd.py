@@ -16,6 +16,11 @@ def sgd(rate=1.0, **settings):
     return keras.optimizers.SGD(rate, **settings)
 
 
+def dp_sgd_alone(optimizer):
+    """Neither clips nor adds noise."""
+    return DPSGD(optimizer, clip_norm=None, noise=0.0)
+
+
 def moves(optimizer, *gradients, dtype="float32"):
     """Returns how far one step at rate 1 goes against each gradient."""
     variables = [keras.Variable(np.zeros(np.shape(each)), dtype=dtype) for each in gradients]
@@ -250,6 +255,35 @@ def test_the_learning_rate_is_the_wrapped_optimizers():
     assert float(model.optimizer.inner_optimizer.learning_rate) == 0.0
     before = weights(model)
     np.testing.assert_array_equal(weights(fit(model)), before)
+
+
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, dp_sgd_alone])
+def test_weights_that_do_not_decay(wrap):
+    """By themselves or by name; nothing but the decay moves a weight here."""
+    for how in ("var_list", "var_names"):
+        weights = [keras.Variable(np.ones(2), name=name) for name in ("kernel", "bias")]
+        optimizer = wrap(sgd(0.1, weight_decay=0.5))
+        optimizer.exclude_from_weight_decay(
+            **{how: [weights[0]] if how == "var_list" else ["kernel"]}
+        )
+        optimizer.apply([tf.zeros(2)] * 2, weights)
+        np.testing.assert_allclose(weights, [[1, 1], [0.95, 0.95]])
+
+
+def test_settings_are_the_wrapped_optimizers():
+    optimizer = dp_sgd_alone(sgd(0.1, momentum=0.5, weight_decay=0.25))
+    assert (optimizer.momentum, optimizer.weight_decay) == (0.5, 0.25)
+    optimizer.weight_decay, optimizer.momentum, optimizer.noise = 0.5, 0.0, 0.125
+    assert (optimizer.inner_optimizer.weight_decay, optimizer.inner_optimizer.momentum) == (0.5, 0)
+    assert optimizer.noise == optimizer.get_config()["noise"] == 0.125
+    variable = keras.Variable(np.ones(2))
+    optimizer.noise = 0.0
+    optimizer.apply([tf.zeros(2)], [variable])
+    np.testing.assert_allclose(variable, [0.95, 0.95])
+    for name in ("clipnorm", "gradient_accumulation_steps", "loss_scale_factor"):
+        with pytest.raises(ValueError, match=f"without `{name}`.*{name}=2"):
+            setattr(optimizer, name, 2)
+    assert not hasattr(optimizer, "beta_1")
 
 
 def test_callbacks_that_set_the_learning_rate():

@@ -12,6 +12,16 @@ from tfpoison.perturbations.initializers import laplace, normal
 from tfpoison.randomness import Purpose, make_key
 
 DISTRIBUTIONS = {"gaussian": normal, "laplacian": laplace}
+# What the wrapped optimizer has as well, or may come to have.
+_OWN = {"name", "built", "inner_optimizer", "clip_norm", "noise", "distribution", "seed"}
+# Settings of an optimizer that it cannot have where it is wrapped, and why.
+_REFUSED = {
+    "clipnorm": "clip_norm of DPSGD clips",
+    "clipvalue": "clip_norm of DPSGD clips",
+    "global_clipnorm": "clip_norm of DPSGD clips",
+    "gradient_accumulation_steps": "each part would be clipped and noised for itself",
+    "loss_scale_factor": "scaled gradients would be clipped",
+}
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -79,6 +89,7 @@ class DPSGD(keras.optimizers.Optimizer):
         self._first_step = self.add_variable(
             shape=(), dtype="int64", aggregation="only_first_replica", name="first_step"
         )
+        del self.weight_decay  # Keras's constructor has set one: it is the wrapped optimizer's.
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Creates the wrapped optimizer's variables."""
@@ -186,9 +197,28 @@ class DPSGD(keras.optimizers.Optimizer):
         """The wrapped optimizer's learning rate; can be assigned."""
         return self.inner_optimizer.learning_rate
 
-    @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
-        self.inner_optimizer.learning_rate = learning_rate
+    def __getattr__(self, name: str) -> Any:
+        """Returns a setting of the wrapped optimizer."""
+        if name.startswith("_") or "inner_optimizer" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.inner_optimizer, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets what is a setting of the wrapped optimizer there."""
+        inner = vars(self).get("inner_optimizer")
+        if inner is None or name in _OWN or name.startswith("_") or not hasattr(inner, name):
+            super().__setattr__(name, value)
+        else:
+            _check_setting(inner, name, value)
+            setattr(inner, name, value)
+
+    def exclude_from_weight_decay(
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
+    ) -> None:
+        """Excludes weights from the wrapped optimizer's weight decay, by themselves or by name."""
+        self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
         """Sets the weights to their moving average, where the wrapped optimizer keeps one."""
@@ -247,18 +277,15 @@ def _check_optimizer(optimizer: Any) -> None:
             "Received a LossScaleOptimizer: wrap the optimizer within it, `inner_optimizer`, and "
             "put the loss scaling around DPSGD. Keras does so itself under mixed_float16."
         )
-    refused = {
-        "clipnorm": "clip_norm of DPSGD clips",
-        "clipvalue": "clip_norm of DPSGD clips",
-        "global_clipnorm": "clip_norm of DPSGD clips",
-        "gradient_accumulation_steps": "each part would be clipped and noised for itself",
-        "loss_scale_factor": "scaled gradients would be clipped",
-    }
     # A keras.optimizers.MultiOptimizer has several within it.
     for each in (optimizer, *getattr(optimizer, "optimizers", ())):
-        for name, reason in refused.items():
-            if getattr(each, name, None) is not None:
-                raise ValueError(
-                    f"Expected an optimizer without `{name}`: {reason}. Received: "
-                    f"{name}={getattr(each, name)!r} of {type(each).__name__}"
-                )
+        for name in _REFUSED:
+            _check_setting(each, name, getattr(each, name, None))
+
+
+def _check_setting(optimizer: keras.optimizers.Optimizer, name: str, value: Any) -> None:
+    if name in _REFUSED and value is not None:
+        raise ValueError(
+            f"Expected an optimizer without `{name}`: {_REFUSED[name]}. Received: "
+            f"{name}={value!r} of {type(optimizer).__name__}"
+        )
