@@ -1,5 +1,7 @@
 """A trial: who can be a target, and what victims are trained on and start from."""
 
+import types
+
 import numpy as np
 import pytest
 from clean_networks_of_tests import make_clean_networks, make_images, make_reader
@@ -12,9 +14,9 @@ from tfpoison.jobs.trial import Adversary, measure_victim
 MISSED = 2
 
 
-def make_adversary(clean, directory, defense="none", **settings):
+def make_adversary(clean, directory, defense="none", recipe="watermark", **settings):
     return Adversary(
-        AttackSettings("watermark", threat={"budget": 2}, **settings),
+        AttackSettings(recipe, threat={"budget": 2}, **settings),
         clean,
         defense=defense,
         directory=RunDirectory(directory, {}),
@@ -64,6 +66,42 @@ def test_equal_brews_make_equal_files(tmp_path):
         adversary.seconds(0)
     (folder / f"{name}-seconds.json").unlink()
     assert adversary.seconds(0) == {}
+
+
+def test_brewings_draw_apart(tmp_path, monkeypatch):
+    """Each trial and each column, for its own held-out targets."""
+    images, calls = make_images(), []
+    clean = make_clean_networks(tmp_path / "networks", images)
+    clean.train_missing = lambda *which, **how: None
+
+    class Stub:
+        settings = types.SimpleNamespace(retrainings=0)
+
+        def brew(self, clean_images, labels, targets, target_labels, *, seed, **more):
+            calls.append((seed, targets))
+            return clean_images, []
+
+    monkeypatch.setattr(Adversary, "_make_brewer", lambda self: Stub())
+    for defense in ("none", "noise_uniform"):
+        adversary = make_adversary(
+            clean, tmp_path, defense, recipe="gradient_matching", clean_networks=0
+        )
+        for trial in range(3):
+            threat = adversary.poisons(trial).threat
+            np.testing.assert_array_equal(calls[-1][1], images.validation.images[threat.target_ids])
+    assert len({seed for seed, _ in calls}) == len(calls) == 6
+
+
+def test_success_without_poisons_is_that_of_the_column(tmp_path):
+    clean = make_clean_networks(tmp_path, make_images())
+    adversary = make_adversary(clean, tmp_path, clean_networks=0)
+    poisons = adversary.poisons(0)
+    misled = make_reader()
+    misled.set_weights([np.zeros((4, 4)), np.eye(4)[poisons.threat.adversarial_class]])
+    columns = {"none": [make_reader()], "noise_uniform": [misled, misled, make_reader()]}
+    clean.clean_victims = lambda scenario, defense, count: columns[defense]
+    assert adversary.success_without_poisons(poisons, "none") == 0
+    assert adversary.success_without_poisons(poisons, "noise_uniform") == pytest.approx(2 / 3)
 
 
 def test_a_threat_is_drawn_once_for_all_columns(tmp_path):

@@ -61,6 +61,19 @@ def test_one_model_for_many_trainings(tmp_path):
     assert differ(plain, first)
 
 
+def test_victims_draw_apart(tmp_path):
+    """What is crafted, and the gradient's noise, whatever the seeds have in common."""
+    trainer = Trainer(make_plan(defenses.from_text("noise_uniform+dp_sgd"), epochs=1))
+    images, labels = np.full((4, 8, 8, 1), 0.5, "float32"), np.zeros(4, int)
+    crafted, first_steps = [], set()
+    seeds = (1, 1 + 2**11, 1 + 2**20, 2**31 - 1)
+    for seed in seeds:
+        train(trainer, seed, tmp_path)
+        crafted.append(trainer._model.craft(images, labels).poisoned.numpy().tobytes())
+        first_steps.add(int(trainer._model.optimizer._first_step))
+    assert len(set(crafted)) == len(first_steps) == len(seeds)
+
+
 def test_a_training_stopped_early(tmp_path):
     trainer = Trainer(make_plan())
     early, checkpoint = train(trainer, 1, tmp_path, until_epoch=1)

@@ -171,6 +171,19 @@ def test_augmentation_changes_what_is_crafted():
     assert (plain != augmented).any()
 
 
+def test_every_step_augments_anew():
+    keys = []
+
+    class Recorded(ShiftAndFlip):
+        def draw(self, key, count):
+            tf.numpy_function(lambda each: keys.append(tuple(each)), [key], [])
+            return super().draw(key, count)
+
+    brew(change(steps=3, restarts=2, batch_size=4, augmentation=Recorded(shift=1)))
+    assert len(keys) == 3 * 2 * 2
+    assert len(set(keys)) == len(keys)
+
+
 def test_the_target_loss_matters():
     plain, _ = brew()
     other, _ = brew(target_loss=target_loss.CarliniWagner())

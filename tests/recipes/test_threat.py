@@ -242,6 +242,16 @@ def test_targets_of_the_training_set():
     assert given.target_ids.tolist() == [validation.ids[5]]
 
 
+def test_drawn_targets_are_held_out():
+    """By their ids, and by their pixels."""
+    images = DATA.validation.images.copy()
+    images[:30] = DATA.train.images[:30]
+    validation = InMemoryExamples(images, DATA.validation.labels, DATA.validation.ids + 1000)
+    data = type(DATA)(DATA.name, DATA.class_names, DATA.train, validation)
+    drawn = [draw_threat(trial, data=data, targets=2).target_ids for trial in range(10)]
+    assert set(np.concatenate(drawn)) <= set(validation.ids[30:])
+
+
 def test_targets_that_are_given_need_not_be_eligible():
     more = {"eligible": np.zeros(DATA.validation.size, bool)}
     ids = DATA.validation.ids[[5, 9]].tolist()
