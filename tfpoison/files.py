@@ -56,10 +56,14 @@ def write_arrays(file: BinaryIO, arrays: dict[str, np.ndarray], *, compress: boo
     np.savez(file, allow_pickle=False, **arrays)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, *, most: float = math.inf) -> dict[str, np.ndarray]:
     """Reads an archive of plain arrays. It runs nothing, and takes memory as the file is long.
 
     The archive's checksums tell of every flipped bit in an array.
+
+    Args:
+        path: the file.
+        most: how many arrays it may hold.
 
     Raises:
         ValueError: the file is not there, cannot be read, is damaged, or holds something else.
@@ -72,6 +76,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             count = int.from_bytes(file.read()[10:12], "little")
             if not members or len(members) != count:
                 raise ValueError(f"it names {len(members)} arrays where {count} should be")
+            if count > most:
+                raise ValueError(f"it holds {count} arrays, more than {most}")
             unpacked = sum(member.file_size for member in members.values())
             if not _may_unpack(size, unpacked):
                 raise ValueError(

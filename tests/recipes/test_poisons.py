@@ -325,6 +325,7 @@ CHANGES = {
     "more": ({}, {"more": lambda _: np.zeros(48 << 10)}, "nothing else in it.*more"),
     "more words": ({"more": 1}, {}, "nothing else in it.*more"),
     "a bomb": ({}, {"more": lambda _: np.zeros(2 << 20, np.uint8)}, "2,.* bytes, more than 200"),
+    "arrays": ({}, {f"more{n}": lambda _: np.zeros(1) for n in range(9)}, "more than 10"),
     "objects": ({}, {"more": lambda _: np.array([{}])}, "'more.npy' in it is no plain array"),
     "class as text": ({"target_class": "cat"}, {}, "`target_class` to be an integer"),
     "class beyond": (
@@ -333,6 +334,7 @@ CHANGES = {
         "`adversarial_class` to be an integer, at most 3",
     ),
     "class of 400 digits": ({"adversarial_class": 10**400}, {}, "parts go together"),
+    "one class": ({"adversarial_class": 2, "target_class": 2}, {}, "another than `target_class`"),
     "settings": ({"settings": 7}, {}, "`settings` to be a dict"),
     "key": ({"key": None}, {}, "`key` to be a text"),
     "no fingerprint": ({"fingerprint": "gone"}, {}, "lacks some: 'fingerprint'"),

@@ -319,7 +319,7 @@ class Poisons:
         if not os.path.exists(path):
             raise ValueError(f"Expected a file of poisons. There is none: {path}")
         try:
-            arrays = files.read_arrays(path)
+            arrays = files.read_arrays(path, most=_MOST_ARRAYS)
         except ValueError as error:
             raise ValueError(
                 "Expected a file of poisons. Received one that is damaged or something else: "
@@ -403,6 +403,8 @@ class Poisons:
 
 
 _ARRAYS = ("ids", "perturbations", "labels", "clean_labels", "digests")
+# With the targets, the sources, the trigger, the description and the checksum.
+_MOST_ARRAYS = len(_ARRAYS) + 5
 _DESCRIBED = ("data_set", "fingerprint", "split_size", "classes", "settings")
 
 

@@ -235,6 +235,11 @@ class Threat:
             raise TypeError(f"Expected `key` to be a text. Received: {self.key!r}")
         for name in ("target_class", "adversarial_class"):
             check_number(name, getattr(self, name), minimum=0, whole=True)
+        if self.target_class == self.adversarial_class:
+            raise ValueError(
+                "Expected `adversarial_class` to be another than `target_class`. Received: "
+                f"{self.target_class} for both"
+            )
         for name, ids in (
             ("target_ids", np.sort(self.target_ids)),
             ("poison_ids", self.poison_ids),

@@ -44,7 +44,7 @@ class Trigger:
                 )
             for each in self.place:
                 check_number("place", each, minimum=0, whole=True)
-        check_number("seed", self.seed, minimum=0, whole=True)
+        check_number("seed", self.seed, minimum=0, maximum=2**63 - 1, whole=True)
 
     @classmethod
     def draw(
