@@ -247,7 +247,7 @@ def _find_splits(root: str) -> dict[str, _ClassFolders]:
         # A second split to hold out is left alone by custom.
         expected = _TRAIN + (_VALIDATION if validation else ())
         _warn_of_other_images([each for each in folders if _lower_name(each) not in expected])
-    _check_training_classes(*splits.values())
+    _check_classes(*splits.values())
     for each in splits.values():
         each.warn()
     return splits
@@ -294,8 +294,8 @@ def _check_are_classes(flat: _ClassFolders) -> None:
         )
 
 
-def _check_training_classes(train: _ClassFolders, *others: _ClassFolders) -> None:
-    """Raises ValueError where a class has no images to train on."""
+def _check_classes(train: _ClassFolders, *others: _ClassFolders) -> None:
+    """Raises ValueError where a class has no images to train on, warns where none are held out."""
     folders = {
         name: os.path.join(each.path, name)
         for each in (train, *others)
@@ -316,6 +316,14 @@ def _check_training_classes(train: _ClassFolders, *others: _ClassFolders) -> Non
             f"Expected two classes or more in {printable(train.path)}/CLASS. Received: "
             f"{printable(names[0])}"
         )
+    for held_out in others:
+        missing = [printable(each) for each in names if not held_out.images.get(each)]
+        if missing:
+            warnings.warn(
+                f"No image of {', '.join(missing[:10])} is held out in {printable(held_out.path)}: "
+                "accuracies say nothing of them",
+                stacklevel=3,
+            )
 
 
 def _count_endings(paths: list[str]) -> str:
