@@ -11,15 +11,6 @@ from sklearn.metrics import roc_auc_score
 from tfpoison.classifier import Classifier
 from tfpoison.data import Examples
 
-# What is measured of each victim.
-MEASURES = (
-    "success",
-    "clean_accuracy",
-    "target_class_accuracy",
-    "poison_class_accuracy",
-    "target_confidence",
-    "true_confidence",
-)
 _BATCH = 512
 
 
@@ -129,7 +120,7 @@ def measure(
     adversarial_class: int,
     poison_classes: np.ndarray,
 ) -> dict[str, float]:
-    """Returns the `MEASURES` of one victim.
+    """Returns the measures of one victim.
 
     Args:
         clean: probabilities of clean held-out images, (n, classes).

@@ -334,7 +334,7 @@ def measure_victim(
             watch=confidence,
         )
     except DivergedError as error:
-        unknown = dict.fromkeys(evaluation.MEASURES)
+        unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
         return {**unknown, "diverged": str(error), "seconds": seconds()}
     predictor = trained.predictor
     measures = evaluation.measure(
