@@ -24,6 +24,13 @@ def write_to_a_full_disk():
     writer.close()
 
 
+def prepare_on_a_full_disk():
+    try:
+        write_to_a_full_disk()
+    except tf.errors.OpError as error:
+        raise RuntimeError(f"Failed to finalize writing: {error}") from error
+
+
 def write_into_no_directory():
     tf.summary.create_file_writer("/proc/nowhere/tensorboard").flush()
 
@@ -32,6 +39,7 @@ FORESEEN = {
     "memory of TensorFlow": (fail_in_tensorflow, 1, "fit into memory. Received: OOM when alloc"),
     "memory": (lambda: np.zeros(1 << 50), 1, "fit into memory. Received: Unable to allocate"),
     "disk of TensorFlow": (write_to_a_full_disk, 1, os.strerror(28)),
+    "disk of TFDS": (prepare_on_a_full_disk, 1, os.strerror(28)),
     "file of TensorFlow": (write_into_no_directory, 1, "/proc/nowhere"),
     "file": (pathlib.Path("/nowhere/a").read_bytes, 1, "No such file or directory: '/nowhere/a'"),
     "refused": (lambda: check_number("ways", 1, minimum=2), 2, "Expected `ways`"),

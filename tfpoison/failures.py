@@ -45,7 +45,8 @@ def _explain(error: BaseException, started: bool) -> tuple[int, str]:
     text = " ".join(_PLACES.sub("", str(error)).split())
     if isinstance(error, KeyboardInterrupt):
         return process.exit_code(error), text or "interrupted"
-    of_a_file = isinstance(error, tf.errors.OpError) and _OF_A_FILE.search(text)
+    # TFDS wraps errors of TensorFlow.
+    of_a_file = isinstance(error, tf.errors.OpError | RuntimeError) and _OF_A_FILE.search(text)
     if isinstance(error, OSError) or of_a_file:
         # A full disk, a directory that went away: what is written stays, and the job goes on there.
         return SYSTEM_ERROR, text

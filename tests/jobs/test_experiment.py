@@ -150,7 +150,7 @@ def test_every_recipe(recipe, tmp_path):
         assert record["targets"] > 1
 
 
-def test_nothing_finished_is_done_twice(tmp_path, monkeypatch):
+def test_nothing_finished_is_done_twice(tmp_path, monkeypatch, capsys):
     """Killed between what came of the work and the end of its state, either way round."""
     done, end, step = [], Checkpoint.on_epoch_end, Brewer._step_all
     monkeypatch.setattr(
@@ -172,6 +172,13 @@ def test_nothing_finished_is_done_twice(tmp_path, monkeypatch):
     # A surrogate, two restarts of brewing, a victim.
     assert done == 3 * ["epoch"] + 10 * ["step"] + 3 * ["epoch"]
     assert list((tmp_path / "work").iterdir()) == []
+    # What a grid of more victims has left is told of.
+    capsys.readouterr()
+    (tmp_path / "work" / "victim-9").mkdir()
+    (tmp_path / "work" / "victim-9" / "checkpoint.npz").touch()
+    assert run(tmp_path, *flags) == 0
+    assert "unfinished work" in (told := capsys.readouterr().err)
+    assert told.endswith("victim-9\n")
 
 
 def start(directory, *more):

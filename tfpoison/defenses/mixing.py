@@ -120,7 +120,7 @@ class Mixup(Mixing):
     def __post_init__(self) -> None:
         make_plain(self)
         check_number("alpha", self.alpha, minimum=0, exclusive_minimum=True)
-        check_number("ways", self.ways, minimum=2, whole=True)
+        check_number("ways", self.ways, minimum=2, maximum=1000, whole=True)
 
     def _mix(
         self, classifier: Classifier | None, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
@@ -276,7 +276,7 @@ class MaxUp(Mixing):
 
     def __post_init__(self) -> None:
         make_plain(self)
-        check_number("copies", self.copies, minimum=1, whole=True)
+        check_number("copies", self.copies, minimum=1, maximum=1000, whole=True)
         _check_cutout(self.size, self.fill_value)
 
     def check_sides(self, sides: tuple[int | None, int | None]) -> None:

@@ -208,6 +208,10 @@ def _parse_settings(text: str, expression: str) -> dict[str, Any]:
                 f"Expected settings as name=value with ; between. Received: {each!r} in "
                 f"{expression!r}"
             )
+        if name in given:
+            raise ValueError(
+                f"Expected every setting once. Received {name} twice in {expression!r}"
+            )
         given[name] = _parse_value(value)
     return given
 
@@ -221,5 +225,5 @@ def _parse_value(text: str) -> Any:
         return numerator / denominator if denominator else text
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text

@@ -98,8 +98,18 @@ class ExperimentJob:
             for victim in self.victims_of_the_grid():
                 # What a process has left that was killed right after it had written the record.
                 self.directory.folder(WORK).discard(victim.name)
+            self._tell_of_unfinished_work()
             with self.directory.locked("report"):
                 return ReportJob(self.directory.path).run()
+
+    def _tell_of_unfinished_work(self) -> None:
+        work = self.directory.folder(WORK).path
+        folders = {file.relative_to(work).parts[0] for file in work.rglob("*") if file.is_file()}
+        if folders:
+            tell_once(
+                f"{work} holds unfinished work that this grid has no use for, of stopped runs "
+                f"unless another process is at it: {', '.join(sorted(folders))}"
+            )
 
     def victims_of_the_grid(self) -> Iterator[Victim]:
         """Yields every victim, trial by trial."""

@@ -278,7 +278,7 @@ class AttackSettings:
         check_number("trigger_sources", self.sources, minimum=1, whole=True)
         settings = self.settings
         check_name("augmentation", settings["augmentation"], data.augmentation.names())
-        check_number("surrogates", settings["surrogates"], minimum=1, whole=True)
+        check_number("surrogates", settings["surrogates"], minimum=1, maximum=1000, whole=True)
         if settings["staggered"] and settings["surrogates"] == 1:
             raise ValueError(
                 "Expected two surrogates or more to stop at different epochs. Received: "
@@ -351,7 +351,8 @@ class AttackSettings:
         """
         if not recipes.get(self.recipe).triggered:
             return None
-        size = self.trigger_size or max(min(image_shape[:2]) // 4, 1)
+        quarter = max(min(image_shape[:2]) // 4, 1)
+        size = quarter if self.trigger_size is None else self.trigger_size
         pattern = None if self.trigger_image is None else read_pattern(self.trigger_image)
         arguments = {"size": size, "place": self.trigger_place, "pattern": pattern}
         Trigger.draw(np.random.default_rng(0), image_shape, **arguments)  # type: ignore[arg-type]
