@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfpoison.batch import TARGET_SELECTIONS, LabelEncoding, check_labels, check_split, split
 from tfpoison.distribution import Reduction
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 
 def divide(labels, selection="share", poison_fraction=0.75, classes=4, one_hot=False):
@@ -19,7 +19,7 @@ def divide(labels, selection="share", poison_fraction=0.75, classes=4, one_hot=F
         selection=selection,
         poison_fraction=poison_fraction,
         reduction=Reduction("replica"),
-        key=make_key(Purpose.CRAFTING, 1),
+        key=Purpose.CRAFTING.key(1),
     )
 
 

@@ -21,7 +21,7 @@ from tfpoison.perturbations.additive import BoundAdditive
 from tfpoison.perturbations.class_patch import BoundPatches, PastedPatches
 from tfpoison.perturbations.patches import Rectangles
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 # The names that the cases give to attacks, optimizers, selections and recipes, and ours.
 ATTACKS = {
@@ -215,7 +215,7 @@ def _check_split(case, name):
         case["labels"],
         encoding,
         reduction=Reduction("replica"),
-        key=make_key(Purpose.CRAFTING, 0),
+        key=Purpose.CRAFTING.key(0),
         **settings,
     )
     theirs = case.batch("", name)
@@ -238,7 +238,7 @@ def test_step(path, entry):
     if attack.objective is None:
         encoding = LabelEncoding(case.meta["classes"], one_hot=False)
         bound = attack.perturbation.bind(
-            batch, pixels=PixelRange(), encoding=encoding, key=make_key(Purpose.CRAFTING, 0)
+            batch, pixels=PixelRange(), encoding=encoding, key=Purpose.CRAFTING.key(0)
         )
     else:
         start = case[f"{entry}/initial_perturbation"]

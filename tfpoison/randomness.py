@@ -39,31 +39,38 @@ class Purpose(enum.Enum):
     TRIGGER = 14
     TRIGGER_PLACE = 15
     SOURCES = 16
+    BENCHMARK = 17
+
+    def key(self, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
+        """Returns the key of a draw by TensorFlow; see `make_key`.
+
+        Args:
+            seed: the user's seed.
+            *numbers: what sets this draw apart from others of its purpose: step, replica, epoch, …
+        """
+        return make_key(seed, self.value, *numbers)
+
+    def generator(self, seed: int, *numbers: int) -> np.random.Generator:
+        """Returns the source of draws by NumPy; the arguments are those of `key`."""
+        # Not default_rng([seed, *numbers]): numbers of 0 at the end change nothing there.
+        spawn_key = (self.value, *numbers)
+        return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
-def make_key(purpose: Purpose, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
-    """Returns the key of a draw by TensorFlow: an int32 tensor of shape (2,).
+def make_key(seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
+    """Returns a key: an int32 tensor of shape (2,). Draws of this package: `Purpose.key`.
 
     Args:
-        purpose: what is drawn.
         seed: the user's seed.
-        *numbers: integers from 0 to 2⁶² - 1 that set this draw apart from others of its purpose:
-            step, replica, epoch, …
+        *numbers: integers from 0 to 2⁶² - 1 that set this draw apart from others.
     """
     seed = int(seed)  # Short integers of numpy would overflow.
     key = tf.constant([seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], tf.int32)
-    for number in (purpose.value, *numbers):
+    for number in numbers:
         number = tf.cast(number, tf.int64)
         for word in (number % 2**31, number // 2**31):
             key = tf.random.experimental.stateless_fold_in(key, tf.cast(word, tf.int32))
     return key
-
-
-def make_generator(purpose: Purpose, seed: int, *numbers: int) -> np.random.Generator:
-    """Returns the source of draws by NumPy; see `make_key`."""
-    # Not default_rng([seed, *numbers]): numbers of 0 at the end change nothing there.
-    spawn_key = (purpose.value, *numbers)
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
 def split_key(key: tf.Tensor) -> Iterator[tf.Tensor]:

@@ -11,7 +11,7 @@ from tfpoison.batch import LabelEncoding, split
 from tfpoison.classifier import Classifier
 from tfpoison.distribution import Reduction
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 # The zoo as the paper and its authors' code have it: the poison fraction, and whether crafting is
 # an optimisation.
@@ -92,7 +92,7 @@ def make_case(attack, count=16):
         selection="share",
         poison_fraction=attack.poison_fraction,
         reduction=Reduction("replica"),
-        key=make_key(Purpose.CRAFTING, 0),
+        key=Purpose.CRAFTING.key(0),
     )
     return Classifier(network, loss), batch
 
@@ -103,7 +103,7 @@ def craft(attack, classifier, batch, seed=0, **settings):
         batch,
         pixels=PixelRange(),
         encoding=LabelEncoding(4, one_hot=False),
-        key=make_key(Purpose.CRAFTING, seed),
+        key=Purpose.CRAFTING.key(seed),
         **settings,
     )
 
@@ -176,7 +176,7 @@ def test_perturbations_say_whether_they_move_the_targets(name):
         batch,
         pixels=PixelRange(),
         encoding=LabelEncoding(4, one_hot=False),
-        key=make_key(Purpose.CRAFTING, 0),
+        key=Purpose.CRAFTING.key(0),
     )
     assert bound.moves_targets == perturbation.moves_targets
 

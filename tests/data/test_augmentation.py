@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from tfpoison.data import augmentation
 from tfpoison.data.augmentation import INTERPOLATIONS, ShiftAndFlip
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
-KEY = make_key(Purpose.CRAFTING, 3)
+KEY = Purpose.CRAFTING.key(3)
 NAMES = [name for name in augmentation.names() if name != "none"]
 
 # A 3 × 4 image of one channel.
@@ -31,7 +31,7 @@ def test_augmentation_keeps_the_contract(name, dtype):
     assert outcome.shape == images.shape
     assert outcome.dtype == dtype
     np.testing.assert_array_equal(augment(images, KEY), outcome)
-    assert np.abs(augment(images, make_key(Purpose.CRAFTING, 4)) - outcome).max() > 0.1
+    assert np.abs(augment(images, Purpose.CRAFTING.key(4)) - outcome).max() > 0.1
     # Interpolation between pixels and black stays within their range.
     assert 0 <= np.min(outcome) <= np.max(outcome) <= 1
     gradient = tape.gradient(outcome, images)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfpoison.classifier import Classifier
 from tfpoison.defenses.friendly_noise import FriendlyNoise
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 GENTLE = {"step_size": 0.1, "size_weight": 3.0}
@@ -68,7 +68,7 @@ def test_against_keras_optimizer(network, images, epsilon):
     # momentum as long as the learning rate stays.
     batch = tf.constant(images[:20] / 255, tf.float32)
     defense = FriendlyNoise(epsilon, size_weight=2.0, steps=5, step_size=0.2, momentum=0.8)
-    key = make_key(Purpose.CRAFTING, 1)
+    key = Purpose.CRAFTING.key(1)
     noise = tf.Variable(tf.random.stateless_uniform(batch.shape, key, -epsilon / 2, epsilon / 2))
     before = tf.nn.softmax(network(batch, training=False))
     optimizer = keras.optimizers.SGD(0.2, momentum=0.8, nesterov=True)
@@ -119,7 +119,7 @@ def test_noise_lowers_the_objective(network, images):
     defense = FriendlyNoise(**GENTLE)
     classifier = Classifier(network, LOSS)
     answers = tf.nn.log_softmax(classifier.predictions(batch))
-    key = make_key(Purpose.CRAFTING, 0)
+    key = Purpose.CRAFTING.key(0)
     start = tf.random.stateless_uniform(batch.shape, key, -8 / 255, 8 / 255)
     before = defense.objectives(classifier, batch, answers, start)
     after = defense.objectives(classifier, batch, answers, defense.craft(classifier, batch, key))

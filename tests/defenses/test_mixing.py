@@ -10,10 +10,10 @@ from tfpoison.classifier import Classifier
 from tfpoison.defenses import mixing
 from tfpoison.defenses.mixing import CutMix, Cutout, MaxUp, Mixup
 from tfpoison.distribution import replica_id
-from tfpoison.randomness import Purpose, make_key, split_key
+from tfpoison.randomness import Purpose, split_key
 
-KEY = make_key(Purpose.CRAFTING, 3, 1)
-OTHER_KEY = make_key(Purpose.CRAFTING, 3, 2)
+KEY = Purpose.CRAFTING.key(3, 1)
+OTHER_KEY = Purpose.CRAFTING.key(3, 2)
 CLASSES = 3
 
 
@@ -133,14 +133,12 @@ def test_two_replicas(name, two_cpus):
     @tf.function
     def step():
         return two_cpus.run(
-            lambda: method.mix(
-                classifier, images, labels, make_key(Purpose.CRAFTING, 0, replica_id())
-            )
+            lambda: method.mix(classifier, images, labels, Purpose.CRAFTING.key(0, replica_id()))
         )
 
     together = [two_cpus.experimental_local_results(each) for each in step()]
     for replica in range(2):
-        alone = method.mix(classifier, images, labels, make_key(Purpose.CRAFTING, 0, replica))
+        alone = method.mix(classifier, images, labels, Purpose.CRAFTING.key(0, replica))
         for one, other in zip(together, alone, strict=True):
             np.testing.assert_allclose(one[replica], other, atol=1e-6)
     assert np.abs(together[0][0] - together[0][1]).max() > 0.1
@@ -392,9 +390,7 @@ def test_on_batches(name):
     first = list(ours.as_numpy_iterator())
     assert [len(each) for each, _ in first] == [4, 4, 2]
     for number, (batch, result) in enumerate(zip(dataset, first, strict=True)):
-        expected = mixed(
-            mixing.get(name), *batch, make_key(Purpose.MIXING_OF_A_DATA_SET, 5, number)
-        )
+        expected = mixed(mixing.get(name), *batch, Purpose.MIXING_OF_A_DATA_SET.key(5, number))
         for one, other in zip(result, expected, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
     for one, other in zip(first, ours.as_numpy_iterator(), strict=True):

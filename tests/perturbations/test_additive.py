@@ -8,7 +8,7 @@ from tfpoison import perturbations
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.perturbations import INITIALIZERS, Additive
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 ENCODING = LabelEncoding(3, one_hot=False)
 NORMALISED = ([-1.9, -2.0, -1.7], [2.0, 2.1, 2.1])
@@ -32,7 +32,7 @@ def make_batch(pixel_range=(0, 1), poisons=6, targets=4):
 def bind(perturbation, batch, pixel_range=(0, 1), seed=0):
     pixels = PixelRange(pixel_range)
     return perturbation.bind(
-        batch, pixels=pixels, encoding=ENCODING, key=make_key(Purpose.CRAFTING, seed)
+        batch, pixels=pixels, encoding=ENCODING, key=Purpose.CRAFTING.key(seed)
     )
 
 
@@ -95,16 +95,16 @@ def test_pixels_outside_the_range_stay_where_they_are():
     ],
 )
 def test_initializers(name, mean_of_size, share_at_bound):
-    draws = INITIALIZERS[name]([20000], make_key(Purpose.CRAFTING, 3), tf.float32).numpy()
+    draws = INITIALIZERS[name]([20000], Purpose.CRAFTING.key(3), tf.float32).numpy()
     clamped = np.abs(np.clip(draws, -1, 1))
     assert abs(draws.mean()) < 0.03
     assert clamped.mean() == pytest.approx(mean_of_size, abs=0.01)
     assert (clamped == 1).mean() == pytest.approx(share_at_bound, abs=0.015)
-    again = INITIALIZERS[name]([20000], make_key(Purpose.CRAFTING, 3), tf.float32)
+    again = INITIALIZERS[name]([20000], Purpose.CRAFTING.key(3), tf.float32)
     np.testing.assert_array_equal(draws, again)
     if name != "zero":
         assert (
-            draws != INITIALIZERS[name]([20000], make_key(Purpose.CRAFTING, 4), tf.float32).numpy()
+            draws != INITIALIZERS[name]([20000], Purpose.CRAFTING.key(4), tf.float32).numpy()
         ).any()
 
 

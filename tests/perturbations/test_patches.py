@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfpoison import attacks
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 CLASSES, HEIGHT, WIDTH = 4, 20, 30
 ENCODING = LabelEncoding(CLASSES, one_hot=False)
@@ -32,7 +32,7 @@ def bind(name, batch, seed=0, pixel_range=(0, 1), **settings):
     perturbation = attacks.get(name, **settings).perturbation
     pixels = PixelRange(pixel_range)
     return perturbation.bind(
-        batch, pixels=pixels, encoding=ENCODING, key=make_key(Purpose.CRAFTING, seed)
+        batch, pixels=pixels, encoding=ENCODING, key=Purpose.CRAFTING.key(seed)
     )
 
 
@@ -152,7 +152,7 @@ def test_pieces_for_many_classes_need_no_whole_image_each():
         perturbation = attacks.get("patch_image").perturbation
         encoding = LabelEncoding(300, one_hot=False)
         bound = perturbation.bind(
-            batch, pixels=PixelRange(), encoding=encoding, key=make_key(Purpose.CRAFTING, 0)
+            batch, pixels=PixelRange(), encoding=encoding, key=Purpose.CRAFTING.key(0)
         )
         return bound.initial
 

@@ -23,7 +23,7 @@ from tfpoison.checks import check_number
 from tfpoison.data import augmentation as augmentations
 from tfpoison.data.augmentation import Augmentation
 from tfpoison.data.examples import Examples
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 
 def batches_per_epoch(examples: Examples, batch_size: int, drop_remainder: bool = False) -> int:
@@ -82,7 +82,7 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def epoch_of_references(epoch: tf.Tensor) -> tf.data.Dataset:
-        references = examples.references(make_key(Purpose.EXAMPLE_ORDER, seed, epoch))
+        references = examples.references(Purpose.EXAMPLE_ORDER.key(seed, epoch))
         numbered = references.batch(batch_size, drop_remainder).enumerate()
         return numbered.map(lambda number, batch: (epoch, number, batch))
 
@@ -91,7 +91,7 @@ def training_batches(
         images, labels = examples.fetch(references)
         images = _to_unit_range(images)
         if augmentation is not None:
-            key = make_key(Purpose.AUGMENTATION, seed, epoch, number)
+            key = Purpose.AUGMENTATION.key(seed, epoch, number)
             images = augmentation(images, key)
         return images, _to_labels(labels, one_hot_classes)
 

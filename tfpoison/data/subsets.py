@@ -5,7 +5,7 @@ import math
 import numpy as np
 import sklearn.model_selection
 
-from tfpoison.randomness import Purpose, make_generator
+from tfpoison.randomness import Purpose
 
 
 def choose(
@@ -38,7 +38,7 @@ def choose(
             f"Expected a subset of the {split} split, which has {len(labels)} examples. "
             f"Received: a size of {size}"
         )
-    order = make_generator(Purpose.SUBSET, seed).permutation(len(labels))
+    order = Purpose.SUBSET.generator(seed).permutation(len(labels))
     if balanced:
         order = _balanced_order(order, labels, size, split)
     return np.sort(order[:size]).astype(np.int64)

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfpoison.checks import check_name, check_number
 from tfpoison.distribution import Reduction
 from tfpoison.perturbations.initializers import laplace, normal
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 DISTRIBUTIONS = {"gaussian": normal, "laplacian": laplace}
 # What the wrapped optimizer has as well, or may come to have.
@@ -167,7 +167,7 @@ class DPSGD(keras.optimizers.Optimizer):
         noised = []
         for gradient, place in zip(gradients, places, strict=True):
             wide = tf.float64 if gradient.dtype == tf.float64 else tf.float32
-            key = make_key(Purpose.GRADIENT_NOISE, self.seed, step, place)
+            key = Purpose.GRADIENT_NOISE.key(self.seed, step, place)
             noise = draw(tf.shape(gradient), key, wide)
             noised.append(tf.cast(tf.cast(gradient, wide) + scale * noise, gradient.dtype))
         return noised

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier, differentiate
 from tfpoison.defenses.revision_base import Revised, Revision
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 _BATCH = 128
 _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -89,7 +89,7 @@ class FriendlyNoise(Revision):
         revised = np.empty_like(images)
         for number, first in enumerate(range(0, len(images), _BATCH)):
             batch = images[first : first + _BATCH]
-            key = make_key(Purpose.FRIENDLY_NOISE, seed, number)
+            key = Purpose.FRIENDLY_NOISE.key(seed, number)
             noise = craft(np.float32(batch) / np.float32(255), key)
             revised[first : first + _BATCH] = self._add(batch, noise.numpy())
         return Revised(np.ones(len(images), bool), revised)

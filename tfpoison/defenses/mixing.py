@@ -21,7 +21,7 @@ from tfpoison.checks import check_name, check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
 from tfpoison.keras_settings import check_channels_last
-from tfpoison.randomness import Purpose, make_key, permutation, split_key, uniform_integers
+from tfpoison.randomness import Purpose, permutation, split_key, uniform_integers
 
 __all__ = ["MIXINGS", "CutMix", "Cutout", "MaxUp", "Mixing", "Mixup", "get", "names", "on_batches"]
 
@@ -368,14 +368,14 @@ def on_batches(dataset: tf.data.Dataset, mixing: str | Mixing, seed: int = 0) ->
         )
 
     def mix(number: tf.Tensor, batch: Batch) -> Batch:
-        return chosen.mix(None, *batch, make_key(Purpose.MIXING_OF_A_DATA_SET, seed, number))
+        return chosen.mix(None, *batch, Purpose.MIXING_OF_A_DATA_SET.key(seed, number))
 
     return dataset.enumerate().map(mix, tf.data.AUTOTUNE)
 
 
 def step_key(seed: int, step: tf.Tensor, replica: tf.Tensor | int) -> tf.Tensor:
     """Returns the key of mixing within a training step."""
-    return make_key(Purpose.MIXING, seed, step, replica)
+    return Purpose.MIXING.key(seed, step, replica)
 
 
 def _combine(tensor: tf.Tensor, weights: tf.Tensor, orders: list[tf.Tensor]) -> tf.Tensor:

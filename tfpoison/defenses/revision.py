@@ -19,7 +19,7 @@ from tfpoison.defenses.revision_base import (
     with_stand_ins,
 )
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key, permutation
+from tfpoison.randomness import Purpose, permutation
 
 # How many images the network is asked about before the training.
 _ASKED = 8
@@ -241,7 +241,7 @@ class TrainingSetRevision(keras.callbacks.Callback):
 
     @tf.autograph.experimental.do_not_convert
     def _order(self, _: tf.Tensor) -> tf.data.Dataset:
-        key = make_key(Purpose.EXAMPLE_ORDER, self.seed, self._epoch.read_value())
+        key = Purpose.EXAMPLE_ORDER.key(self.seed, self._epoch.read_value())
         order = permutation(key, len(self._labels))
         return tf.data.Dataset.from_tensor_slices(order).batch(self.batch_size)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
-from tfpoison.randomness import Purpose, make_generator
+from tfpoison.randomness import Purpose
 
 _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -194,7 +194,7 @@ def with_stand_ins(kept: np.ndarray, size: int, seed: int) -> np.ndarray:
         Positions, (size,), in the order of `kept`.
     """
     missing = size - len(kept)
-    generator = make_generator(Purpose.REPLACEMENT_OF_SUSPECTS, seed, missing)
+    generator = Purpose.REPLACEMENT_OF_SUSPECTS.generator(seed, missing)
     draw = generator.choice(len(kept), missing)
     return kept[np.sort(np.concatenate([np.arange(len(kept)), draw]))]
 

@@ -7,7 +7,7 @@ import numpy as np
 from tfpoison import data
 from tfpoison.data import Description, Examples, ImageClassification, subsets
 from tfpoison.jobs.settings import DataSettings, PretrainingSettings
-from tfpoison.randomness import Purpose, make_generator
+from tfpoison.randomness import Purpose
 from tfpoison.recipes import ThreatSettings
 
 
@@ -76,7 +76,7 @@ def _of_other_images(
                 f"Expected a pretraining_size of at most {len(left)}, the images that are left. "
                 f"Received: {size}"
             )
-        generator = make_generator(Purpose.PRETRAINING_SUBSET, settings.subset_seed)
+        generator = Purpose.PRETRAINING_SUBSET.generator(settings.subset_seed)
         order = generator.permutation(left)
         others = np.sort(order[:size])
     validation = everything.validation

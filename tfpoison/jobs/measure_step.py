@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison import RobustModel, attacks, networks, valid_json
+from tfpoison.randomness import Purpose
 
 CLASSES = 10
 # The exit code where a step does not fit into memory.
@@ -88,7 +89,7 @@ def measure(
 
 
 def _random_batch(image_shape: list[int], batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    draw = np.random.default_rng(0)
+    draw = Purpose.BENCHMARK.generator(0)
     images = draw.uniform(size=(batch_size, *image_shape)).astype(np.float32)
     return tf.constant(images), tf.constant(draw.integers(CLASSES, size=batch_size))
 

@@ -4,12 +4,12 @@ import dataclasses
 from typing import Any
 
 import keras
-import numpy as np
 
 from tfpoison import data, networks, recipes
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import Description, Examples, ImageClassification, KeepList
 from tfpoison.objectives import Objective
+from tfpoison.randomness import Purpose
 from tfpoison.recipes import BrewSettings, ThreatSettings, Trigger, scenario, target_loss
 from tfpoison.recipes.benchmark_setups import Setup
 from tfpoison.recipes.trigger import read_pattern
@@ -355,5 +355,5 @@ class AttackSettings:
         size = quarter if self.trigger_size is None else self.trigger_size
         pattern = None if self.trigger_image is None else read_pattern(self.trigger_image)
         arguments = {"size": size, "place": self.trigger_place, "pattern": pattern}
-        Trigger.draw(np.random.default_rng(0), image_shape, **arguments)  # type: ignore[arg-type]
+        Trigger.draw(Purpose.TRIGGER.generator(0), image_shape, **arguments)  # type: ignore[arg-type]
         return arguments

@@ -31,7 +31,7 @@ from tfpoison.perturbations import INITIALIZERS, OPTIMIZERS, Additive, BoundPert
 from tfpoison.perturbations import optimizers as perturbation_optimizers
 from tfpoison.perturbations.additive import BoundAdditive
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 _GREY_LEVELS = 255
 # The rate falls to a tenth at these shares of the steps (arXiv 2009.02276, section 4).
@@ -324,7 +324,7 @@ class Brewer:
         start = Additive(self.settings.epsilon, self.settings.initializer)
         encoding = LabelEncoding(2, one_hot=False)
         for number, batch in enumerate(batches):
-            key = make_key(Purpose.BREWING_START, seed, state.restart, number)
+            key = Purpose.BREWING_START.key(seed, state.restart, number)
             bound = start.bind(SplitBatch(*batch), pixels=self._pixels, encoding=encoding, key=key)
             delta = bound.project(bound.initial)[0]
             state.deltas.append(delta.numpy())
@@ -333,7 +333,7 @@ class Brewer:
     def _step_all(self, state: _State, batches, prepared, seed: int) -> None:
         rate = tf.constant(self.settings.rate(state.step), tf.float32)
         for number, batch in enumerate(batches):
-            key = make_key(Purpose.BREWING_STEP, seed, state.restart, state.step, number)
+            key = Purpose.BREWING_STEP.key(seed, state.restart, state.step, number)
             delta, moments = self._take_step(
                 tf.constant(state.deltas[number]),
                 [tf.constant(each) for each in state.moments[number]],

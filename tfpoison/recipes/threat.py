@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpoison.checks import check_array, check_name, check_number, make_plain
 from tfpoison.data import Description, Examples
-from tfpoison.randomness import Purpose, make_generator
+from tfpoison.randomness import Purpose
 from tfpoison.recipes.trigger import Trigger
 
 THREAT_MODELS = ("single_class", "third_party", "random_images")
@@ -33,7 +33,7 @@ class TrialKey:
 
     def rng(self, purpose: Purpose) -> np.random.Generator:
         """Returns the source of the draws for one purpose."""
-        return make_generator(purpose, self.seed, self.trial)
+        return purpose.generator(self.seed, self.trial)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpoison import files
 from tfpoison.checks import check_array, check_number
-from tfpoison.randomness import Purpose, make_generator
+from tfpoison.randomness import Purpose
 
 RANDOM_PLACE = "random"
 _CORNERS = {
@@ -99,7 +99,7 @@ class Trigger:
         """Returns the top row and the left column on the image of that id and shape."""
         if self.place is not None:
             return self.place
-        rng = make_generator(Purpose.TRIGGER_PLACE, self.seed, number)
+        rng = Purpose.TRIGGER_PLACE.generator(self.seed, number)
         top, left = (rng.integers(shape[n] - self.pattern.shape[n] + 1) for n in (0, 1))
         return int(top), int(left)
 

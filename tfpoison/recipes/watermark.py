@@ -6,7 +6,7 @@ import tensorflow as tf
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.perturbations import Blend
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key
+from tfpoison.randomness import Purpose
 
 
 def blend(images: np.ndarray, targets: np.ndarray, opacity: float) -> np.ndarray:
@@ -29,7 +29,7 @@ def blend(images: np.ndarray, targets: np.ndarray, opacity: float) -> np.ndarray
     )
     encoding = LabelEncoding(2, one_hot=False)
     bound = Blend(opacity).bind(
-        batch, pixels=PixelRange(), encoding=encoding, key=make_key(Purpose.CRAFTING, 0)
+        batch, pixels=PixelRange(), encoding=encoding, key=Purpose.CRAFTING.key(0)
     )
     poisoned = bound.finish(bound.initial).poison_images
     return np.rint(255 * poisoned.numpy()).astype(np.uint8)

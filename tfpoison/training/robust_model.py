@@ -22,7 +22,7 @@ from tfpoison.distribution import Reduction, call_on_examples, lend_example, rep
 from tfpoison.features import FeatureExtractor
 from tfpoison.keras_settings import check_channels_last
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import Purpose, make_key, split_key
+from tfpoison.randomness import Purpose, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
 from tfpoison.training.callbacks import (
@@ -389,7 +389,7 @@ class RobustModel(keras.Model):
     ) -> CraftedBatch:
         self.pixels.check_channels(images.shape[-1])
         encoding = LabelEncoding.infer(labels, classifier.count_outputs(images))
-        keys = split_key(make_key(Purpose.CRAFTING, self.seed, self._steps.value, replica))
+        keys = split_key(Purpose.CRAFTING.key(self.seed, self._steps.value, replica))
         batch = split(
             images,
             labels,
