@@ -97,7 +97,9 @@ class Classifier:
         """Returns the number of the network's outputs; builds a network that is not built yet."""
         if self.network.built and getattr(self.network, "outputs", None):
             return self.network.outputs[0].shape[-1]
-        return self.predictions(images[:1]).shape[-1]
+        batch = keras.KerasTensor([None, *images.shape[1:]], images.dtype.name)
+        outputs = keras.tree.flatten(self.network.compute_output_spec(batch))
+        return outputs[0].shape[-1]
 
     def predictions(self, images: tf.Tensor, weights: Weights | None = None) -> tf.Tensor:
         """Returns the network's output for images, in single precision or better.

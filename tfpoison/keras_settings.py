@@ -10,7 +10,7 @@ from typing import Any
 
 def check_backend() -> None:
     """Raises ImportError where Keras runs, or would run, on another backend than TensorFlow."""
-    keras = sys.modules.get("keras")
+    keras: Any = sys.modules.get("keras")
     backend = keras.config.backend() if hasattr(keras, "config") else _configured_backend()
     if backend != "tensorflow":
         raise ImportError(

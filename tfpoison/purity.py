@@ -76,6 +76,24 @@ def check_weights(
         )
 
 
+def compile_functions(network: keras.Model, forward: Forward, images: tf.TensorSpec) -> None:
+    """Has functions within the network compiled, if they are not yet, with its own variables.
+
+    First compiled within a scope of Keras, they would hold on to what stands in for the variables
+    there, and change no state ever after.
+
+    Args:
+        network: the network that `forward` runs.
+        forward: the forward pass.
+        images: the specification of a batch of images.
+    """
+    # A replica cannot change variables here; such functions fail in its training as well.
+    replicated = tf.distribute.has_strategy()
+    with keras.StatelessScope() if replicated else contextlib.nullcontext():
+        tf.function(forward, autograph=False).get_concrete_function(images)
+    network._clear_losses()  # Those of `add_loss` belong to the trace.
+
+
 def _look(network: keras.Model, forward: Forward, images: tf.Tensor | tf.TensorSpec) -> Findings:
     """Returns what was found in the network; it is traced once for the weights it trains."""
     trained = [id(each) for each in network.trainable_variables]
@@ -88,13 +106,7 @@ def _trace(network: keras.Model, forward: Forward, images: tf.Tensor | tf.Tensor
     variables = network.trainable_variables
     batch = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
 
-    # Functions within the network are compiled here, if they are not yet, with the network's own
-    # variables: first compiled in the scope below, they would hold on to what stood in for them.
-    # A replica cannot change variables here; such functions fail in its training as well.
-    replicated = tf.distribute.has_strategy()
-    with keras.StatelessScope() if replicated else contextlib.nullcontext():
-        tf.function(forward, autograph=False).get_concrete_function(batch)
-    network._clear_losses()  # Those of `add_loss` belong to the trace.
+    compile_functions(network, forward, batch)
 
     @tf.function(autograph=False)
     def ask(images: tf.Tensor, values: list[tf.Tensor]) -> Any:

@@ -483,6 +483,38 @@ def test_state_of_layers_is_that_of_plain_training(attack, mixing, replicated, t
     np.testing.assert_array_equal(ours, state_after_training())
 
 
+class CompiledCounter(Subclassed):
+    """A network that counts its calls in a function of TensorFlow."""
+
+    def build(self, shape):
+        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+        self.convolution.build(shape)
+        self.head.build((None, 36))
+        self.built = True
+
+    @tf.function
+    def count(self):
+        self.calls.assign_add(1.0)
+
+    def call(self, inputs):
+        self.count()
+        return super().call(inputs)
+
+
+def test_a_compiled_counter_counts_where_crafting_asks_no_network():
+    network = CompiledCounter()
+    network.build((None, 8, 8, 3))
+    model = tfpoison.RobustModel(network, "patch")
+    model.compile("sgd", logits_loss())
+    model.fit(*make_data(8), batch_size=4, verbose=0)
+    assert float(network.calls.value) == 2
+
+
+def test_synchronised_statistics_of_the_batch_are_refused(two_cpus):
+    with two_cpus.scope(), pytest.raises(ValueError, match="synchronized=True"):
+        tfpoison.RobustModel(lagging(synchronized=True), batch_statistics=True)
+
+
 def test_evaluate_and_predict_are_those_of_the_network():
     network = make_network(dropout=0.5)
     model = tfpoison.RobustModel(network)

@@ -22,6 +22,7 @@ from tfpoison.distribution import Reduction, call_on_examples, lend_example, rep
 from tfpoison.features import FeatureExtractor
 from tfpoison.keras_settings import check_channels_last
 from tfpoison.pixel_range import PixelRange
+from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
 from tfpoison.training import multi_worker
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
@@ -157,6 +158,8 @@ class RobustModel(keras.Model):
             batch_statistics=batch_statistics,
         )
         self.batch_statistics = batch_statistics
+        if batch_statistics and self.distribute_strategy.num_replicas_in_sync > 1:
+            _check_no_synchronisation(network)
         self.warmup_epochs = int(warmup_epochs)
         self.mixing = mixings.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
@@ -336,9 +339,12 @@ class RobustModel(keras.Model):
         symbolic = _symbolic_batch(x, y)
         if symbolic is not None:
             images, labels = symbolic
+            # Before Keras traces the network within a scope of its own, see `compile_functions`.
+            batch = tf.TensorSpec(images.shape)
             if self._asks_the_network():
-                # Before Keras traces the network within a scope that swallows changes of state.
-                self.classifier().check_stateless(tf.TensorSpec(images.shape))
+                self.classifier().check_stateless(batch)
+            else:
+                compile_functions(self.network, self.network, batch)
             if self.attack is not None:
                 (outputs,) = keras.tree.flatten(self.compute_output_spec(images))
                 LabelEncoding.infer(labels, outputs.shape[-1])
@@ -570,6 +576,17 @@ def _check_network(network: Any) -> None:
                 "Expected `network` to be a classifier with one output: poisons are crafted "
                 f"against one loss. Received {outputs} outputs. Wrap a keras.Model that gives "
                 "the classes alone."
+            )
+
+
+def _check_no_synchronisation(network: keras.Model) -> None:
+    for layer in network._flatten_layers():
+        if getattr(layer, "synchronized", False):
+            raise ValueError(
+                "Expected BatchNormalization of each replica's own images with "
+                "batch_statistics=True under a strategy: replicas cannot wait for each other "
+                f"within crafting. Received: the layer {layer.name!r} with synchronized=True. "
+                "Make it without, or craft with its moving statistics."
             )
 
 
