@@ -124,14 +124,16 @@ def test_revise_drops_what_is_isolated_in_its_class():
     assert Epic(share=0.1).revise(network, images, labels, seed=0).kept.all()
 
 
-def test_a_network_is_traced_once_and_let_go():
+def test_a_network_is_traced_for_the_first_revision_alone_and_let_go():
     images, labels = make_images([[4.0, 0.0], [0.0, 4.0]]), np.zeros(2, "int64")
     network = make_network()
     traced = []
     network.layers[-1].activation = lambda outputs: traced.append(1) or outputs
-    for _ in range(2):
-        Epic().revise(network, images, labels, seed=0)
-    assert len(traced) == 1
+    Epic().revise(network, images, labels, seed=0)
+    # Twice of them to look whether the network is a pure function: see tfpoison/purity.py.
+    assert len(traced) == 3
+    Epic().revise(network, images, labels, seed=0)
+    assert len(traced) == 3
     gone = weakref.ref(network)
     del network
     gc.collect()
