@@ -24,6 +24,18 @@ def test_a_smaller_subset_is_part_of_a_larger_one(balanced):
     assert set(choose(10, balanced=balanced)) < set(choose(40, balanced=balanced))
 
 
+@pytest.mark.parametrize("balanced", [False, True])
+def test_examples_that_are_chosen_first(balanced):
+    settings = {"balanced": balanced, "seed": 0, "split": "train"}
+    left_out = np.setdiff1d(np.arange(100), choose(12, balanced=balanced))[[3, 60, -1]]
+    chosen = subsets.choose(LABELS, 12, first=left_out, **settings)
+    assert len(chosen) == 12
+    assert set(left_out) < set(chosen)
+    # What is chosen anyway changes nothing.
+    drawn = choose(12, balanced=balanced)
+    np.testing.assert_array_equal(subsets.choose(LABELS, 12, first=drawn[:4], **settings), drawn)
+
+
 @pytest.mark.parametrize(("size", "counts"), [(12, [4, 4, 4]), (14, [5, 5, 4]), (60, [20] * 3)])
 def test_balanced_subsets_hold_every_class_alike(size, counts):
     np.testing.assert_array_equal(np.bincount(LABELS[choose(size, balanced=True)]), counts)

@@ -19,6 +19,30 @@ def test_without_pretraining():
     assert (images.train.size, images.validation.size) == (300, 100)
 
 
+@pytest.mark.parametrize(
+    "pretraining",
+    [
+        None,
+        PretrainingSettings("other_images", size=200),
+        PretrainingSettings("other_classes", classes=(3,), size=50),
+    ],
+    ids=["none", "other_images", "other_classes"],
+)
+def test_images_that_are_named_are_there(pretraining):
+    drawn, _ = experiment_data.load(SETTINGS, pretraining)
+    everything = data.load("digits")
+    named = {}
+    for name, part in (("train", drawn.train), ("validation", drawn.validation)):
+        whole = getattr(everything, name)
+        left_out = np.setdiff1d(whole.ids[whole.labels != 3], part.ids)
+        named[f"{name}_ids"] = (int(left_out[7]),)
+    images, others = experiment_data.load(dataclasses.replace(SETTINGS, **named), pretraining)
+    for name, part in (("train", images.train), ("validation", images.validation)):
+        assert part.size == getattr(drawn, name).size
+        assert set(named[f"{name}_ids"]) <= set(part.ids)
+    assert others is None or not set(named["train_ids"]) & set(others.train.ids)
+
+
 @pytest.mark.parametrize("size", [None, 500])
 def test_other_images(size):
     pretraining = PretrainingSettings("other_images", size=size)

@@ -37,6 +37,8 @@ def load(
     seed: int = 0,
     download: bool = False,
     whole_split: bool = False,
+    train_ids: Sequence[int] = (),
+    validation_ids: Sequence[int] = (),
 ) -> ImageClassification:
     """Loads a data set of labelled images.
 
@@ -58,6 +60,8 @@ def load(
         whole_split: whether images that are held out for validation, where there is no split for
             it, are in the training set as well: for those who validate nothing. The images to
             validate on are all there are, perhaps none, and are not read before they are used.
+        train_ids: ids of images that a subset to train on holds in any case.
+        validation_ids: ids of images that a subset to validate on holds in any case.
 
     Returns:
         The data set. Splits of up to 2 GiB are held in memory; larger ones are read from disk when
@@ -78,6 +82,8 @@ def load(
         seed,
         download,
         whole_split,
+        train_ids,
+        validation_ids,
     )
     return request.load(request.open())
 
@@ -93,6 +99,8 @@ def check(
     seed: int = 0,
     download: bool = False,
     whole_split: bool = False,
+    train_ids: Sequence[int] = (),
+    validation_ids: Sequence[int] = (),
 ) -> Description:
     """Raises what `load` would raise for these arguments, as far as can be told without reading.
 
@@ -108,6 +116,8 @@ def check(
         seed: see `load`.
         download: see `load`.
         whole_split: see `load`.
+        train_ids: see `load`.
+        validation_ids: see `load`.
 
     Returns:
         What is known of the data set before reading it.
@@ -126,6 +136,8 @@ def check(
         seed,
         download,
         whole_split,
+        train_ids,
+        validation_ids,
     )
     return request.describe(request.open())
 
@@ -197,6 +209,8 @@ class _Request:
     seed: int
     download: bool
     whole_split: bool
+    train_ids: Sequence[int]
+    validation_ids: Sequence[int]
 
     def __post_init__(self) -> None:
         size = self.image_size
@@ -256,14 +270,15 @@ class _Request:
             validation_labels = source.labels(validation_split)
             train, validation = np.arange(len(labels)), np.arange(len(validation_labels))
         image_shape = self._image_shape(source) or _first_image_shape(source)
+        to_train = source, source.train_split, labels, train
         to_validate = source, validation_split, validation_labels, validation
         return ImageClassification(
             source.name,
             source.class_names,
-            self._read(source, source.train_split, labels, train, self.train_size, image_shape),
+            self._read(*to_train, self.train_size, self.train_ids, image_shape),
             self._on_disk(*to_validate, image_shape)
             if self.whole_split
-            else self._read(*to_validate, self.validation_size, image_shape),
+            else self._read(*to_validate, self.validation_size, self.validation_ids, image_shape),
         )
 
     def _hold_out(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -299,11 +314,17 @@ class _Request:
         labels: np.ndarray,
         available: np.ndarray,
         size: int | None,
+        wanted: Sequence[int],
         image_shape: tuple[int, int, int],
     ) -> Examples:
-        """Reads a subset of the positions that are available in a split."""
+        """Reads a subset of the positions that are available in a split, with those wanted."""
         chosen = subsets.choose(
-            labels[available], size, balanced=self.balanced, seed=self.seed, split=split
+            labels[available],
+            size,
+            balanced=self.balanced,
+            seed=self.seed,
+            split=split,
+            first=np.flatnonzero(np.isin(available, wanted)),
         )
         ids = available[chosen]
         source.inspect(split, ids)

@@ -15,6 +15,7 @@ def choose(
     balanced: bool,
     seed: int,
     split: str,
+    first: np.ndarray | None = None,
 ) -> np.ndarray:
     """Chooses examples of a split at random.
 
@@ -26,6 +27,7 @@ def choose(
         balanced: whether every class is to have the same number, up to one example more.
         seed: the seed of the choice.
         split: the name of the split, for messages.
+        first: positions of examples that are chosen before all others.
 
     Returns:
         The positions of the chosen examples in the split, ascending int64, (size,).
@@ -39,6 +41,8 @@ def choose(
             f"Received: a size of {size}"
         )
     order = Purpose.SUBSET.generator(seed).permutation(len(labels))
+    if first is not None:
+        order = np.concatenate([first, order[~np.isin(order, first)]])
     if balanced:
         order = _balanced_order(order, labels, size, split)
     return np.sort(order[:size]).astype(np.int64)

@@ -1,6 +1,7 @@
 """The images of an experiment: those that are poisoned, and those that features come from."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -49,8 +50,13 @@ def load(
         return (
             dataclasses.replace(
                 images,
-                train=_subset(images.train, settings, settings.train_size),
-                validation=_subset(images.validation, settings, settings.validation_size),
+                train=_subset(images.train, settings, settings.train_size, settings.train_ids),
+                validation=_subset(
+                    images.validation,
+                    settings,
+                    settings.validation_size,
+                    settings.validation_ids,
+                ),
             ),
             # Nothing is validated on the other classes: any number of their images may be held out.
             dataclasses.replace(others, train=_subset(others.train, settings, pretraining.size)),
@@ -67,7 +73,7 @@ def _of_other_images(
             "Expected a train_size that leaves other images of the split for the pretraining, "
             f"which has {train.size}. Received: train_size={settings.train_size}"
         )
-    ours = _choose(train, settings, settings.train_size)
+    ours = _choose(train, settings, settings.train_size, settings.train_ids)
     left = np.setdiff1d(np.arange(train.size), ours)
     others = left
     if size is not None:
@@ -79,8 +85,9 @@ def _of_other_images(
         generator = Purpose.PRETRAINING_SUBSET.generator(settings.subset_seed)
         order = generator.permutation(left)
         others = np.sort(order[:size])
-    validation = everything.validation
-    validation = validation.select(_choose(validation, settings, settings.validation_size))
+    validation = _subset(
+        everything.validation, settings, settings.validation_size, settings.validation_ids
+    )
     name, classes = everything.name, everything.class_names
     return (
         ImageClassification(name, classes, train.select(ours), validation),
@@ -107,17 +114,22 @@ def _of_classes(
     )
 
 
-def _subset(examples: Examples, settings: DataSettings, size: int | None) -> Examples:
-    return examples.select(_choose(examples, settings, size))
+def _subset(
+    examples: Examples, settings: DataSettings, size: int | None, wanted: Sequence[int] = ()
+) -> Examples:
+    return examples.select(_choose(examples, settings, size, wanted))
 
 
-def _choose(examples: Examples, settings: DataSettings, size: int | None) -> np.ndarray:
+def _choose(
+    examples: Examples, settings: DataSettings, size: int | None, wanted: Sequence[int]
+) -> np.ndarray:
     return subsets.choose(
         examples.labels,
         size,
         balanced=settings.balanced,
         seed=settings.subset_seed,
         split="chosen",
+        first=np.flatnonzero(np.isin(examples.ids, wanted)),
     )
 
 

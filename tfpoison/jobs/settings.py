@@ -25,6 +25,8 @@ class DataSettings:
 
     Attributes:
         keep_list: a file of `KeepList`: training images that are not on it are left out.
+        train_ids: images that a subset to train on holds in any case.
+        validation_ids: images that a subset to validate on holds in any case.
     """
 
     dataset: str = "digits"
@@ -38,6 +40,8 @@ class DataSettings:
     augmentation: str = "none"
     batch_size: int = 128
     keep_list: str | None = None
+    train_ids: tuple[int, ...] = ()
+    validation_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_number("batch_size", self.batch_size, minimum=1, maximum=LARGEST, whole=True)
@@ -55,6 +59,8 @@ class DataSettings:
             "validation_size": self.validation_size,
             "balanced": self.balanced,
             "seed": self.subset_seed,
+            "train_ids": self.train_ids,
+            "validation_ids": self.validation_ids,
         }
 
     def load(self, **changes: Any) -> ImageClassification:

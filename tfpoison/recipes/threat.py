@@ -150,8 +150,7 @@ class ThreatSettings:
         if unknown:
             raise ValueError(
                 f"Expected `{name}` to be ids of the data. Received unknown ones: "
-                f"{', '.join(map(str, unknown[:5]))}. Images that train_size or validation_size "
-                "leave out are none of them."
+                f"{', '.join(map(str, unknown[:5]))}."
             )
 
     def complete(self, train: Examples, validation: Examples) -> Self:
