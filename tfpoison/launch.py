@@ -538,13 +538,14 @@ def _training_setup(values: flags.FlagValues, columns: Sequence[str]) -> Trainin
     """Returns how networks are trained, for columns of defenses."""
     table = {column: _column(values, column) for column in dict.fromkeys(columns)}
     _tell_of_no_effect(values, table)
-    # Images that are named are there, whichever others a subset holds.
-    named = {
-        "train_ids": _whole_numbers(values, "poison_ids"),
-        "validation_ids": _whole_numbers(values, "target_ids"),
-    }
+    data_settings = dataclasses.replace(
+        _data_settings(values),
+        # Images that are named are there, whichever others a subset holds.
+        train_ids=_whole_numbers(values, "poison_ids"),
+        validation_ids=_whole_numbers(values, "target_ids"),
+    )
     return TrainingSetup(
-        data=dataclasses.replace(_data_settings(values), **named),
+        data=data_settings,
         network=_network_settings(values),
         training=_training_settings(values),
         pretraining=_pretraining_settings(values),
