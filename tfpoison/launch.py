@@ -190,6 +190,8 @@ def define_flags() -> tuple[flags.FlagValues, Groups]:
     one_of(group, "defense_initializer", None, "Of perturbations.", list(INITIALIZERS))
     whole(group, "defense_patch_size", None, "Pixels, for patches of class.")
     whole(group, "defense_warmup_epochs", 0, "Epochs without crafting.")
+    text = "Craft with the statistics of the batch where BatchNormalization's moving ones lag."
+    define(group, "boolean", "defense_batch_statistics", False, text)
 
     group = "Attack"
     known = ", ".join(recipes.names())
@@ -434,6 +436,7 @@ _ADAPTIVE = (
     "defense_poison_fraction",
     "defense_target_selection",
     "defense_warmup_epochs",
+    "defense_batch_statistics",
     *(f"defense_{name}" for name in _ATTACK_SETTINGS),
 )
 
@@ -530,6 +533,7 @@ def _crafting_flags(values: flags.FlagValues, name: str, own: dict[str, Any]) ->
     return given | {
         "target_selection": values.defense_target_selection,
         "warmup_epochs": values.defense_warmup_epochs,
+        "batch_statistics": values.defense_batch_statistics,
         "matching": values.matching,
     }
 

@@ -1,6 +1,7 @@
 """The table of defenses, their expressions, and how their parts combine."""
 
 import dataclasses
+import inspect
 import itertools
 
 import keras
@@ -169,6 +170,10 @@ def test_what_a_training_needs_to_know():
     assert defenses.from_text("mixup").needs_one_hot
     assert not defenses.from_text("cutout").needs_one_hot
     assert plain.robust_model_arguments() == {"attack": None, "mixing": None}
+    lagging = defenses.from_text("gradient_matching(batch_statistics=true)+mixup")
+    arguments = lagging.robust_model_arguments()
+    assert arguments["batch_statistics"] is True
+    assert set(arguments) <= set(inspect.signature(tfpoison.RobustModel).parameters)
 
 
 def test_combination_does_not_depend_on_the_order():
@@ -231,6 +236,7 @@ def test_parts_that_exclude_each_other():
         ({"attack": None, "poison_fraction": 0.5}, "nothing is crafted. .*poison_fraction=0.5"),
         ({"attack": None, "target_selection": "half"}, "nothing is crafted"),
         ({"attack": None, "warmup_epochs": 3}, "nothing is crafted"),
+        ({"attack": None, "batch_statistics": True}, "nothing is crafted"),
         ({"attack": None, "matching": "replica"}, "nothing is crafted"),
     ]:
         with pytest.raises(ValueError, match=message):

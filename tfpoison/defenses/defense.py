@@ -13,6 +13,11 @@ from tfpoison.defenses.filter_base import Filter
 from tfpoison.defenses.mixing import Mixing
 from tfpoison.defenses.revision_base import Revision
 
+# What a training step is told about crafting beside the attack.
+STEP_SETTINGS = (
+    *("poison_fraction", "target_selection", "warmup_epochs", "matching", "batch_statistics"),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Defense:
@@ -26,6 +31,7 @@ class Defense:
         target_selection: how the batch is split; see `RobustModel`.
         warmup_epochs: epochs without crafting.
         matching: whether replicas craft together.
+        batch_statistics: whether BatchNormalization crafts with those of the batch.
         mixing: changes every batch, after crafting.
         privacy: settings of `DPSGD` around the optimizer; None for the optimizer alone.
 
@@ -41,18 +47,13 @@ class Defense:
     target_selection: str = "share"
     warmup_epochs: int = 0
     matching: str = "global"
+    batch_statistics: bool = False
     mixing: Mixing | None = None
     privacy: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         make_plain(self)
-        resolve_poison_fraction(
-            self.attack,
-            poison_fraction=self.poison_fraction,
-            target_selection=self.target_selection,
-            warmup_epochs=self.warmup_epochs,
-            matching=self.matching,
-        )
+        resolve_poison_fraction(**self._of_the_step())
         if self.privacy is not None:
             dp_sgd.check_settings(**self.privacy)
 
@@ -77,8 +78,10 @@ class Defense:
         """Returns the arguments of `RobustModel`."""
         if self.attack is None:
             return {"attack": None, "mixing": self.mixing}
-        names = ("attack", "poison_fraction", "target_selection", "warmup_epochs", "matching")
-        return {name: getattr(self, name) for name in (*names, "mixing")}
+        return self._of_the_step() | {"mixing": self.mixing}
+
+    def _of_the_step(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("attack", *STEP_SETTINGS)}
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer, seed: int = 0) -> Any:
         """Returns the optimizer to train with: the given one, or `DPSGD` around it."""

@@ -12,10 +12,9 @@ from tfpoison import attacks
 from tfpoison.checks import check_name
 from tfpoison.defenses import filter as filters
 from tfpoison.defenses import mixing, revision
-from tfpoison.defenses.defense import Defense
+from tfpoison.defenses.defense import STEP_SETTINGS, Defense
 from tfpoison.defenses.dp_sgd import DPSGD
 
-_STEP_SETTINGS = ("poison_fraction", "target_selection", "warmup_epochs", "matching")
 _NOISE = "noise_"
 # The sign between two defenses, outside of the brackets around settings.
 _PLUS = re.compile(r"\+(?![^(]*\))")
@@ -33,13 +32,13 @@ class _Entry:
 
 
 def _crafting(attack: str = "gradient_matching", **settings: Any) -> Defense:
-    step = {name: settings.pop(name) for name in _STEP_SETTINGS if name in settings}
+    step = {name: settings.pop(name) for name in STEP_SETTINGS if name in settings}
     return Defense(attack=attacks.get(attack, **settings), **step)
 
 
 def _crafting_settings(attack: str = "gradient_matching", **_: Any) -> dict[str, Any]:
     own = {field.name: field.default for field in dataclasses.fields(Defense)}
-    step = {name: own[name] for name in _STEP_SETTINGS if name != "poison_fraction"}
+    step = {name: own[name] for name in STEP_SETTINGS if name != "poison_fraction"}
     return {"attack": attack} | attacks.settings(attack) | step
 
 
