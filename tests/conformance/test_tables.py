@@ -119,6 +119,8 @@ ELSEWHERE = {
     "perturbations/perturbation": "attacks/test_zoo",
     "recipes/brew": "recipes/test_brewing",
     "recipes/target_loss": "recipes/test_recipe",
+    "training/arguments": "training/test_robust_model",
+    "training/batches": "training/test_robust_model",
     "training/callbacks": "training/test_robust_model",
     "training/multi_worker": "training/test_distributed_training",
 }

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import attacks
 from tfpoison.attacks import Attack, CraftedBatch
 from tfpoison.attacks.in_step import resolve_poison_fraction
 from tfpoison.batch import LabelEncoding, check_labels, split
@@ -19,13 +18,19 @@ from tfpoison.classifier import Classifier, computes_in_half_precision
 from tfpoison.defenses import Mixing
 from tfpoison.defenses import mixing as mixings
 from tfpoison.distribution import Reduction, call_on_examples, lend_example, replica_id
-from tfpoison.features import FeatureExtractor
-from tfpoison.keras_settings import check_channels_last
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
 from tfpoison.training import multi_worker
+from tfpoison.training.arguments import (
+    check_features,
+    check_network,
+    check_no_synchronisation,
+    check_strategy,
+    resolve_attack,
+)
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
+from tfpoison.training.batches import symbolic_batch, unpack
 from tfpoison.training.callbacks import (
     CraftingCheck,
     CraftingSchedule,
@@ -33,13 +38,6 @@ from tfpoison.training.callbacks import (
     PixelRangeCheck,
 )
 
-# What a network has of its own of these would be passed over.
-_LEFT_TO_KERAS = (
-    *("fit", "evaluate", "predict", "compile"),
-    *("train_on_batch", "test_on_batch", "predict_on_batch"),
-    *("make_train_function", "make_test_function", "make_predict_function"),
-    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"),
-)
 # What is built into the compiled training step.
 _SETTINGS = (
     *("network", "attack", "pixels", "target_selection", "poison_fraction", "warmup_epochs"),
@@ -138,15 +136,15 @@ class RobustModel(keras.Model):
         name: str | None = None,
         **attack_settings: Any,
     ):
-        _check_network(network)
+        check_network(network, RobustModel)
         # The outer policy decides whether Keras scales the loss for half precision, nothing else.
         half = computes_in_half_precision(network)
         dtype = "mixed_float16" if half else network.dtype_policy
         super().__init__(name=name, dtype=dtype, autocast=False)
-        _check_strategy(self, network)
+        check_strategy(self, network)
         check_number("seed", seed, minimum=0, whole=True)
         self.network = network
-        self.attack = _resolve_attack(attack, attack_settings)
+        self.attack = resolve_attack(attack, attack_settings)
         self.pixels = PixelRange(pixel_range)
         self.target_selection = target_selection
         self.poison_fraction = resolve_poison_fraction(
@@ -159,14 +157,14 @@ class RobustModel(keras.Model):
         )
         self.batch_statistics = batch_statistics
         if batch_statistics and self.distribute_strategy.num_replicas_in_sync > 1:
-            _check_no_synchronisation(network)
+            check_no_synchronisation(network)
         self.warmup_epochs = int(warmup_epochs)
         self.mixing = mixings.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(matching)
         self.seed = int(seed)
-        _check_features(network, self.attack, features)
-        _check_features(network, self.attack, self.features)  # Saved models know it by its name.
+        check_features(network, self.attack, features)
+        check_features(network, self.attack, self.features)  # Saved models know it by its name.
         self._crafting = self.attack is not None
         # The training function of the other kind of epochs, crafting or not.
         self._other_train_function: Any = None
@@ -292,7 +290,7 @@ class RobustModel(keras.Model):
     def _train(self, data: Any) -> dict[str, tf.Tensor]:
         if self.attack is None and self.mixing is None:
             return super().train_step(data)
-        images, labels, sample_weight = _unpack(data)
+        images, labels, sample_weight = unpack(data)
         if self.attack is not None:
             images = self._poison(self.attack, images, labels)
         if self.mixing is not None:
@@ -336,7 +334,7 @@ class RobustModel(keras.Model):
         """
         if self._distribute_strategy is not None or not self.built or not self.compiled:
             return
-        symbolic = _symbolic_batch(x, y)
+        symbolic = symbolic_batch(x, y)
         if symbolic is not None:
             images, labels = symbolic
             # Before Keras traces the network within a scope of its own, see `compile_functions`.
@@ -379,7 +377,7 @@ class RobustModel(keras.Model):
         """
         if self.attack is None:
             raise ValueError("Expected a model with an attack to craft with. Received: attack=None")
-        images, labels, _ = _unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
+        images, labels, _ = unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
         self._check_batch(images.numpy(), labels.numpy())
         crafted = self._craft(self.attack, self.classifier(), images, labels, replica=0)
         return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
@@ -548,127 +546,3 @@ class RobustModel(keras.Model):
         return {"steps": self._steps} | {
             f"random_state_{number}": state for number, state in enumerate(random_states)
         }
-
-
-def _check_network(network: Any) -> None:
-    if not isinstance(network, keras.Model):
-        raise TypeError(f"Expected `network` to be a keras.Model. Received: network={network!r}")
-    if any(isinstance(each, RobustModel) for each in network._flatten_layers()):
-        raise ValueError(
-            "Expected `network` to be a plain classifier. Received a RobustModel, or one among its "
-            "layers: put the network within it, `model.network`, in its place."
-        )
-    check_channels_last(network._flatten_layers())
-    for method in _LEFT_TO_KERAS:
-        own = getattr(network, method)
-        if getattr(own, "__func__", own) is not getattr(keras.Model, method):
-            raise ValueError(
-                f"Expected `network` to leave `{method}` to Keras: RobustModel trains and serves "
-                f"in Keras's way, and the one of {type(network).__name__} would be passed over "
-                "silently. Wrap the network within it, and move what the method adds into layers, "
-                "the loss or metrics. Where it prepares the data (KerasHub's `preprocessor`), map "
-                "the data set with that, and wrap keras.Model(network.inputs, network.outputs)."
-            )
-    if isinstance(network, keras.models.Model) and hasattr(network, "outputs"):
-        outputs = len(keras.tree.flatten(network.outputs or [None]))
-        if outputs != 1:
-            raise ValueError(
-                "Expected `network` to be a classifier with one output: poisons are crafted "
-                f"against one loss. Received {outputs} outputs. Wrap a keras.Model that gives "
-                "the classes alone."
-            )
-
-
-def _check_no_synchronisation(network: keras.Model) -> None:
-    for layer in network._flatten_layers():
-        if getattr(layer, "synchronized", False):
-            raise ValueError(
-                "Expected BatchNormalization of each replica's own images with "
-                "batch_statistics=True under a strategy: replicas cannot wait for each other "
-                f"within crafting. Received: the layer {layer.name!r} with synchronized=True. "
-                "Make it without, or craft with its moving statistics."
-            )
-
-
-def _check_strategy(model: keras.Model, network: keras.Model) -> None:
-    strategies = [each._distribute_strategy for each in (model, network)]
-    if strategies[0] is not strategies[1]:
-        raise ValueError(
-            "Expected the network and RobustModel to be made within the scope of the same "
-            f"strategy. Received a network made under {strategies[1]!r} and a RobustModel under "
-            f"{strategies[0]!r}. Make both inside `with strategy.scope():`."
-        )
-
-
-def _resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
-    if isinstance(attack, str):
-        return attacks.get(attack, **settings)
-    if attack is not None and not isinstance(attack, Attack):
-        raise TypeError(
-            "Expected `attack` to be the name of an attack, a tfpoison.attacks.Attack or None. "
-            f"Received: attack={attack!r}"
-        )
-    if settings:
-        raise ValueError(
-            f"Expected no attack settings beside attack={attack!r}: they go with an attack's name. "
-            f"Received: {', '.join(sorted(settings))}"
-        )
-    return attack
-
-
-def _check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:
-    needed = attack is not None and attack.objective is not None and attack.objective.needs_features
-    if needed:
-        FeatureExtractor(network, features)
-    elif features is not None:
-        raise ValueError(
-            "`features` goes with attacks on features alone (feature_collision, convex_polytope, "
-            f"hidden_trigger). Received: features={features!r}, attack={attack!r}"
-        )
-
-
-def _symbolic_batch(x: Any, y: Any) -> tuple[keras.KerasTensor, keras.KerasTensor] | None:
-    """Returns placeholders of the images and labels given to `fit`; None where that cannot be."""
-    if isinstance(x, tf.data.Dataset):
-        batch = x.element_spec
-    else:
-        batch = tuple(np.asarray(each) if hasattr(each, "__array__") else each for each in (x, y))
-    pairs = isinstance(batch, tuple) and len(batch) > 1
-    if not pairs or not all(hasattr(each, "shape") for each in batch[:2]):
-        return None
-    shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
-    if not all(shape.rank for shape in shapes):
-        return None
-    images, labels = (
-        keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
-        for shape, each in zip(shapes, batch, strict=False)
-    )
-    return images, labels
-
-
-def _unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
-    """Returns the images in single precision or better, the labels and the sample weights."""
-    images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if len(parts := keras.tree.flatten(labels)) == 1:
-        (labels,) = parts  # Keras takes labels by the output's name, or in a list, as well.
-    # Run eagerly, `train_on_batch` hands arrays on as they came.
-    images, labels = (
-        tf.convert_to_tensor(each) if isinstance(each, np.ndarray) else each
-        for each in (images, labels)
-    )
-    if not tf.is_tensor(images) or not tf.is_tensor(labels):
-        raise ValueError(
-            "Expected batches of (images, labels) or (images, labels, sample weights), each one "
-            f"tensor. Received: {keras.tree.map_structure(type, data)}. Poisons are crafted from "
-            "images and their labels; map the data set to such batches."
-        )
-    if images.shape.rank is None:
-        raise ValueError(
-            "Expected images whose number of dimensions is known. Received a tensor of unknown "
-            "shape, as tf.numpy_function returns: tf.ensure_shape says what is known of it."
-        )
-    if not images.dtype.is_floating or images.dtype.size < 4:
-        images = tf.cast(images, tf.float32)
-    if labels.dtype == tf.bool:
-        labels = tf.cast(labels, tf.float32)
-    return images, labels, sample_weight

@@ -1,0 +1,100 @@
+"""What `RobustModel` is made from: checked, and looked up, before anything is built."""
+
+from typing import Any
+
+import keras
+
+from tfpoison import attacks
+from tfpoison.attacks import Attack
+from tfpoison.features import FeatureExtractor
+from tfpoison.keras_settings import check_channels_last
+
+# What a network has of its own of these would be passed over.
+_LEFT_TO_KERAS = (
+    *("fit", "evaluate", "predict", "compile"),
+    *("train_on_batch", "test_on_batch", "predict_on_batch"),
+    *("make_train_function", "make_test_function", "make_predict_function"),
+    *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"),
+)
+
+
+def check_network(network: Any, wrapper: type[keras.Model]) -> None:
+    """Raises TypeError or ValueError where a network cannot be trained in the wrapper's way."""
+    if not isinstance(network, keras.Model):
+        raise TypeError(f"Expected `network` to be a keras.Model. Received: network={network!r}")
+    if any(isinstance(each, wrapper) for each in network._flatten_layers()):
+        raise ValueError(
+            "Expected `network` to be a plain classifier. Received a RobustModel, or one among its "
+            "layers: put the network within it, `model.network`, in its place."
+        )
+    check_channels_last(network._flatten_layers())
+    for method in _LEFT_TO_KERAS:
+        own = getattr(network, method)
+        if getattr(own, "__func__", own) is not getattr(keras.Model, method):
+            raise ValueError(
+                f"Expected `network` to leave `{method}` to Keras: RobustModel trains and serves "
+                f"in Keras's way, and the one of {type(network).__name__} would be passed over "
+                "silently. Wrap the network within it, and move what the method adds into layers, "
+                "the loss or metrics. Where it prepares the data (KerasHub's `preprocessor`), map "
+                "the data set with that, and wrap keras.Model(network.inputs, network.outputs)."
+            )
+    if hasattr(network, "outputs"):
+        outputs = len(keras.tree.flatten(network.outputs or [None]))
+        if outputs != 1:
+            raise ValueError(
+                "Expected `network` to be a classifier with one output: poisons are crafted "
+                f"against one loss. Received {outputs} outputs. Wrap a keras.Model that gives "
+                "the classes alone."
+            )
+
+
+def check_no_synchronisation(network: keras.Model) -> None:
+    """Raises ValueError where BatchNormalization takes statistics over all replicas."""
+    for layer in network._flatten_layers():
+        if getattr(layer, "synchronized", False):
+            raise ValueError(
+                "Expected BatchNormalization of each replica's own images with "
+                "batch_statistics=True under a strategy: replicas cannot wait for each other "
+                f"within crafting. Received: the layer {layer.name!r} with synchronized=True. "
+                "Make it without, or craft with its moving statistics."
+            )
+
+
+def check_strategy(model: keras.Model, network: keras.Model) -> None:
+    """Raises ValueError where model and network are made under different strategies."""
+    strategies = [each._distribute_strategy for each in (model, network)]
+    if strategies[0] is not strategies[1]:
+        raise ValueError(
+            "Expected the network and RobustModel to be made within the scope of the same "
+            f"strategy. Received a network made under {strategies[1]!r} and a RobustModel under "
+            f"{strategies[0]!r}. Make both inside `with strategy.scope():`."
+        )
+
+
+def resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
+    """Returns the attack that is given, or named with its settings."""
+    if isinstance(attack, str):
+        return attacks.get(attack, **settings)
+    if attack is not None and not isinstance(attack, Attack):
+        raise TypeError(
+            "Expected `attack` to be the name of an attack, a tfpoison.attacks.Attack or None. "
+            f"Received: attack={attack!r}"
+        )
+    if settings:
+        raise ValueError(
+            f"Expected no attack settings beside attack={attack!r}: they go with an attack's name. "
+            f"Received: {', '.join(sorted(settings))}"
+        )
+    return attack
+
+
+def check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:
+    """Raises ValueError where features are not found that the attack needs, or given to none."""
+    needed = attack is not None and attack.objective is not None and attack.objective.needs_features
+    if needed:
+        FeatureExtractor(network, features)
+    elif features is not None:
+        raise ValueError(
+            "`features` goes with attacks on features alone (feature_collision, convex_polytope, "
+            f"hidden_trigger). Received: features={features!r}, attack={attack!r}"
+        )
