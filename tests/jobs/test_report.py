@@ -84,6 +84,12 @@ def test_text_is_escaped(experiment):
     assert "--attack=&lt;b&gt;&amp;\n--trials=3" in text
 
 
+def test_dollars_are_no_formulas(tmp_path):
+    history = {"confidence_by_epoch": [0.1]}
+    write(tmp_path, trials([1], **history) + trials([0], defense="mixup(alpha=$_$)", **history))
+    write_report(tmp_path, title="A report")
+
+
 def test_two_reports_are_the_same(experiment):
     first = {path: path.read_bytes() for path in write_report(experiment, title="A report")}
     second = {path: path.read_bytes() for path in write_report(experiment, title="A report")}

@@ -83,7 +83,9 @@ def test_a_run_of_a_version_with_other_random_draws(tmp_path):
         (run.path / "config.flags").write_text(theirs + "--seed=0\n")
         with pytest.raises(ValueError, match="of another version"):
             run.check()
-    (run.path / "config.flags").write_text(text)
+    # As some editors save it.
+    as_edited = b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode()
+    (run.path / "config.flags").write_bytes(as_edited)
     run.check()
 
 

@@ -40,12 +40,14 @@ def test_a_torn_line_is_passed_over(tmp_path, capsys):
         ({"trial": [0]}, "`trial`"),
         ({"victim": -1}, "`victim`.*at least 0"),
         ({"defense": 3}, "`defense` to be a str"),
+        ({"recipe": "\ud800"}, "`recipe` to be a text"),
         ({"adversarial_class": ["dog"]}, "`adversarial_class` to be a str"),
         ({"target_ids": 3}, "`target_ids` to be a list"),
         ({"target_ids": [{}]}, "`target_ids`"),
         ({"seconds": 3}, "`seconds` to be a dict"),
         ({"seconds": {"training": "long"}}, "`seconds, training`"),
         ({"seconds": {"training": -1}}, "`seconds, training`"),
+        ({"seconds": {"training": 10**400}}, "`seconds, training`"),
         ({"confidence_by_epoch": "0.1"}, "`confidence_by_epoch` to be a list"),
         ({"confidence_by_epoch": [0.1, 7]}, "`confidence_by_epoch`.*at most 1"),
         ({"trial": 0}, "line 1 is about the same victim"),
@@ -56,6 +58,14 @@ def test_records_that_were_edited_are_refused(tmp_path, changes, message):
     path.write_text(f"{json.dumps(record())}\n\n{json.dumps(record(**{'trial': 1} | changes))}\n")
     with pytest.raises(ValueError, match=f"line 3 of .*records.jsonl.*{message}.*Mend or remove"):
         summary.read_records(path)
+
+
+def test_records_that_an_editor_has_saved(tmp_path, capsys):
+    path = tmp_path / "records.jsonl"
+    lines = [json.dumps(each) + "\r\n" for each in (record(), record(1))]
+    path.write_bytes(b"\xef\xbb\xbf" + "".join(lines).encode())
+    assert summary.read_records(path) == [record(), record(1)]
+    assert not capsys.readouterr().err
 
 
 def test_records_may_lack_what_is_not_known(tmp_path):

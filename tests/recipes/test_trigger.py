@@ -83,6 +83,7 @@ def test_a_given_pattern(tmp_path):
     whole = (tmp_path / "trigger.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     os.mkfifo(tmp_path / "pipe.png")
-    for name in ("words.png", "nothing.png", "cut.png", "pipe.png"):
+    PIL.Image.fromarray(pattern[..., 0].astype(np.uint16)).save(tmp_path / "16_bits.png")
+    for name in ("words.png", "nothing.png", "cut.png", "pipe.png", "16_bits.png"):
         with pytest.raises(ValueError, match=f"image file. Received: .*{name}"):
             read_pattern(tmp_path / name)

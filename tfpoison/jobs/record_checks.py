@@ -1,6 +1,7 @@
 """What stands in a record of an experiment: fields, types, ranges."""
 
 import math
+import sys
 from typing import Any
 
 from tfpoison.checks import check_number
@@ -33,6 +34,9 @@ def check_record(record: Record) -> None:
     """Raises ValueError or TypeError where a record holds what no experiment writes."""
     for name in (*CELL, _DIVERGED, "adversarial_class"):
         _check_type(name, record.get(name, ""), str)
+    for name in CELL:
+        if not record[name].isprintable():
+            raise ValueError(f"Expected `{name}` to be a text. Received: {record[name]!r}")
     for name in ("trial", "victim"):
         check_number(name, record[name], minimum=0, whole=True)
     if _DIVERGED not in record:
@@ -56,7 +60,7 @@ def _check_type(name: str, value: Any, kind: type) -> None:
         raise TypeError(f"Expected `{name}` to be a {kind.__name__}. Received: {value!r}")
 
 
-def _check_known(name: str, value: Any, maximum: float = math.inf) -> None:
+def _check_known(name: str, value: Any, maximum: float = sys.float_info.max) -> None:
     """Checks a number that may be unknown: null, or NaN as earlier versions have written it."""
     if value is not None and not (isinstance(value, float) and math.isnan(value)):
         check_number(name, value, minimum=0, maximum=maximum)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from tfpoison.jobs import figures, page, summary
@@ -138,6 +139,12 @@ def _remove_old(folder: pathlib.Path, names: set[str]) -> None:
 
 def _figures(records: list[Record]) -> dict[str, Figure]:
     """Returns the figures that there are data for."""
+    # A dollar in the settings of a defense starts no formula.
+    with matplotlib.rc_context({"text.parse_math": False}):
+        return _draw_figures(records)
+
+
+def _draw_figures(records: list[Record]) -> dict[str, Figure]:
     rows = summary.summarise(records)
     drawn = {}
     if not all(math.isnan(row.clean_accuracy.mean + row.success.mean) for row in rows):

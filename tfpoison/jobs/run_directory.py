@@ -329,7 +329,8 @@ def _read_configuration(path: pathlib.Path) -> str:
         "--output_dir."
     )
     with files.read_back(path, remedy):
-        text = files.read_bytes(path).decode()
+        # Some editors put a mark at the start, and end lines in their own way.
+        text = files.read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n")
         if not text or "\0" in text:
             raise ValueError("it holds no lines --NAME=VALUE")
         return text

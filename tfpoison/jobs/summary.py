@@ -132,7 +132,7 @@ def read_records(path: str | os.PathLike) -> list[Record]:
     """
     with files.read_back(path, "Remove it: all victims are trained again."):
         # A crash can cut a line within a character.
-        lines = files.read_bytes(path).decode(errors="replace").split("\n")
+        lines = files.read_bytes(path).decode("utf-8-sig", "replace").split("\n")
     records: dict[tuple, Record] = {}
     known_lines: dict[tuple, int] = {}
     torn = []

@@ -155,6 +155,9 @@ def read_pattern(path: str | pathlib.Path) -> np.ndarray:
 
     try:
         with PIL.Image.open(io.BytesIO(files.read_bytes(path))) as image:
+            if image.mode[0] in "IF":
+                # Pillow would make all beyond 255 white.
+                raise ValueError("more than 8 bits a channel: scale its levels to 0-255")
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
     except Exception as error:  # Broken images raise whatever their decoders run into.
         raise ValueError(
