@@ -88,6 +88,8 @@ ELSEWHERE = {
     "defenses/revision_base": "defenses/test_revision",
     "defenses/spectral_signatures": "defenses/test_filter",
     "defenses/table": "defenses/test_defense",
+    "jobs/audit_report": "jobs/test_audit",
+    "jobs/known_poisons": "jobs/test_audit",
     "jobs/measure_step": "jobs/test_benchmark",
     "jobs/notes": "jobs/test_run_directory",
     "jobs/page": "jobs/test_report",

@@ -15,8 +15,8 @@ from examples_on_disk import put_on_disk
 from tfpoison import KeepList, data, launch
 from tfpoison.defenses import filter as filters
 from tfpoison.defenses.filter import Filter, Suspicion
-from tfpoison.jobs import audit as audit_job
-from tfpoison.jobs.audit import Audit
+from tfpoison.jobs import audit_report, known_poisons
+from tfpoison.jobs.audit_report import Audit
 from tfpoison.jobs.run_directory import RunDirectory
 
 FLAGS = [
@@ -285,7 +285,7 @@ def test_refused_at_the_door(flags, message, tmp_path, capsys):
 
 def test_a_class_of_which_nothing_is_left_is_told():
     report = {"emptied_classes": ["<ant>", "bee"], "unaudited": 0}
-    (remark,) = audit_job._remarks(report)
+    (remark,) = audit_report._remarks(report)
     assert remark.startswith("Nothing of 2 class(es) is left on the keep-list, such as <ant>: ")
 
 
@@ -313,7 +313,7 @@ def test_lists_of_other_poisons_are_refused(text, message, tmp_path, capsys):
 
 def test_ids_with_leading_zeros_are_numbers(tmp_path):
     (tmp_path / "known.csv").write_text("id\n0007\n00\n7\n")
-    known = audit_job._find_known_poisons(str(tmp_path / "known.csv"), 10, None)
+    known = known_poisons.find(str(tmp_path / "known.csv"), 10, None)
     assert np.flatnonzero(known).tolist() == [0, 7]
 
 
@@ -322,7 +322,7 @@ def test_lists_name_files_from_any_root(tmp_path):
     text = "file\n/data/train/cat/1.png\ndog/deeper/2.png\n"
     (tmp_path / "known.csv").write_text(text, encoding="utf-8-sig")
     files = ["dog/deeper/2.png", "dog/1.png", "cat/1.png"]
-    known = audit_job._find_known_poisons(str(tmp_path / "known.csv"), 3, files)
+    known = known_poisons.find(str(tmp_path / "known.csv"), 3, files)
     assert known.tolist() == [True, False, True]
 
 

@@ -1,10 +1,18 @@
 """What a job tells whoever watches it, beside its results."""
 
 import functools
+import math
 import sys
+
+MISSING = "–"
 
 
 @functools.cache
 def tell_once(text: str) -> None:
     """Writes a note to standard error, once in a process."""
     print(f"tfpoison: {text}", file=sys.stderr, flush=True)
+
+
+def decimal(value: float | None, digits: int, missing: str = MISSING) -> str:
+    """Returns a number with so many digits; `missing` for NaN, and for null, as JSON has it."""
+    return missing if value is None or math.isnan(value) else f"{value:.{digits}f}"

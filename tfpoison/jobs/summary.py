@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from tfpoison import csv_files, files
-from tfpoison.jobs.notes import tell_once
+from tfpoison.jobs.notes import MISSING, decimal, tell_once
 from tfpoison.jobs.record_checks import CELL, VICTIM, Record, check_record, is_whole
 
 UNDEFENDED = "none"
 STANDARD = "standard"
-MISSING = "–"
 # The range rule: a standard deviation is about a quarter of the range of the outcomes.
 _RANGE_RULE = 0.25
 # From this share of its targets on, a trial counts as a success of the adversary.
@@ -394,7 +393,7 @@ def _line(cells: dict[str, Row], names: Sequence[str]) -> list[str]:
         *across(lambda row: row.clean_accuracy.text()),
         # Cells of an unfinished experiment may differ.
         "–".join(str(number) for number in dict.fromkeys((trials[0], trials[-1]))),
-        *across(lambda row: _decimal(row.training_seconds)),
+        *across(lambda row: decimal(row.training_seconds, 1)),
     ]
 
 
@@ -418,7 +417,7 @@ def narrow_table(rows: Iterable[Row]) -> list[list[str]]:
             [
                 *(row.recipe, row.scenario, row.adversary, title(row.defense)),
                 *(row.success.text(), row.clean_accuracy.text(), *removed),
-                *(*counts, _decimal(row.training_seconds), _decimal(row.training_cost)),
+                *(*counts, decimal(row.training_seconds, 1), decimal(row.training_cost, 1)),
             ]
         )
     return lines
@@ -477,12 +476,8 @@ def _flatten(row: Row | Comparison) -> dict[str, Any]:
     for field in dataclasses.fields(row):
         value = getattr(row, field.name)
         if isinstance(value, Estimate):
-            flat[field.name] = _decimal(value.mean, 4, "")
-            flat[f"{field.name}_error"] = _decimal(value.error, 4, "")
+            flat[field.name] = decimal(value.mean, 4, "")
+            flat[f"{field.name}_error"] = decimal(value.error, 4, "")
         else:
-            flat[field.name] = _decimal(value, 4, "") if isinstance(value, float) else value
+            flat[field.name] = decimal(value, 4, "") if isinstance(value, float) else value
     return flat
-
-
-def _decimal(value: float, digits: int = 1, missing: str = MISSING) -> str:
-    return missing if math.isnan(value) else f"{value:.{digits}f}"

@@ -19,7 +19,7 @@ from tfpoison.evaluation import Predictor, poison_success
 from tfpoison.jobs import fitting, optimization
 from tfpoison.jobs.checkpoint import METRICS, Checkpoint
 from tfpoison.jobs.fitting import Stream
-from tfpoison.jobs.notes import tell_once
+from tfpoison.jobs.notes import decimal, tell_once
 from tfpoison.jobs.preview import FILE as PREVIEW
 from tfpoison.jobs.preview import Preview
 from tfpoison.jobs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
@@ -323,7 +323,7 @@ def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
         f"{report['epochs']} epochs on {report['training_examples']:,} images",
         f"clean accuracy   {report['clean_accuracy']:.4f}  "
         f"(on {report['validation_examples']:,} validation images)",
-        f"validation loss  {_decimal(report['validation_loss'])}",
+        f"validation loss  {decimal(report['validation_loss'], 4)}",
         *_describe_poisons(report),
         *_describe_removal(report),
         "",
@@ -333,18 +333,13 @@ def describe(report: dict[str, Any], directory: pathlib.Path) -> str:
     return "\n".join(lines)
 
 
-def _decimal(value: float | None) -> str:
-    # JSON has no NaN: None stands for it.
-    return "–" if value is None or math.isnan(value) else f"{value:.4f}"
-
-
 def _describe_poisons(report: dict[str, Any]) -> list[str]:
     if "poisons" not in report:
         return []
     return [
         f"poison success   {report['poison_success']:.4f}  (the share of {report['targets']} "
         f"target(s) of class {report['target_class']} called {report['adversarial_class']}; "
-        f"confidence {_decimal(report['target_confidence'])}; {report['poisons']} poisons)"
+        f"confidence {decimal(report['target_confidence'], 4)}; {report['poisons']} poisons)"
     ]
 
 

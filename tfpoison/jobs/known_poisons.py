@@ -1,0 +1,75 @@
+"""Lists of which images of a data set are known to be poisons."""
+
+import re
+
+import numpy as np
+
+from tfpoison import csv_files
+
+
+def read(path: str) -> tuple[str, list[str]]:
+    """Returns the name of the column, `id` or `file`, and what stands in it.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    lines = csv_files.read(path, "known poisons")
+    heading = lines[0] if lines else []
+    column = next((name for name in ("file", "id") if name in heading), None)
+    if column is None:
+        raise ValueError(
+            "Expected a CSV file of known poisons with a column `id` or `file`. Received: "
+            f"{path}, with {','.join(heading) or 'nothing'}"
+        )
+    place = heading.index(column)
+    cells = [line[place] if place < len(line) else "" for line in lines[1:]]
+    strange = [
+        each for each in cells if not each or (column == "id" and not re.fullmatch("[0-9]+", each))
+    ]
+    if strange or not cells:
+        raise ValueError(
+            f"Expected the {'name of a file' if column == 'file' else 'position of an image'} in "
+            f"the column `{column}` of every line. Received: {path}, with "
+            f"{repr(strange[0][:80]) if strange else 'no lines'}"
+        )
+    return column, cells
+
+
+def find(path: str, size: int, files: list[str] | None) -> np.ndarray:
+    """Returns which examples of a split are poisons, bool (size,).
+
+    Args:
+        path: the CSV file.
+        size: the number of examples of the split.
+        files: their files, CLASS/FILE; None where they are not in files of their own.
+
+    Raises:
+        ValueError: it is no such file, or names examples that are not in the split.
+    """
+    column, cells = read(path)
+    if column == "id":
+        own = [str(each) for each in range(size)]
+        wanted = {cell.lstrip("0") or "0" for cell in cells}
+    elif files is None:
+        raise ValueError(
+            "Expected known poisons by `id` for a data set whose images are not in files of their "
+            f"own. Received: {path}, with files"
+        )
+    else:
+        own, known = files, set(files)
+        wanted = {_own_name(cell, known) for cell in cells}
+    missing = sorted(wanted.difference(own))
+    if missing:
+        raise ValueError(
+            f"Expected known poisons that are in the training split. Received: {path}; "
+            f"{len(missing)} of its {len(wanted)} are not, such as {missing[0][:80]!r}, where the "
+            f"split has {own[0]!r}. Take them off the list."
+        )
+    return np.isin(own, sorted(wanted))
+
+
+def _own_name(path: str, known: set[str]) -> str:
+    """Returns the end of a path by which a file is known: how a list names its root is up to it."""
+    parts = path.split("/")
+    ends = ("/".join(parts[first:]) for first in range(len(parts)))
+    return next((each for each in ends if each in known), path)
