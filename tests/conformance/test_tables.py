@@ -41,6 +41,7 @@ NAMED = {
     "jobs.optimization.DECOUPLED_DECAY": ["jobs/test_optimization.py"],
     "jobs.record_checks.VICTIM": ["jobs/victims_of_trials.py"],
     "jobs.settings.PRETRAINING_SOURCES": ["jobs/test_experiment_data.py"],
+    "defenses.defense.STEP_SETTINGS": ["test_launch.py", "defenses/test_defense.py"],
     "defenses.table.names": ["defenses/test_defense.py"],
     "defenses.filter.names": ["defenses/test_filter.py"],
     "defenses.mixing.names": ["defenses/test_mixing.py"],
