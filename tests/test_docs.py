@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from tfpoison import attacks, defenses, launch
-from tfpoison.jobs import summary
+from tfpoison.jobs import summary, tables
+from tfpoison.jobs.records import read_records
 from tfpoison.jobs.run_directory import read_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -25,13 +26,13 @@ def name_of(path):
 @pytest.mark.parametrize("path", RECORDS, ids=name_of)
 def test_tables_are_those_of_the_records(path):
     flags = read_flags(path.parent / "config.flags")
-    records = summary.in_grid_order(summary.read_records(path), flags)
+    records = summary.in_grid_order(read_records(path), flags)
     rows, comparisons = summary.summarise(records), summary.compare(records)
-    assert (path.parent / "table.md").read_text() == summary.markdown_table(rows)
+    assert (path.parent / "table.md").read_text() == tables.markdown(tables.table(rows))
     results = path.parent / "results.csv"
-    assert not results.exists() or results.read_text() == summary.csv_text(rows)
+    assert not results.exists() or results.read_text() == tables.csv_text(rows)
     if comparisons:
-        paired = summary.markdown(summary.comparison_table(comparisons))
+        paired = tables.markdown(tables.comparison_table(comparisons))
         assert (path.parent / "comparison.md").read_text() == paired
 
 

@@ -2,80 +2,12 @@
 
 import csv
 import io
-import json
 import math
 
 import pytest
 from victims_of_trials import record, trials
 
-from tfpoison.jobs import summary
-
-
-def test_a_torn_line_is_passed_over(tmp_path, capsys):
-    path = tmp_path / "records.jsonl"
-    whole = json.dumps(record())
-    # Cut within "é", and cut so that what is left is a number, or a record without its trial.
-    torn = b'{"recipe": "caf\xc3'
-    half = {name: value for name, value in record(1).items() if name != "success"}
-    lines = [whole, "3", '{"recipe": "a"}', json.dumps(half), "[" * 10**5]
-    path.write_bytes("\n".join([*lines, ""]).encode() + torn)
-    for _ in range(2):
-        assert summary.read_records(path) == [record()]
-    told = capsys.readouterr().err
-    assert told.count("no whole record, as a crash leaves it, in line(s) 2, 3, 4, 5, 6.") == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"success": 2.5}, "`success` to be.*at most 1. Received: success=2.5"),
-        ({"success": -0.5}, "`success` to be.*at least 0"),
-        ({"success": "high"}, "`success` to be a number"),
-        ({"success": math.nan}, "`success`"),
-        ({"success": None}, "`success`"),
-        ({"success": True}, "`success`"),
-        ({"clean_accuracy": 99.5}, "`clean_accuracy`.*at most 1"),
-        ({"removed_share": [0]}, "`removed_share`"),
-        ({"trial": "0"}, "`trial` to be an integer"),
-        ({"trial": [0]}, "`trial`"),
-        ({"victim": -1}, "`victim`.*at least 0"),
-        ({"defense": 3}, "`defense` to be a str"),
-        ({"recipe": "\ud800"}, "`recipe` to be a text"),
-        ({"adversarial_class": ["dog"]}, "`adversarial_class` to be a str"),
-        ({"target_ids": 3}, "`target_ids` to be a list"),
-        ({"target_ids": [{}]}, "`target_ids`"),
-        ({"seconds": 3}, "`seconds` to be a dict"),
-        ({"seconds": {"training": "long"}}, "`seconds, training`"),
-        ({"seconds": {"training": -1}}, "`seconds, training`"),
-        ({"seconds": {"training": 10**400}}, "`seconds, training`"),
-        ({"confidence_by_epoch": "0.1"}, "`confidence_by_epoch` to be a list"),
-        ({"confidence_by_epoch": [0.1, 7]}, "`confidence_by_epoch`.*at most 1"),
-        ({"trial": 0}, "line 1 is about the same victim"),
-    ],
-)
-def test_records_that_were_edited_are_refused(tmp_path, changes, message):
-    path = tmp_path / "records.jsonl"
-    path.write_text(f"{json.dumps(record())}\n\n{json.dumps(record(**{'trial': 1} | changes))}\n")
-    with pytest.raises(ValueError, match=f"line 3 of .*records.jsonl.*{message}.*Mend or remove"):
-        summary.read_records(path)
-
-
-def test_records_that_an_editor_has_saved(tmp_path, capsys):
-    path = tmp_path / "records.jsonl"
-    lines = [json.dumps(each) + "\r\n" for each in (record(), record(1))]
-    path.write_bytes(b"\xef\xbb\xbf" + "".join(lines).encode())
-    assert summary.read_records(path) == [record(), record(1)]
-    assert not capsys.readouterr().err
-
-
-def test_records_may_lack_what_is_not_known(tmp_path):
-    records = [
-        record(clean_accuracy=None, success_without_poisons=math.nan, confidence_by_epoch=[None]),
-        record(1, seconds=None),
-    ]
-    lacking = {name: value for name, value in record(2).items() if name != "clean_accuracy"}
-    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, [*records, lacking])))
-    assert len(summary.summarise(summary.read_records(tmp_path / "records.jsonl"))) == 1
+from tfpoison.jobs import summary, tables
 
 
 def test_the_error_is_over_trials_and_not_over_victims():
@@ -117,7 +49,7 @@ def test_a_single_trial_has_no_error():
     assert row.clean_accuracy.text() == "60.00"
     assert math.isnan(row.success.error)
     assert summary.compare(records)[0].success.text() == "0.00"
-    for text in (summary.csv_text([row]), summary.csv_text(summary.compare(records))):
+    for text in (tables.csv_text([row]), tables.csv_text(summary.compare(records))):
         (line,) = csv.DictReader(io.StringIO(text))
         assert line["success_error"] == ""
 
@@ -137,12 +69,12 @@ def test_victims_that_diverged_are_no_trials():
     assert rows[2].success.text() == summary.MISSING
     # Of the pairs, the second has a side that diverged.
     assert [each.pairs for each in summary.compare(records)] == [1]
-    heading, *lines = summary.table(rows)
+    heading, *lines = tables.table(rows)
     assert [line[heading.index("diverged")] for line in lines] == ["2", "1", "1"]
-    assert [line["diverged"] for line in csv.DictReader(io.StringIO(summary.csv_text(rows)))] == [
+    assert [line["diverged"] for line in csv.DictReader(io.StringIO(tables.csv_text(rows)))] == [
         *("2", "1", "1")
     ]
-    assert "diverged" not in summary.table(summary.summarise(trials([1])))[0]
+    assert "diverged" not in tables.table(summary.summarise(trials([1])))[0]
 
 
 def test_what_no_record_holds_is_missing():
@@ -150,7 +82,7 @@ def test_what_no_record_holds_is_missing():
     (row,) = summary.summarise([{**bare, "trial": 0, "success": float("nan")}])
     assert row.success.text() == summary.MISSING
     assert math.isnan(row.training_seconds)
-    (line,) = csv.DictReader(io.StringIO(summary.csv_text([row])))
+    (line,) = csv.DictReader(io.StringIO(tables.csv_text([row])))
     assert line["success"] == line["success_error"] == line["training_seconds"] == ""
 
 
@@ -225,7 +157,7 @@ def test_the_table_has_dashes_for_missing_cells():
         *trials([1, 0, 0, 0]),
         *trials([0, 0], defense="x", adversary="adaptive"),
     ]
-    lines = summary.markdown_table(summary.summarise(records)).splitlines()
+    lines = tables.markdown(tables.table(summary.summarise(records))).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     heading, rule, standard, adaptive = cells
     # The undefended column is the first one, wherever it stands in the records.
@@ -244,11 +176,11 @@ def test_the_table_has_dashes_for_missing_cells():
 
 def test_an_unfinished_line_says_how_many_trials_its_cells_have():
     records = trials([1] * 3) + trials([1] * 2, defense="x")
-    assert "| 2–3 " in summary.markdown_table(summary.summarise(records))
+    assert "| 2–3 " in tables.markdown(tables.table(summary.summarise(records)))
 
 
 def test_names_cannot_break_a_table():
-    text = summary.markdown_table(summary.summarise([record(recipe="<b>|&")]))
+    text = tables.markdown(tables.table(summary.summarise([record(recipe="<b>|&")])))
     assert "| &lt;b>\\|&amp; |" in text
     assert "<" not in text
 
@@ -256,7 +188,7 @@ def test_names_cannot_break_a_table():
 def test_many_defenses_have_a_line_each():
     records = [each for name in ("none", *"abcd") for each in trials([1, 0], defense=name)]
     records += trials([0, 0], defense="e", removed_share=0.25, removed_poisons=0.5)
-    heading, *lines = summary.table(summary.summarise(records))
+    heading, *lines = tables.table(summary.summarise(records))
     assert heading[3:8] == ["defense", "success %", "accuracy %", "removed %", "poisons removed %"]
     assert [line[3] for line in lines] == ["undefended", *"abcde"]
     assert lines[0][6:8] == ["–", "–"]
@@ -282,9 +214,9 @@ def test_a_family_is_a_defense_without_settings():
 
 
 def test_the_csv_has_all_fields():
-    (line,) = csv.DictReader(io.StringIO(summary.csv_text(summary.summarise(trials([1, 0])))))
+    (line,) = csv.DictReader(io.StringIO(tables.csv_text(summary.summarise(trials([1, 0])))))
     assert line["recipe"] == "gradient_matching"
     assert (line["success"], line["success_error"]) == ("50.0000", "50.0000")
     assert line["brewing_seconds"] == "20.0000"
     assert len(line) == 26
-    assert summary.csv_text([]) == ""
+    assert tables.csv_text([]) == ""

@@ -1,14 +1,15 @@
 """The records of an experiment: a JSON line for each victim, written as it comes."""
 
 import os
-from typing import Any
 
-from tfpoison import valid_json
+from tfpoison import files, valid_json
+from tfpoison.jobs.notes import tell_once
+from tfpoison.jobs.record_checks import VICTIM, Record, check_record, is_whole
 from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.summary import read_records
 
 FILE = "records.jsonl"
 _LOCK = "records"
+_REMEDY = "Mend or remove the line: a grid that goes on trains its victim again."
 
 
 class Records:
@@ -22,11 +23,11 @@ class Records:
         self._directory = directory
         self._path = directory.path / FILE
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self) -> list[Record]:
         """Returns all records; what a crash has cut off is passed over and told.
 
         Raises:
-            ValueError: `summary.read_records` says when.
+            ValueError: `read_records` says when.
         """
         if not self._path.exists():
             return []
@@ -34,7 +35,7 @@ class Records:
         with self._directory.locked(_LOCK):
             return read_records(self._path)
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, record: Record) -> None:
         """Writes a record behind the others.
 
         Raises:
@@ -55,3 +56,44 @@ class Records:
             except OSError:
                 file.truncate(end)
                 raise
+
+
+def read_records(path: str | os.PathLike) -> list[Record]:
+    """Returns the records of a JSON-lines file; what is no whole record is passed over and told.
+
+    Raises:
+        ValueError: the file cannot be read, a record is not as an experiment writes it, or two are
+            about one victim.
+    """
+    with files.read_back(path, "Remove it: all victims are trained again."):
+        # A crash can cut a line within a character.
+        lines = files.read_bytes(path).decode("utf-8-sig", "replace").split("\n")
+    records: dict[tuple, Record] = {}
+    known_lines: dict[tuple, int] = {}
+    torn = []
+    for number, line in enumerate(lines, 1):
+        record = _parse_record(line)
+        if record is None:
+            torn += [number] if line else []
+            continue
+        with files.read_back(f"line {number} of {path}", _REMEDY):
+            check_record(record)
+            victim = tuple(record[name] for name in VICTIM)
+            if victim in records:
+                raise ValueError(f"line {known_lines[victim]} is about the same victim")
+        records[victim], known_lines[victim] = record, number
+    if torn:
+        tell_once(
+            f"{path}: passed over what is no whole record, as a crash leaves it, in line(s) "
+            f"{', '.join(map(str, torn[:10]))}. A grid that goes on trains these victims again."
+        )
+    return list(records.values())
+
+
+def _parse_record(line: str) -> Record | None:
+    """Returns the record of a line; None where it was cut off."""
+    try:
+        value = files.parse_json(line)
+    except ValueError:
+        return None
+    return value if is_whole(value) else None

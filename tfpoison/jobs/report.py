@@ -7,11 +7,12 @@ import pathlib
 import matplotlib
 from matplotlib.figure import Figure
 
-from tfpoison.jobs import figures, page, summary
+from tfpoison.jobs import figures, page, summary, tables
+from tfpoison.jobs.records import FILE as RECORDS
+from tfpoison.jobs.records import read_records
 from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory, read_flags
 from tfpoison.jobs.summary import Record
 
-RECORDS = "records.jsonl"
 PREVIEWS = "previews"
 REPORT = "report"
 PAGE = "report.html"
@@ -63,7 +64,7 @@ class ReportJob:
         """
         records = _read(self.directory)
         written = write_report(self.directory, title=f"Experiment {self.directory.resolve().name}")
-        table = summary.markdown(summary.narrow_table(summary.summarise(records)))
+        table = tables.markdown(tables.narrow_table(summary.summarise(records)))
         files = "\n".join(f"  {path}" for path in written)
         notes = "\n\n".join(_notes(records))
         return f"{table}\n{notes}\n\nwritten:\n{files}"
@@ -81,7 +82,7 @@ def _read(directory: pathlib.Path) -> list[Record]:
             f"Expected the output directory of an experiment, with a file {RECORDS}. Received: "
             f"{directory}, which has none"
         )
-    records = summary.read_records(path)
+    records = read_records(path)
     if not records:
         raise ValueError(f"Expected at least one record in {path}. Received none.")
     configuration = directory / CONFIGURATION
@@ -105,17 +106,17 @@ def write_report(directory: pathlib.Path, *, title: str) -> list[pathlib.Path]:
     records = _read(directory)
     rows, comparisons = summary.summarise(records), summary.compare(records)
     output = RunDirectory(directory, {}).folder(REPORT)
-    texts = {"table.md": summary.markdown_table(rows), "results.csv": summary.csv_text(rows)}
+    texts = {"table.md": tables.markdown(tables.table(rows)), "results.csv": tables.csv_text(rows)}
     if comparisons:
-        texts["comparison.md"] = summary.markdown(summary.comparison_table(comparisons))
-        texts["comparison.csv"] = summary.csv_text(comparisons)
+        texts["comparison.md"] = tables.markdown(tables.comparison_table(comparisons))
+        texts["comparison.csv"] = tables.csv_text(comparisons)
     pictures = {name: page.png(figure) for name, figure in _figures(records).items()}
     sections = [
         _overview(records),
-        page.section("Success and clean accuracy", page.table(summary.table(rows))),
+        page.section("Success and clean accuracy", page.table(tables.table(rows))),
     ]
     if comparisons:
-        paired = page.table(summary.comparison_table(comparisons))
+        paired = page.table(tables.comparison_table(comparisons))
         sections.append(page.section("Trial by trial", page.note(_MEANING_OF_PAIRS) + paired))
     shown = [page.picture(picture, _CAPTIONS[name]) for name, picture in pictures.items()]
     sections.append(page.section("Figures", "".join(shown)))

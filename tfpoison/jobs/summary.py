@@ -1,18 +1,16 @@
-"""Numbers from the records of poisoning experiments: means, standard errors, pairs, tables."""
+"""Numbers from the records of poisoning experiments: means, standard errors, pairs."""
 
 import dataclasses
 import math
-import os
 import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfpoison import csv_files, files
-from tfpoison.jobs.notes import MISSING, decimal, tell_once
-from tfpoison.jobs.record_checks import CELL, VICTIM, Record, check_record, is_whole
+from tfpoison.jobs.notes import MISSING
+from tfpoison.jobs.record_checks import CELL, Record
 
 UNDEFENDED = "none"
 STANDARD = "standard"
@@ -20,9 +18,6 @@ STANDARD = "standard"
 _RANGE_RULE = 0.25
 # From this share of its targets on, a trial counts as a success of the adversary.
 _SUCCESS = 0.5
-# The most defenses that stand beside each other in a table.
-_MOST_COLUMNS = 4
-_REMEDY = "Mend or remove the line: a grid that goes on trains its victim again."
 _FLAGS = dict(zip(CELL, ("recipes", "scenarios", "adversaries", "defenses"), strict=True))
 
 
@@ -120,47 +115,6 @@ class Comparison:
     target_confidence: Estimate
     prevented: int
     caused: int
-
-
-def read_records(path: str | os.PathLike) -> list[Record]:
-    """Returns the records of a JSON-lines file; what is no whole record is passed over and told.
-
-    Raises:
-        ValueError: the file cannot be read, a record is not as an experiment writes it, or two are
-            about one victim.
-    """
-    with files.read_back(path, "Remove it: all victims are trained again."):
-        # A crash can cut a line within a character.
-        lines = files.read_bytes(path).decode("utf-8-sig", "replace").split("\n")
-    records: dict[tuple, Record] = {}
-    known_lines: dict[tuple, int] = {}
-    torn = []
-    for number, line in enumerate(lines, 1):
-        record = _parse_record(line)
-        if record is None:
-            torn += [number] if line else []
-            continue
-        with files.read_back(f"line {number} of {path}", _REMEDY):
-            check_record(record)
-            victim = tuple(record[name] for name in VICTIM)
-            if victim in records:
-                raise ValueError(f"line {known_lines[victim]} is about the same victim")
-        records[victim], known_lines[victim] = record, number
-    if torn:
-        tell_once(
-            f"{path}: passed over what is no whole record, as a crash leaves it, in line(s) "
-            f"{', '.join(map(str, torn[:10]))}. A grid that goes on trains these victims again."
-        )
-    return list(records.values())
-
-
-def _parse_record(line: str) -> Record | None:
-    """Returns the record of a line; None where it was cut off."""
-    try:
-        value = files.parse_json(line)
-    except ValueError:
-        return None
-    return value if is_whole(value) else None
 
 
 def estimate(values: Sequence[float], *, span: float | None = None) -> Estimate:
@@ -360,124 +314,3 @@ def title(defense: str) -> str:
 def family(defense: str) -> str:
     """Returns the names of a defense without their settings."""
     return re.sub(r"\([^)]*\)", "", defense)
-
-
-def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Returns the cells of a table like the paper's Table 1, the heading first.
-
-    A line for each recipe, scenario and adversary; columns for the success undefended and under
-    each defense, the clean accuracy of each, the trials, and the seconds of a training of each.
-    A dash stands for what was not run. Of many defenses, and where victims have diverged, each has
-    a line of its own, as in `narrow_table`.
-    """
-    names = defenses(rows)
-    if len(names) > _MOST_COLUMNS or any(row.diverged for row in rows):
-        return narrow_table(rows)
-    heading = ["recipe", "scenario", "adversary"]
-    heading += [f"success %, {title(name)}" for name in names]
-    heading += [f"accuracy %, {title(name)}" for name in names]
-    heading += ["trials", *(f"training s, {title(name)}" for name in names)]
-    lines: dict[tuple[str, str, str], dict[str, Row]] = {}
-    for row in rows:
-        lines.setdefault((row.recipe, row.scenario, row.adversary), {})[row.defense] = row
-    return [heading, *([*line, *_line(cells, names)] for line, cells in lines.items())]
-
-
-def _line(cells: dict[str, Row], names: Sequence[str]) -> list[str]:
-    def across(text: Callable[[Row], str]) -> list[str]:
-        return [text(cells[name]) if name in cells else MISSING for name in names]
-
-    trials = sorted({row.trials for row in cells.values()})
-    return [
-        *across(lambda row: row.success.text()),
-        *across(lambda row: row.clean_accuracy.text()),
-        # Cells of an unfinished experiment may differ.
-        "–".join(str(number) for number in dict.fromkeys((trials[0], trials[-1]))),
-        *across(lambda row: decimal(row.training_seconds, 1)),
-    ]
-
-
-def narrow_table(rows: Iterable[Row]) -> list[list[str]]:
-    """Returns the cells of a table with a line for each row, the heading first.
-
-    What the defenses remove has columns of its own where one removes anything; so has the number
-    of victims that diverged, where any has.
-    """
-    rows = list(rows)
-    removes = any(not math.isnan(row.removed_share.mean) for row in rows)
-    diverges = any(row.diverged for row in rows)
-    heading = ["recipe", "scenario", "adversary", "defense", "success %", "accuracy %"]
-    heading += ["removed %", "poisons removed %"] if removes else []
-    heading += ["trials", *(["diverged"] if diverges else []), "training s", "cost"]
-    lines = [heading]
-    for row in rows:
-        removed = [row.removed_share.text(), row.removed_poisons.text()] if removes else []
-        counts = [str(row.trials), *([str(row.diverged)] if diverges else [])]
-        lines.append(
-            [
-                *(row.recipe, row.scenario, row.adversary, title(row.defense)),
-                *(row.success.text(), row.clean_accuracy.text(), *removed),
-                *(*counts, decimal(row.training_seconds, 1), decimal(row.training_cost, 1)),
-            ]
-        )
-    return lines
-
-
-def comparison_table(comparisons: Iterable[Comparison]) -> list[list[str]]:
-    """Returns the cells of a table of comparisons, the heading first."""
-    heading = ["recipe", "scenario", "adversary", "defense", "pairs"]
-    heading += ["Δ success, points", "Δ target confidence, points"]
-    heading += ["success → failure", "failure → success"]
-    return [
-        heading,
-        *(
-            [
-                *(each.recipe, each.scenario, each.adversary, each.defense, str(each.pairs)),
-                *(each.success.text(), each.target_confidence.text()),
-                *(str(each.prevented), str(each.caused)),
-            ]
-            for each in comparisons
-        ),
-    ]
-
-
-def markdown_table(rows: Sequence[Row]) -> str:
-    """Returns the table like the paper's Table 1 in Markdown; `table` says what is in it."""
-    return markdown(table(rows))
-
-
-def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """Returns a table in Markdown, padded to be read as it is; the first line is the heading."""
-    escaped = [[_escape(cell) for cell in line] for line in cells]
-    widths = [max(3, *map(len, column)) for column in zip(*escaped, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in escaped]
-    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
-
-
-def _escape(cell: str) -> str:
-    # Markdown lets HTML through.
-    for character, escaped in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " ")):
-        cell = cell.replace(character, escaped)
-    return cell
-
-
-def csv_text(rows: Iterable[Row] | Iterable[Comparison]) -> str:
-    """Returns a line for each row or comparison, with all its fields; empty where unknown.
-
-    An estimate takes two columns, NAME and NAME_error.
-    """
-    lines = [_flatten(row) for row in rows]
-    return csv_files.text([*lines[:1], *(line.values() for line in lines)])
-
-
-def _flatten(row: Row | Comparison) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for field in dataclasses.fields(row):
-        value = getattr(row, field.name)
-        if isinstance(value, Estimate):
-            flat[field.name] = decimal(value.mean, 4, "")
-            flat[f"{field.name}_error"] = decimal(value.error, 4, "")
-        else:
-            flat[field.name] = decimal(value, 4, "") if isinstance(value, float) else value
-    return flat
