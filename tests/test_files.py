@@ -1,5 +1,6 @@
 """Files: equal bytes for equal content, and nothing but it or an error comes back."""
 
+import errno
 import json
 import os
 import zipfile
@@ -39,6 +40,19 @@ def test_arrays_come_back(tmp_path, compress):
     again = write_arrays(tmp_path / "again.npz", ARRAYS, compress=compress)
     assert path.read_bytes() == again.read_bytes()
     assert sorted(os.listdir(tmp_path)) == ["again.npz", "arrays.npz"]
+
+
+def test_a_full_disk_is_told_with_the_file_and_not_filled_further(tmp_path, monkeypatch):
+    path = write_arrays(tmp_path / "arrays.npz", ARRAYS)
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left.*arrays\.npz"):
+        write_arrays(path, {})
+    assert_equal(files.read_arrays(path), ARRAYS)
+    assert os.listdir(tmp_path) == ["arrays.npz"]
 
 
 @pytest.mark.parametrize("damage", ["a bit flipped", "zeroed", "cut"])

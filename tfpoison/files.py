@@ -28,14 +28,25 @@ _READ_HEADER = {
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
-    """Writes a file whole or not at all, and returns its path."""
+    """Writes a file whole or not at all, and returns its path.
+
+    Raises:
+        OSError: it cannot be written, as on a full disk; the error names it.
+    """
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.name}.partial")
-    with open(partial, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        # A write that fails does not say of which file it was.
+        error.filename = error.filename or str(path)
+        raise
     return path
 
 

@@ -53,8 +53,9 @@ class Records:
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
-            except OSError:
+            except OSError as error:
                 file.truncate(end)
+                error.filename = str(self._path)
                 raise
 
 
