@@ -9,9 +9,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfpoison import purity
 from tfpoison.distribution import Reduction
 from tfpoison.features import FeatureExtractor, replaced_call
-from tfpoison.purity import check_stateless, check_weights
 
 Weights = Sequence[tf.Tensor]
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -111,11 +111,10 @@ class Classifier:
         Returns:
             A tensor of shape (n, outputs): logits or probabilities.
         """
+        self.check_purity(images, replaces_weights=weights is not None)
         mapping = []
         if weights is not None:
-            check_weights(self.network, self._infer, images)
             mapping = list(zip(self.network.trainable_variables, weights, strict=True))
-        self.check_stateless(images)
         with keras.StatelessScope(state_mapping=mapping):
             return _at_least_single(self._infer(images))
 
@@ -169,7 +168,7 @@ class Classifier:
     def features(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the penultimate features of images, (n, features)."""
         extract = FeatureExtractor(self.network, self._features)
-        self.check_stateless(images)
+        self.check_purity(images)
         with keras.StatelessScope():
             return _at_least_single(extract(lambda: self._infer(images)))
 
@@ -182,13 +181,11 @@ class Classifier:
         )
         return self.reduction.mean([mean], count)[0]
 
-    def check_stateless(self, images: tf.Tensor | tf.TensorSpec) -> None:
-        """Raises ValueError where asking the network would change state beyond Keras's variables.
-
-        Args:
-            images: (n, height, width, channels), or their specification.
-        """
-        check_stateless(self.network, self._infer, images)
+    def check_purity(
+        self, images: tf.Tensor | tf.TensorSpec, *, replaces_weights: bool = False
+    ) -> None:
+        """Raises ValueError where asking the network is no pure function; see `purity.check`."""
+        purity.check(self.network, self._infer, images, replaces_weights=replaces_weights)
 
     def _infer(self, images: tf.Tensor) -> tf.Tensor:
         network = self.network

@@ -36,43 +36,37 @@ _findings: weakref.WeakKeyDictionary[keras.Model, tuple[Any, Findings]] = (
 )
 
 
-def check_stateless(
-    network: keras.Model, forward: Forward, images: tf.Tensor | tf.TensorSpec
+def check(
+    network: keras.Model,
+    forward: Forward,
+    images: tf.Tensor | tf.TensorSpec,
+    *,
+    replaces_weights: bool = False,
 ) -> None:
-    """Raises ValueError where a forward pass changes state that no scope of Keras holds back.
+    """Raises ValueError where a forward pass is no pure function.
 
     Args:
         network: the network that `forward` runs.
         forward: the forward pass.
         images: a batch of images; their values are not used.
+        replaces_weights: whether other values are to stand in for the trainable weights.
     """
-    if writes := _look(network, forward, images).writes:
+    found = _look(network, forward, images)
+    if replaces_weights and found.fixed_weights:
+        raise ValueError(
+            "Expected a network whose weights are read through Keras: crafting differentiates by "
+            f"them and puts other values in their place. Received: the network {network.name!r}, "
+            f"which reads {_some(found.fixed_weights)} in a tf.function or a SavedModel. Take "
+            "@tf.function away (Keras compiles the training step as a whole), or freeze the layer: "
+            "layer.trainable = False."
+        )
+    if found.writes:
         raise ValueError(
             "Expected a network whose state lies in Keras's variables: crafting asks it many times "
             "in a training step, and leaves them as they were. Received: the network "
             f"{network.name!r}, which changes variables of TensorFlow in inference "
-            f"({_some(writes)}). Keep state in add_weight(..., trainable=False) or "
+            f"({_some(found.writes)}). Keep state in add_weight(..., trainable=False) or "
             "keras.random.SeedGenerator, and take @tf.function away from what changes it."
-        )
-
-
-def check_weights(
-    network: keras.Model, forward: Forward, images: tf.Tensor | tf.TensorSpec
-) -> None:
-    """Raises ValueError where other values cannot stand in for the trainable weights.
-
-    Args:
-        network: the network that `forward` runs.
-        forward: the forward pass.
-        images: a batch of images; their values are not used.
-    """
-    if fixed := _look(network, forward, images).fixed_weights:
-        raise ValueError(
-            "Expected a network whose weights are read through Keras: crafting differentiates by "
-            f"them and puts other values in their place. Received: the network {network.name!r}, "
-            f"which reads {_some(fixed)} in a tf.function or a SavedModel. Take @tf.function away "
-            "(Keras compiles the training step as a whole), or freeze the layer: "
-            "layer.trainable = False."
         )
 
 

@@ -119,6 +119,17 @@ class TrainJob:
             return 0
         return 1 if sys.stdout.isatty() else 2
 
+    def _load_images(self, poisons: Poisons | None) -> ImageClassification:
+        """Returns the images on the keep-list, with the poisons among them."""
+        images = data.load(**self.data.source)
+        self._check_data(images.description)
+        train = self._training_images(images.train, poisons)
+        images = dataclasses.replace(images, train=train)
+        if poisons is not None:
+            poisons.check_classes(images.classes)
+            _check_targets(poisons, images)
+        return images
+
     def _training_images(self, train: Examples, poisons: Poisons | None) -> Examples:
         """Returns the training images with the poisons in them, and on the keep-list."""
         if poisons is None:
@@ -134,13 +145,8 @@ class TrainJob:
         keras.config.set_dtype_policy(training.precision)
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
-        images = data.load(**self.data.source)
-        self._check_data(images.description)
         poisons = None if self.poisons is None else Poisons.load(self.poisons)
-        images = dataclasses.replace(images, train=self._training_images(images.train, poisons))
-        if poisons is not None:
-            poisons.check_classes(images.classes)
-            _check_targets(poisons, images)
+        images = self._load_images(poisons)
 
         def make_stream(examples: Examples, defense: Defense = self.defense) -> Stream:
             return Stream(
@@ -207,26 +213,38 @@ class TrainJob:
         )
         validation = make_stream(images.train).evaluation(images.validation)
         results = model.evaluate(validation, verbose=0, return_dict=True)
+        report = self._report(model.network, results, images, poisons, left)
+        if writes:
+            _save_network(model.network, self.directory)
+            self.directory.write_json(REPORT, report)
+        return report
+
+    def _report(
+        self,
+        network: keras.Model,
+        results: dict[str, Any],
+        images: ImageClassification,
+        poisons: Poisons | None,
+        left: TrainingSet,
+    ) -> dict[str, Any]:
+        """Returns the figures, given what Keras has evaluated."""
         report = {
             "clean_accuracy": float(results["accuracy"]),
             "validation_loss": float(results["loss"]),
             "validation_examples": images.validation.size,
             "training_examples": images.train.size,
-            "epochs": training.epochs,
+            "epochs": self.training.epochs,
             "defense": self.defense_name,
             "network": self.network.network,
-            "weights": int(model.network.count_params()),
+            "weights": int(network.count_params()),
         }
         if self.defense.changes_training_set:
             report["removed_examples"] = images.train.size - len(left.kept)
         if poisons is not None:
-            report |= _poison_report(model.network, poisons, images)
+            report |= _poison_report(network, poisons, images)
             if self.defense.changes_training_set:
                 kept_ids = images.train.ids[left.kept]
                 report["removed_poisons"] = int((~np.isin(poisons.ids, kept_ids)).sum())
-        if writes:
-            _save_network(model.network, self.directory)
-            self.directory.write_json(REPORT, report)
         return report
 
 

@@ -311,32 +311,15 @@ def draw(
             has_room if settings.poisons_are_sources else np.ones(classes, bool),
             with_trigger=trigger is not None,
         )
-    others = [each for each in range(classes) if each != target_class]
-    single_class = settings.threat_model == "single_class" and not settings.poisons_are_sources
-    adversarial_class = settings.adversarial_class
-    if adversarial_class is None:
-        adversarial_class = _draw_class(
-            rng, others, has_room if single_class else np.ones(classes, bool)
-        )
-    thirds = [each for each in others if each != adversarial_class]
-    poison_class: int | None = adversarial_class
-    if settings.poisons_are_sources:
-        poison_class = target_class
-    elif settings.threat_model == "third_party":
-        poison_class = _draw_class(rng, thirds, has_room)
-    elif settings.threat_model == "random_images":
-        poison_class = None
+    adversarial_class, poison_class = _draw_classes(settings, rng, target_class, has_room)
     poison_ids = _draw_poisons(
         settings, key.rng(Purpose.POISONS), train, poison_class, gradient_norms
     )
-    drawn = None
+    drawn, source_ids = None, np.zeros(0, np.int64)
     if trigger is not None:
         drawn = Trigger.draw(key.rng(Purpose.TRIGGER), train.image_shape, **trigger)
-    candidates = train.ids[train.labels == target_class]
-    candidates = np.setdiff1d(candidates, poison_ids)
-    source_ids = key.rng(Purpose.SOURCES).permutation(candidates)[
-        : sources if trigger is not None else 0
-    ]
+        candidates = np.setdiff1d(train.ids[train.labels == target_class], poison_ids)
+        source_ids = np.sort(key.rng(Purpose.SOURCES).permutation(candidates)[:sources])
     return Threat(
         key=str(key),
         target_ids=target_ids,
@@ -344,7 +327,7 @@ def draw(
         adversarial_class=adversarial_class,
         poison_ids=poison_ids,
         trigger=drawn,
-        source_ids=np.sort(source_ids),
+        source_ids=source_ids,
     )
 
 
@@ -364,6 +347,24 @@ def _draw_class(rng: np.random.Generator, candidates: Any, has_room: np.ndarray)
     """
     drawn = int(rng.choice(candidates))
     return drawn if has_room[drawn] else int(rng.choice([c for c in candidates if has_room[c]]))
+
+
+def _draw_classes(
+    settings: ThreatSettings, rng: np.random.Generator, target_class: int, has_room: np.ndarray
+) -> tuple[int, int | None]:
+    """Returns the adversarial class, and the class of the poisons; None for any."""
+    others = [each for each in range(len(has_room)) if each != target_class]
+    single_class = settings.threat_model == "single_class" and not settings.poisons_are_sources
+    adversarial_class = settings.adversarial_class
+    if adversarial_class is None:
+        room = has_room if single_class else np.ones_like(has_room)
+        adversarial_class = _draw_class(rng, others, room)
+    if settings.poisons_are_sources:
+        return adversarial_class, target_class
+    if settings.threat_model == "third_party":
+        thirds = [each for each in others if each != adversarial_class]
+        return adversarial_class, _draw_class(rng, thirds, has_room)
+    return adversarial_class, adversarial_class if single_class else None
 
 
 def _draw_targets(

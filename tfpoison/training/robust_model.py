@@ -340,7 +340,7 @@ class RobustModel(keras.Model):
             # Before Keras traces the network within a scope of its own, see `compile_functions`.
             batch = tf.TensorSpec(images.shape)
             if self._asks_the_network():
-                self.classifier().check_stateless(batch)
+                self.classifier().check_purity(batch)
             else:
                 compile_functions(self.network, self.network, batch)
             if self.attack is not None:
