@@ -125,8 +125,13 @@ def check_name(name: str, value: Any, known: Iterable[str]) -> None:
     known = sorted(known)
     if value in known:
         return
-    near = difflib.get_close_matches(str(value), known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise ValueError(
-        f"Unknown {name}. Expected one of: {', '.join(known)}. Received: {value!r}.{hint}"
+        f"Unknown {name}. Expected one of: {', '.join(known)}. Received: {value!r}."
+        f"{suggestion(value, known)}"
     )
+
+
+def suggestion(value: Any, known: Iterable[str]) -> str:
+    """Returns a question after the known name that is nearest to a value; nothing if none is."""
+    near = difflib.get_close_matches(str(value), known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -122,6 +122,7 @@ ELSEWHERE = {
     "perturbations/pair_patch": "perturbations/test_patches",
     "perturbations/perturbation": "attacks/test_zoo",
     "recipes/brew": "recipes/test_brewing",
+    "recipes/fingerprints": "recipes/test_poisons",
     "recipes/target_loss": "recipes/test_recipe",
     "training/arguments": "training/test_robust_model",
     "training/batches": "training/test_robust_model",

@@ -1,7 +1,6 @@
 """Where labelled images come from: data sets of TFDS, and folders of images."""
 
 import contextlib
-import difflib
 import functools
 import io
 import pathlib
@@ -12,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tfpoison.checks import suggestion
 from tfpoison.data.digits import Digits
 from tfpoison.data.image_folder import LAYOUTS, ImageFolder
 from tfpoison.data.source import Source, first_line
@@ -187,12 +187,11 @@ def _open_tfds(name: str, data_dir: str | None, download: bool) -> Source:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError as error:
         known = [DIGITS, IMAGE_FOLDER, *tfds.list_builders()]
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"Unknown data set. Expected {DIGITS!r}, {IMAGE_FOLDER!r} or the name of a data set of "
             f"TensorFlow Datasets (https://www.tensorflow.org/datasets/catalog). "
-            f"Received: {name!r}, which is not in data_dir={data_dir!r} either.{hint}"
+            f"Received: {name!r}, which is not in data_dir={data_dir!r} either."
+            f"{suggestion(name, known)}"
         ) from error
     except Exception as error:  # Damaged folders run TFDS into any exception.
         raise ValueError(

@@ -51,12 +51,7 @@ def load(
             dataclasses.replace(
                 images,
                 train=_subset(images.train, settings, settings.train_size, settings.train_ids),
-                validation=_subset(
-                    images.validation,
-                    settings,
-                    settings.validation_size,
-                    settings.validation_ids,
-                ),
+                validation=_validation(images, settings),
             ),
             # Nothing is validated on the other classes: any number of their images may be held out.
             dataclasses.replace(others, train=_subset(others.train, settings, pretraining.size)),
@@ -85,9 +80,7 @@ def _of_other_images(
         generator = Purpose.PRETRAINING_SUBSET.generator(settings.subset_seed)
         order = generator.permutation(left)
         others = np.sort(order[:size])
-    validation = _subset(
-        everything.validation, settings, settings.validation_size, settings.validation_ids
-    )
+    validation = _validation(everything, settings)
     name, classes = everything.name, everything.class_names
     return (
         ImageClassification(name, classes, train.select(ours), validation),
@@ -112,6 +105,10 @@ def _of_classes(
         restrict(everything.train),
         restrict(everything.validation),
     )
+
+
+def _validation(images: ImageClassification, settings: DataSettings) -> Examples:
+    return _subset(images.validation, settings, settings.validation_size, settings.validation_ids)
 
 
 def _subset(

@@ -26,7 +26,7 @@ from tfpoison.jobs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
 from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.training_set import TrainingSet, fit_defended, remove_suspects
 from tfpoison.recipes import Poisons
-from tfpoison.recipes.poisons import fingerprint
+from tfpoison.recipes.fingerprints import fingerprint
 
 REPORT = "report.json"
 NETWORK = "network.keras"

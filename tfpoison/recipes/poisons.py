@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -15,11 +14,16 @@ from tfpoison import files, valid_json
 from tfpoison.checks import check_array, check_number
 from tfpoison.data import Examples, order
 from tfpoison.pixel_range import PixelRange
+from tfpoison.recipes.fingerprints import (
+    checksum_of,
+    digest_of_element,
+    digests_of,
+    fingerprint,
+)
 from tfpoison.recipes.threat import Threat, positions_of
 from tfpoison.recipes.trigger import Trigger
 
 FORMAT = "tfpoison poisons 2"
-_FINGERPRINT_IMAGES = 10_000
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,7 +128,7 @@ class Poisons:
             perturbations=poisoned.astype(np.int16) - clean.astype(np.int16),
             labels=labels,
             clean_labels=clean_labels,
-            digests=_digests(clean),
+            digests=digests_of(clean),
             threat=threat,
             data_set=data_set,
             fingerprint=fingerprint(train),
@@ -166,7 +170,7 @@ class Poisons:
         if (
             images.shape != self.perturbations.shape
             or not np.array_equal(train.labels[positions], self.clean_labels)
-            or not np.array_equal(_digests(images), self.digests)
+            or not np.array_equal(digests_of(images), self.digests)
         ):
             raise ValueError(
                 f"Expected the images and labels of {self.data_set!r} that the poisons were made "
@@ -261,7 +265,7 @@ class Poisons:
         numbers = np.full(self.size, -1)
         for number, (image, label) in enumerate(dataset):
             # Of equal images with equal labels it makes no difference which is poisoned.
-            if left := rows.get((_digest(image, pixels), int(label))):
+            if left := rows.get((digest_of_element(image, pixels), int(label))):
                 numbers[left.pop()] = number
         missing = np.flatnonzero(numbers < 0)
         if len(missing):
@@ -283,7 +287,7 @@ class Poisons:
             if number != numbers[row]:
                 continue
             matches = image.shape == self.perturbations.shape[1:] and np.array_equal(
-                np.frombuffer(_digest(image, pixels), np.uint8), self.digests[row]
+                np.frombuffer(digest_of_element(image, pixels), np.uint8), self.digests[row]
             )
             if not matches or int(label) != self.clean_labels[row]:
                 raise ValueError(
@@ -306,7 +310,7 @@ class Poisons:
         """
         arrays, description = self._parts()
         arrays["description"] = np.array(valid_json.dumps(description, sort_keys=True))
-        arrays["checksum"] = np.array(_checksum(arrays))
+        arrays["checksum"] = np.array(checksum_of(arrays))
         return files.write_whole(path, lambda file: files.write_arrays(file, arrays, compress=True))
 
     @classmethod
@@ -329,7 +333,7 @@ class Poisons:
         if any(each.dtype.kind != "U" or each.ndim for each in texts):
             raise ValueError(f"Expected a file of poisons. Received something else: {path}")
         checksum = str(arrays.pop("checksum"))
-        if _checksum(arrays) != checksum:
+        if checksum_of(arrays) != checksum:
             raise ValueError(f"Expected a file of poisons as it was written. {path} was changed.")
         description = _read_description(str(arrays.pop("description")), path)
         if description.get("format") != FORMAT:
@@ -493,34 +497,3 @@ class PoisonedExamples(Examples):
                 tf.constant(self._poisons.perturbations),
                 tf.constant(self.labels),
             )
-
-
-def fingerprint(examples: Examples) -> str:
-    """Returns a digest of examples: ids, labels, and of up to 10,000 images at equal distances."""
-    digest = hashlib.sha256(repr((examples.size, tuple(examples.image_shape))).encode())
-    digest.update(np.ascontiguousarray(examples.ids, "<i8").tobytes())
-    digest.update(np.ascontiguousarray(examples.labels, "<i8").tobytes())
-    for images in examples.spread(_FINGERPRINT_IMAGES).batches(64):
-        digest.update(images.tobytes())
-    return digest.hexdigest()
-
-
-def _digest(image: tf.Tensor, pixels: PixelRange) -> bytes:
-    """Returns the digest of an image of a pipeline, as the 8-bit image that it was."""
-    if not image.dtype.is_integer:
-        image = tf.round(255 * pixels.to_shares(image))
-    return _digests(image.numpy().astype(np.uint8)[np.newaxis])[0].tobytes()
-
-
-def _digests(images: np.ndarray) -> np.ndarray:
-    digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
