@@ -105,6 +105,8 @@ class AuditJob:
         with files.read_back(path, "Remove it: the filters inspect again."):
             report = files.read_json(path)
             report["settings"]
+            # What it lacks is told of here, whatever comes of the report.
+            audit_report.describe(report, self.directory.path)
             return report
 
     @property
