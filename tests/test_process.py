@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -65,6 +66,16 @@ print("goes on")
 """
     done = run(script)
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, b"", b"")
+
+
+def test_disks_that_are_full():
+    def fill():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    done = run("print('goes on')", preexec_fn=fill)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"No usable temporary directory" in done.stderr and b"Traceback" not in done.stderr
 
 
 def test_signals_that_were_ignored_stay_so():

@@ -51,7 +51,8 @@ def prepare() -> None:
     """Makes a process that is starting fit for whatever it is connected to.
 
     Signals end it at once, with a word. Output that nobody reads any more is dropped, and what its
-    encoding cannot say is replaced.
+    encoding cannot say is replaced. Where no folder takes temporary files, as on full disks, it
+    ends: not even TensorFlow can be imported without one.
     """
     # The number of a closed stream would be given to the next file that is opened.
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -60,6 +61,11 @@ def prepare() -> None:
     sys.stdout = _robust(sys.stdout, 1, "replace")
     sys.stderr = _robust(sys.stderr, 2, "backslashreplace")
     _handle_signals(_end)
+    try:
+        tempfile.gettempdir()
+    except OSError as error:
+        print(f"{PROGRAM}: {error}. Make room there, or set TMPDIR.", file=sys.stderr)
+        sys.exit(1)
 
 
 def unwind_on_signals() -> None:
