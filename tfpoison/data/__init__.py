@@ -10,7 +10,6 @@ from tfpoison.data.loading import (
     file_names,
     load,
     names,
-    split_size,
     training_labels,
 )
 from tfpoison.data.pipeline import batches_per_epoch, evaluation_batches, training_batches
@@ -33,7 +32,6 @@ __all__ = [
     "file_names",
     "load",
     "names",
-    "split_size",
     "training_batches",
     "training_labels",
 ]

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -88,36 +89,14 @@ def load(
     return request.load(request.open())
 
 
-def check(
-    name: str,
-    *,
-    data_dir: str | pathlib.Path | None = None,
-    image_size: Sequence[int] | None = None,
-    train_size: int | None = None,
-    validation_size: int | None = None,
-    balanced: bool = False,
-    seed: int = 0,
-    download: bool = False,
-    whole_split: bool = False,
-    train_ids: Sequence[int] = (),
-    validation_ids: Sequence[int] = (),
-) -> Description:
+def check(name: str, **settings: Any) -> Description:
     """Raises what `load` would raise for these arguments, as far as can be told without reading.
 
     A data set that `download` asks for is downloaded, since nothing is known of it before.
 
     Args:
         name: see `load`.
-        data_dir: see `load`.
-        image_size: see `load`.
-        train_size: see `load`.
-        validation_size: see `load`.
-        balanced: see `load`.
-        seed: see `load`.
-        download: see `load`.
-        whole_split: see `load`.
-        train_ids: see `load`.
-        validation_ids: see `load`.
+        **settings: the other arguments of `load`.
 
     Returns:
         What is known of the data set before reading it.
@@ -126,19 +105,7 @@ def check(
         ValueError: see `load`.
         TypeError: see `load`.
     """
-    request = _Request(
-        name,
-        data_dir,
-        image_size,
-        train_size,
-        validation_size,
-        balanced,
-        seed,
-        download,
-        whole_split,
-        train_ids,
-        validation_ids,
-    )
+    request = _Request(name, **settings)
     return request.describe(request.open())
 
 
@@ -178,20 +145,6 @@ def training_labels(name: str, *, data_dir: str | pathlib.Path | None = None) ->
     return source.labels(source.train_split)
 
 
-def split_size(name: str, *, data_dir: str | pathlib.Path | None = None) -> int:
-    """Returns the number of examples of the whole training split, those held out included.
-
-    Args:
-        name: see `load`.
-        data_dir: see `load`.
-
-    Raises:
-        ValueError: there is no such data set.
-    """
-    source = _open(name, data_dir)
-    return source.split_size(source.train_split)
-
-
 def _open(name: str, data_dir: str | pathlib.Path | None, download: bool = False) -> Source:
     return open_source(name, None if data_dir is None else str(data_dir), download)
 
@@ -201,16 +154,16 @@ class _Request:
     """What the user asked for."""
 
     name: str
-    data_dir: str | pathlib.Path | None
-    image_size: Sequence[int] | None
-    train_size: int | None
-    validation_size: int | None
-    balanced: bool
-    seed: int
-    download: bool
-    whole_split: bool
-    train_ids: Sequence[int]
-    validation_ids: Sequence[int]
+    data_dir: str | pathlib.Path | None = None
+    image_size: Sequence[int] | None = None
+    train_size: int | None = None
+    validation_size: int | None = None
+    balanced: bool = False
+    seed: int = 0
+    download: bool = False
+    whole_split: bool = False
+    train_ids: Sequence[int] = ()
+    validation_ids: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         size = self.image_size

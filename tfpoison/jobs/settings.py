@@ -80,10 +80,8 @@ class DataSettings:
         """Raises what `load` would raise, as far as can be told without reading images."""
         description = data.check(**(self.source | changes))
         if self.keep_list is not None:
-            where = {"data_dir": self.data_dir}
-            KeepList.load(self.keep_list).check(
-                data.split_size(self.dataset, **where), data.file_names(self.dataset, **where)
-            )
+            files = data.file_names(self.dataset, data_dir=self.data_dir)
+            KeepList.load(self.keep_list).check(description.train_ids, files)
         return description
 
 
