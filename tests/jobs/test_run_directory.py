@@ -240,3 +240,6 @@ def test_files_are_no_directories(tmp_path, where):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="Received a file"):
         RunDirectory(tmp_path / where, {}).check()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="Received a link to nothing"):
+        RunDirectory(tmp_path / where.replace("file", "link"), {}).check()

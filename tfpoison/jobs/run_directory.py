@@ -67,9 +67,10 @@ class RunDirectory:
     def check(self) -> None:
         """Raises ValueError where the directory is not free for this configuration."""
         path = self.path.absolute()
-        existing = next(each for each in (path, *path.parents) if each.exists())
+        existing = next(each for each in (path, *path.parents) if os.path.lexists(each))
         if not existing.is_dir():
-            raise ValueError(f"Expected output_dir to be a directory. Received a file: {existing}")
+            kind = "a file" if existing.exists() else "a link to nothing"
+            raise ValueError(f"Expected output_dir to be a directory. Received {kind}: {existing}")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise ValueError(
                 "Expected output_dir to be a directory that can be written to. Received: "
