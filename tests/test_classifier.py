@@ -85,12 +85,24 @@ class Callable:
         return squared_difference(y_true, y_pred)
 
 
-@pytest.mark.parametrize("loss", [LossThatIsCalled(), Callable()])
-def test_losses_that_define_call_alone(loss):
+@pytest.mark.parametrize(("loss", "shape"), [(LossThatIsCalled(), ()), (Callable(), (4,))])
+def test_losses_that_define_call_alone(loss, shape):
     ours = per_example_loss(loss)(np.eye(3)[LABELS], tf.constant(LOGITS))
     theirs = per_example_loss("mse")(np.eye(3)[LABELS], tf.constant(LOGITS))
-    assert ours.shape == (4,)
+    assert ours.shape == shape
     np.testing.assert_allclose(tf.reduce_mean(ours), tf.reduce_mean(theirs), rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [LossThatIsCalled(), keras.losses.Dice()])
+def test_one_number_for_a_batch_is_no_loss_of_each_image(loss):
+    images, labels = tf.random.stateless_uniform([4, 5], [0, 1]), np.eye(3)[LABELS]
+    network = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    classifier = Classifier(network, loss)
+    theirs = float(loss(labels, classifier.predictions(images)))
+    assert float(classifier.loss(images, labels)) == pytest.approx(theirs)
+    assert float(classifier.loss(images[:0], labels[:0])) == 0
+    with pytest.raises(ValueError, match="one number for the batch"):
+        classifier.losses(images, labels)
 
 
 def test_a_loss_that_ignores_a_class_is_refused():

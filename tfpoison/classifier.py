@@ -93,12 +93,12 @@ class Classifier:
         double = any(each.dtype == tf.float64 for each in weights)
         return [tf.cast(each, tf.float64 if double else tf.float32) for each in weights]
 
-    def count_outputs(self, images: tf.Tensor) -> int:
+    def count_outputs(self, images: tf.Tensor | keras.KerasTensor) -> int:
         """Returns the number of the network's outputs; builds a network that is not built yet."""
         if self.network.built and getattr(self.network, "outputs", None):
             return self.network.outputs[0].shape[-1]
-        batch = keras.KerasTensor([None, *images.shape[1:]], images.dtype.name)
-        outputs = keras.tree.flatten(self.network.compute_output_spec(batch))
+        batch = keras.KerasTensor([None, *images.shape[1:]], tf.as_dtype(images.dtype).name)
+        outputs = keras.tree.flatten(self.network(batch))
         return outputs[0].shape[-1]
 
     def predictions(self, images: tf.Tensor, weights: Weights | None = None) -> tf.Tensor:
@@ -121,19 +121,34 @@ class Classifier:
     def losses(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
     ) -> tf.Tensor:
-        """Returns the loss of each image, (n,)."""
-        predictions = self.predictions(images, weights)
-        with keras.StatelessScope():
-            return self._loss_of_each(labels, predictions)
+        """Returns the loss of each image, (n,).
+
+        Raises:
+            ValueError: the loss gives one number for all images.
+        """
+        losses = self._losses(images, labels, weights)
+        if losses.shape.rank == 0:
+            raise ValueError(
+                "Expected a loss that gives a number for each image, from which the worst ones are "
+                f"told. Received: {self._loss!r}, which gives one number for the batch. Leave the "
+                "mean over the batch to Keras."
+            )
+        return losses
 
     def loss(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
     ) -> tf.Tensor:
         """Returns the mean loss over this replica's images; 0 for no image at all."""
-        losses = self.losses(images, labels, weights)
+        losses = self._losses(images, labels, weights)
+        count = tf.shape(images)[:1]
         return tf.math.divide_no_nan(
-            tf.reduce_sum(losses), tf.cast(tf.shape(losses)[0], losses.dtype)
+            tf.reduce_sum(tf.broadcast_to(losses, count)), tf.cast(count[0], losses.dtype)
         )
+
+    def _losses(self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None) -> tf.Tensor:
+        predictions = self.predictions(images, weights)
+        with keras.StatelessScope():
+            return self._loss_of_each(labels, predictions)
 
     def mean_loss(
         self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
@@ -204,6 +219,8 @@ class Classifier:
 def per_example_loss(loss: Any) -> LossFunction:
     """Returns a function of (labels, predictions) that gives the loss of each example, (n,).
 
+    Where the loss itself gives one number for all examples, so does the function.
+
     Args:
         loss: what was given to `compile`.
 
@@ -236,8 +253,6 @@ def per_example_loss(loss: Any) -> LossFunction:
         if labels.shape.rank == predictions.shape.rank - 1 and predictions.shape[-1] == 1:
             labels = labels[..., tf.newaxis]
         losses = tf.convert_to_tensor(function(labels, predictions))
-        if losses.shape.rank == 0:
-            return tf.fill(tf.shape(predictions)[:1], losses)
         return tf.reduce_mean(losses, axis=list(range(1, losses.shape.rank)))
 
     return loss_of_each

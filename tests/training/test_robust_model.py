@@ -436,6 +436,25 @@ def test_pixels_of_another_scale_craft_the_same():
     assert (np.abs(crafted[0] - crafted[1]) < 1e-5).mean() > 0.99
 
 
+def not_built():
+    return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(CLASSES)])
+
+
+@pytest.mark.parametrize("make", [not_built, Subclassed])
+@pytest.mark.parametrize("attack", [None, "gradient_matching_fast"])
+def test_a_network_that_is_not_built_yet(make, attack):
+    settings = {"steps": 0, "epsilon": 0.0} if attack else {}
+    networks = []
+    for wrap in (lambda each: each, lambda each: tfpoison.RobustModel(each, attack, **settings)):
+        keras.utils.set_random_seed(1)
+        networks.append(make())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            compile_and_fit(wrap(networks[-1]), optimizer="sgd", run_eagerly=True)
+    plain, ours = (network.get_weights() for network in networks)
+    assert_same_bits(ours, plain)
+
+
 def test_subclassed_network():
     logs = compile_and_fit(tfpoison.RobustModel(Subclassed(), steps=1))
     assert logs["objective_after"][0] < logs["objective_before"][0]
@@ -836,6 +855,11 @@ def network_around_a_robust_model():
     return keras.Sequential([keras.Input((4, 4, 3)), tfpoison.RobustModel(small_network())])
 
 
+def remembers_batches():
+    recurrent = keras.layers.GRU(3, stateful=True)
+    return keras.Sequential([keras.Input(batch_shape=(12, 8, 8)), recurrent])
+
+
 def two_outputs():
     inputs = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(inputs)
@@ -850,6 +874,7 @@ def two_outputs():
         (network_with_another_fit, {}, ValueError, "leave `fit` to Keras"),
         (network_around_a_robust_model, {}, ValueError, "one among its layers"),
         (two_outputs, {}, ValueError, "one output.*Received 2 outputs"),
+        (remembers_batches, {}, ValueError, "batches of any size.*stateful=True"),
         (lambda: "resnet", {}, TypeError, "keras.Model"),
         (lambda: tfpoison.RobustModel(make_network()), {}, ValueError, "plain classifier"),
         (make_network, {"attack": "gradient_machting"}, ValueError, "mean 'gradient_matching'"),
@@ -908,6 +933,31 @@ def test_data_that_are_refused(data, message):
     model.compile("sgd", logits_loss())
     with pytest.raises(ValueError, match=message):
         model.fit(*data, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "hold"),
+    [
+        (not_built, lambda labels: labels),
+        (Subclassed, lambda labels: labels),
+        (lambda: small_network("dictionary"), lambda labels: {"animal": labels}),
+    ],
+)
+def test_batches_are_looked_at_however_labels_come(make, hold):
+    """Networks without a graph tell their outputs when they are built, before the first step."""
+    pixels, classes = make_data(16, shape=(4, 4, 3))
+    for images, labels, message in (
+        (pixels, classes + 1, "Expected labels from 0 to 2.*Received: 3"),
+        (np.nan * pixels, classes, "Expected pixels that are numbers"),
+    ):
+        batch = images, hold(labels)
+        batches = tf.data.Dataset.from_tensors((images, labels))
+        batches = batches.map(lambda images, labels: (images, hold(labels)))
+        for method, data in (("fit", batch), ("fit", (batches,)), ("train_on_batch", batch)):
+            model = tfpoison.RobustModel(make(), "evasion")
+            model.compile("sgd", logits_loss(), run_eagerly=True)
+            with pytest.raises(ValueError, match=message):
+                getattr(model, method)(*data)
 
 
 @pytest.mark.parametrize("unknown", ["images", "labels"])

@@ -28,6 +28,7 @@ def check_network(network: Any, wrapper: type[keras.Model]) -> None:
             "layers: put the network within it, `model.network`, in its place."
         )
     check_channels_last(network._flatten_layers())
+    _check_any_batch_size(network)
     for method in _LEFT_TO_KERAS:
         own = getattr(network, method)
         if getattr(own, "__func__", own) is not getattr(keras.Model, method):
@@ -45,6 +46,16 @@ def check_network(network: Any, wrapper: type[keras.Model]) -> None:
                 "Expected `network` to be a classifier with one output: poisons are crafted "
                 f"against one loss. Received {outputs} outputs. Wrap a keras.Model that gives "
                 "the classes alone."
+            )
+
+
+def _check_any_batch_size(network: keras.Model) -> None:
+    for layer in network._flatten_layers():
+        if getattr(layer, "stateful", False):
+            raise ValueError(
+                "Expected a network that takes each image by itself, in batches of any size: "
+                "poisons and targets are parts of a batch. Received: the layer "
+                f"{layer.name!r} with stateful=True. Make it without."
             )
 
 

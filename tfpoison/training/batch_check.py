@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison.pixel_range import PixelRange
+from tfpoison.training.batches import labels_alone
 
 # Interpolating augmentations may overshoot the pixel range by this share of it.
 TOLERATED_OVERSHOOT = 0.1
@@ -117,18 +118,22 @@ def _check_in_graph(check: Check, *batch: Any) -> Any:
         check(images, labels)
         return np.True_
 
-    with tf.control_dependencies([tf.numpy_function(look, batch[:2], tf.bool)]):
+    pair = [batch[0], labels_alone(batch[1])]
+    with tf.control_dependencies([tf.numpy_function(look, pair, tf.bool)]):
         return (tf.identity(batch[0]), *batch[1:])
 
 
 def _check_batch(batch: Any, check: Check) -> Any:
     if isinstance(batch, tuple | list) and _is_pair(batch):
-        check(*(keras.ops.convert_to_numpy(each) for each in batch[:2]))
+        pair = batch[0], labels_alone(batch[1])
+        check(*(keras.ops.convert_to_numpy(each) for each in pair))
     return batch
 
 
 def _is_pair(batch: Any) -> bool:
-    return len(batch) > 1 and all(hasattr(each, "dtype") for each in batch[:2])
+    if len(batch) < 2:
+        return False
+    return all(hasattr(each, "shape") for each in (batch[0], labels_alone(batch[1])))
 
 
 class _CheckedDataset(keras.utils.PyDataset):

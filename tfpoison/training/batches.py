@@ -7,30 +7,35 @@ import numpy as np
 import tensorflow as tf
 
 
-def symbolic_batch(x: Any, y: Any) -> tuple[keras.KerasTensor, keras.KerasTensor] | None:
+def labels_alone(labels: Any) -> Any:
+    """Returns labels without the list, or the dictionary by outputs, that Keras takes them in."""
+    parts = keras.tree.flatten(labels)
+    return parts[0] if len(parts) == 1 else labels
+
+
+def symbolic_batch(x: Any, y: Any) -> tuple[keras.KerasTensor, Any] | None:
     """Returns placeholders of the images and labels given to `fit`; None where that cannot be."""
-    if isinstance(x, tf.data.Dataset):
-        batch = x.element_spec
-    else:
-        batch = tuple(np.asarray(each) if hasattr(each, "__array__") else each for each in (x, y))
-    pairs = isinstance(batch, tuple) and len(batch) > 1
-    if not pairs or not all(hasattr(each, "shape") for each in batch[:2]):
+    batch = x.element_spec if isinstance(x, tf.data.Dataset) else (x, y)
+    if not isinstance(batch, tuple) or len(batch) < 2:
         return None
-    shapes = [tf.TensorShape(each.shape) for each in batch[:2]]
+    pair = (batch[0], labels_alone(batch[1]))
+    arrays = [np.asarray(each) if hasattr(each, "__array__") else each for each in pair]
+    if not all(hasattr(each, "shape") for each in arrays):
+        return None
+    shapes = [tf.TensorShape(each.shape) for each in arrays]
     if not all(shape.rank for shape in shapes):
         return None
     images, labels = (
         keras.KerasTensor([None, *shape[1:]], tf.as_dtype(each.dtype).name)
-        for shape, each in zip(shapes, batch, strict=False)
+        for shape, each in zip(shapes, arrays, strict=True)
     )
-    return images, labels
+    return images, keras.tree.pack_sequence_as(batch[1], [labels])
 
 
 def unpack(data: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor | None]:
     """Returns the images in single precision or better, the labels and the sample weights."""
     images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-    if len(parts := keras.tree.flatten(labels)) == 1:
-        (labels,) = parts  # Keras takes labels by the output's name, or in a list, as well.
+    labels = labels_alone(labels)
     # Run eagerly, `train_on_batch` hands arrays on as they came.
     images, labels = (
         tf.convert_to_tensor(each) if isinstance(each, np.ndarray) else each

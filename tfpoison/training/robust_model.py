@@ -30,7 +30,7 @@ from tfpoison.training.arguments import (
     resolve_attack,
 )
 from tfpoison.training.batch_check import check_pixels, checked, plain_errors
-from tfpoison.training.batches import symbolic_batch, unpack
+from tfpoison.training.batches import labels_alone, symbolic_batch, unpack
 from tfpoison.training.callbacks import (
     CraftingCheck,
     CraftingSchedule,
@@ -169,6 +169,7 @@ class RobustModel(keras.Model):
         # The training function of the other kind of epochs, crafting or not.
         self._other_train_function: Any = None
         self._own_steps = 0
+        self._outputs: int | None = None  # Known from the first data on.
         self._steps = self.add_weight(
             name="steps",
             shape=(),
@@ -205,7 +206,7 @@ class RobustModel(keras.Model):
     def build(self, input_shape: Any) -> None:
         """Builds the network."""
         if not self.network.built:
-            self.network.build(input_shape)
+            self.network(keras.KerasTensor(input_shape))  # A subclass need not have `build`.
         self.built = True
 
     @property
@@ -264,14 +265,15 @@ class RobustModel(keras.Model):
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Trains the network on one poisoned batch; takes what Keras's `train_on_batch` takes."""
+        if self._outputs is None:
+            self.create_state(x, y)
         x = checked(x, y, self._check_batch)
         return super().train_on_batch(x, y, *args, **kwargs)
 
     def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
         check_pixels(images, self.pixels if self.attack is not None else None)
-        outputs = getattr(self.network, "outputs", None)  # Networks without a graph know none yet.
-        if self.attack is not None and outputs:
-            check_labels(labels, outputs[0].shape[-1])
+        if self.attack is not None and self._outputs is not None:
+            check_labels(labels, self._outputs)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         strategy = self.distribute_strategy
@@ -327,25 +329,27 @@ class RobustModel(keras.Model):
         return mixing.mix(Classifier(self.network, self.loss), images, labels, key)
 
     def create_state(self, x: Any, y: Any = None) -> None:
-        """Creates the variables of optimizer and metrics before the training step is traced.
+        """Creates the variables of network, optimizer and metrics before the step is traced.
 
         TensorFlow traces a function twice that creates variables, and tracing takes seconds. Under
         a strategy Keras creates them beforehand itself.
         """
-        if self._distribute_strategy is not None or not self.built or not self.compiled:
-            return
         symbolic = symbolic_batch(x, y)
-        if symbolic is not None:
-            images, labels = symbolic
+        if symbolic is None or not self.compiled:
+            return
+        images, labels = symbolic
+        if self._distribute_strategy is None:
             # Before Keras traces the network within a scope of its own, see `compile_functions`.
             batch = tf.TensorSpec(images.shape)
+            if not self.network.built or not self._asks_the_network():
+                compile_functions(self.network, self.network, batch)
             if self._asks_the_network():
                 self.classifier().check_purity(batch)
-            else:
-                compile_functions(self.network, self.network, batch)
-            if self.attack is not None:
-                (outputs,) = keras.tree.flatten(self.compute_output_spec(images))
-                LabelEncoding.infer(labels, outputs.shape[-1])
+            self.built = True
+        if self.attack is not None and self.network.built:
+            self._outputs = self.classifier().count_outputs(images)
+            LabelEncoding.infer(labels_alone(labels), self._outputs)
+        if self._distribute_strategy is None:
             self._symbolic_build(data_batch=symbolic)
 
     def _asks_the_network(self) -> bool:
@@ -378,6 +382,7 @@ class RobustModel(keras.Model):
         if self.attack is None:
             raise ValueError("Expected a model with an attack to craft with. Received: attack=None")
         images, labels, _ = unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
+        self._outputs = self.classifier().count_outputs(images)
         self._check_batch(images.numpy(), labels.numpy())
         crafted = self._craft(self.attack, self.classifier(), images, labels, replica=0)
         return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
@@ -392,7 +397,8 @@ class RobustModel(keras.Model):
         measure: tf.Tensor | bool = False,
     ) -> CraftedBatch:
         self.pixels.check_channels(images.shape[-1])
-        encoding = LabelEncoding.infer(labels, classifier.count_outputs(images))
+        self._outputs = classifier.count_outputs(images)
+        encoding = LabelEncoding.infer(labels, self._outputs)
         keys = split_key(Purpose.CRAFTING.key(self.seed, self._steps.value, replica))
         batch = split(
             images,
