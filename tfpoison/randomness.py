@@ -52,8 +52,9 @@ class Purpose(enum.Enum):
 
     def generator(self, seed: int, *numbers: int) -> np.random.Generator:
         """Returns the source of draws by NumPy; the arguments are those of `key`."""
-        # Not default_rng([seed, *numbers]): numbers of 0 at the end change nothing there.
-        spawn_key = (self.value, *numbers)
+        # Not default_rng([seed, *numbers]): numbers of 0 at the end change nothing there. Subsets
+        # are what they were before draws had purposes, so that recorded data stay the same.
+        spawn_key = () if self is Purpose.SUBSET else (self.value, *numbers)
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
