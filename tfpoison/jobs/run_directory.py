@@ -172,7 +172,12 @@ class RunDirectory:
                 )
             self.check()
             self._write_configuration(extends=self._holds_results())
-            yield
+            try:
+                yield
+            except (ValueError, TypeError):
+                if not self._holds_results():  # Refused before anything was computed.
+                    (self.path / CONFIGURATION).unlink()
+                raise
 
     @contextlib.contextmanager
     def shared(self) -> Iterator[None]:
