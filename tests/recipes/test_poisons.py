@@ -16,7 +16,8 @@ from data_sets import make_data_set, make_examples
 
 from tfpoison import data
 from tfpoison.recipes import PoisonedExamples, Poisons, ThreatSettings, TrialKey, threat
-from tfpoison.recipes.fingerprints import checksum_of, fingerprint
+from tfpoison.recipes.fingerprints import fingerprint
+from tfpoison.recipes.poisons import _checksum
 from tfpoison.recipes.threat import positions_of
 
 DATA = make_data_set()
@@ -245,18 +246,18 @@ def spoil(path: pathlib.Path, how: str) -> None:
             arrays = {name: archive[name] for name in archive.files}
         if how == "parts":
             del arrays["labels"], arrays["checksum"]
-            arrays["checksum"] = np.array(checksum_of(arrays))
+            arrays["checksum"] = np.array(_checksum(arrays))
         elif how == "changed":
             arrays["labels"] = arrays["labels"] + 1
         elif how in ("no JSON", "a list"):
             del arrays["checksum"]
             arrays["description"] = np.array("[]" if how == "a list" else "{")
-            arrays["checksum"] = np.array(checksum_of(arrays))
+            arrays["checksum"] = np.array(_checksum(arrays))
         else:
             description = json.loads(str(arrays["description"])) | {"format": "poisons 9"}
             arrays["description"] = np.array(json.dumps(description))
             del arrays["checksum"]
-            arrays["checksum"] = np.array(checksum_of(arrays))
+            arrays["checksum"] = np.array(_checksum(arrays))
         np.savez(path, **arrays)
 
 
@@ -297,7 +298,7 @@ def write_changed(path, poisons, description, arrays):
     parts = {name: each for name, each in parts.items() if each is not None}
     described = {name: each for name, each in described.items() if each != "gone"}
     parts["description"] = np.array(json.dumps(described))
-    parts["checksum"] = np.array(checksum_of(parts))
+    parts["checksum"] = np.array(_checksum(parts))
     np.savez_compressed(path, **parts)
 
 
@@ -383,7 +384,7 @@ def test_content_that_is_refused(tmp_path, change):
 )
 def test_descriptions_that_are_refused(tmp_path, description, checksum, message):
     arrays = {"description": description}
-    arrays["checksum"] = np.array(checksum_of(arrays)) if checksum is None else checksum
+    arrays["checksum"] = np.array(_checksum(arrays)) if checksum is None else checksum
     np.savez(tmp_path / "poisons.npz", **arrays)
     with pytest.raises(ValueError, match=f"{message}.*poisons.npz|poisons.npz {message}"):
         Poisons.load(tmp_path / "poisons.npz")

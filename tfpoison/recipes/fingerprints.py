@@ -1,4 +1,4 @@
-"""Digests by which images, data sets and arrays are known again."""
+"""Digests by which images and data sets are known again."""
 
 import hashlib
 
@@ -32,13 +32,3 @@ def digests_of(images: np.ndarray) -> np.ndarray:
     """Returns the SHA-256 of each image, uint8 (n, 32)."""
     digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
     return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)
-
-
-def checksum_of(arrays: dict[str, np.ndarray]) -> str:
-    """Returns a digest of arrays: names, types, shapes and contents."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

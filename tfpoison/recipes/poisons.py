@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from tfpoison.checks import check_array, check_number
 from tfpoison.data import Examples, order
 from tfpoison.pixel_range import PixelRange
 from tfpoison.recipes.fingerprints import (
-    checksum_of,
     digest_of_element,
     digests_of,
     fingerprint,
@@ -310,7 +310,7 @@ class Poisons:
         """
         arrays, description = self._parts()
         arrays["description"] = np.array(valid_json.dumps(description, sort_keys=True))
-        arrays["checksum"] = np.array(checksum_of(arrays))
+        arrays["checksum"] = np.array(_checksum(arrays))
         return files.write_whole(path, lambda file: files.write_arrays(file, arrays, compress=True))
 
     @classmethod
@@ -333,7 +333,7 @@ class Poisons:
         if any(each.dtype.kind != "U" or each.ndim for each in texts):
             raise ValueError(f"Expected a file of poisons. Received something else: {path}")
         checksum = str(arrays.pop("checksum"))
-        if checksum_of(arrays) != checksum:
+        if _checksum(arrays) != checksum:
             raise ValueError(f"Expected a file of poisons as it was written. {path} was changed.")
         description = _read_description(str(arrays.pop("description")), path)
         if description.get("format") != FORMAT:
@@ -497,3 +497,13 @@ class PoisonedExamples(Examples):
                 tf.constant(self._poisons.perturbations),
                 tf.constant(self.labels),
             )
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> str:
+    """Returns a digest of arrays: names, types, shapes and contents."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
