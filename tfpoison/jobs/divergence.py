@@ -43,6 +43,7 @@ class DivergenceCheck(keras.callbacks.Callback):
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         raise DivergedError(
             f"Expected a training that converges. Received: {received} in epoch {self._epoch + 1}, "
-            f"at a learning rate of {rate:g}. Lower --learning_rate, clip gradients with "
-            "--clipnorm, or, in half precision, train with --precision=float32."
+            f"at a learning rate of {rate:g}. Lower --learning_rate (in a pretraining "
+            "--pretraining_learning_rate, where it is given), clip gradients with --clipnorm, or, "
+            "in half precision, train with --precision=float32."
         )
