@@ -8,9 +8,10 @@ import subprocess
 import pytest
 
 from tfpoison import attacks, defenses, launch
-from tfpoison.jobs import summary, tables
-from tfpoison.jobs.records import read_records
-from tfpoison.jobs.run_directory import read_flags
+from tfpoison.report import estimates as summary
+from tfpoison.report import tables
+from tfpoison.runs.records import read_records
+from tfpoison.runs.run_directory import read_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tfpoison import files
-from tfpoison.jobs.checkpoint import FILE, Checkpoint
-from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory, read_flags
-from tfpoison.jobs.training_set import TrainingSet
-from tfpoison.jobs.victims import load_weights
+from tfpoison.fitting.trainer import load_weights
+from tfpoison.fitting.training_set import TrainingSet
+from tfpoison.runs.checkpoint import FILE, Checkpoint
+from tfpoison.runs.run_directory import CONFIGURATION, RunDirectory, read_flags
 
 ARRAYS = {
     "numbers": np.arange(6, dtype=np.int64).reshape(2, 3),

@@ -29,22 +29,15 @@ from tfpoison.checks import check_name, check_number
 from tfpoison.defenses import Defense, Filter
 from tfpoison.defenses import filter as filters
 from tfpoison.distribution import MATCHING
+from tfpoison.experiment.clean_networks import TrainingSetup
+from tfpoison.experiment.settings import PRETRAINING_SOURCES, AttackSettings, PretrainingSettings
+from tfpoison.fitting.optimization import DECOUPLED_DECAY, OPTIMIZERS, SCHEDULES
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.audit import AuditJob
 from tfpoison.jobs.benchmark import BenchmarkJob
 from tfpoison.jobs.brew import BrewJob
-from tfpoison.jobs.clean_networks import TrainingSetup
 from tfpoison.jobs.experiment import ADVERSARIES, ExperimentJob
-from tfpoison.jobs.optimization import DECOUPLED_DECAY, OPTIMIZERS, SCHEDULES
 from tfpoison.jobs.report import ReportJob
-from tfpoison.jobs.run_directory import RunDirectory, read_flag_lines
-from tfpoison.jobs.settings import (
-    PRETRAINING_SOURCES,
-    AttackSettings,
-    DataSettings,
-    NetworkSettings,
-    PretrainingSettings,
-    TrainingSettings,
-)
 from tfpoison.jobs.train import TrainJob
 from tfpoison.perturbations import INITIALIZERS
 from tfpoison.perturbations import OPTIMIZERS as PERTURBATION_OPTIMIZERS
@@ -52,6 +45,7 @@ from tfpoison.recipes import benchmark_setups, exports, scenario
 from tfpoison.recipes.target_loss import TARGET_LOSSES
 from tfpoison.recipes.threat import SELECTIONS, THREAT_MODELS
 from tfpoison.recipes.trigger import PLACES as TRIGGER_PLACES
+from tfpoison.runs.run_directory import RunDirectory, read_flag_lines
 
 DONE = 0
 # Flags that change neither the results nor which run a directory belongs to.

@@ -13,11 +13,12 @@ import tensorflow_datasets as tfds
 from examples_on_disk import put_on_disk
 
 from tfpoison import KeepList, data, launch
+from tfpoison.audit import known_poisons
+from tfpoison.audit import page as audit_report
+from tfpoison.audit.page import Audit
 from tfpoison.defenses import filter as filters
 from tfpoison.defenses.filter import Filter, Suspicion
-from tfpoison.jobs import audit_report, known_poisons
-from tfpoison.jobs.audit_report import Audit
-from tfpoison.jobs.run_directory import RunDirectory
+from tfpoison.runs.run_directory import RunDirectory
 
 FLAGS = [
     *("--network=mlp", "--width=32", "--epochs=3", "--batch_size=32"),

@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from tfpoison import failures, launch
-from tfpoison.jobs import benchmark, measure_step
+from tfpoison.fitting import measure_step
+from tfpoison.jobs import benchmark
 
 
 def test_a_small_benchmark(tmp_path, capsys):

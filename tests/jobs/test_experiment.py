@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 from tfpoison import launch, recipes
-from tfpoison.jobs import clean_networks, experiment
-from tfpoison.jobs.checkpoint import Checkpoint
-from tfpoison.jobs.records import Records
-from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.trial import Adversary, Victim
-from tfpoison.jobs.victims import load_weights
+from tfpoison.experiment import clean_networks
+from tfpoison.experiment.trial import Adversary, Victim
+from tfpoison.fitting.trainer import load_weights
+from tfpoison.jobs import experiment
 from tfpoison.recipes import Brewer, Poisons
+from tfpoison.runs.checkpoint import Checkpoint
+from tfpoison.runs.records import Records
+from tfpoison.runs.run_directory import RunDirectory
 
 ROOT = pathlib.Path(__file__).parents[2]
 GRID = [

@@ -6,9 +6,9 @@ import json
 import pytest
 from victims_of_trials import record, trials
 
-from tfpoison.jobs.figures import draw_success_against_accuracy
 from tfpoison.jobs.report import ReportJob, write_report
-from tfpoison.jobs.summary import summarise
+from tfpoison.report.estimates import summarise
+from tfpoison.report.figures import draw_success_against_accuracy
 
 FILES = [
     "comparison.csv",

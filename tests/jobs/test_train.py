@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tfpoison import data, launch
+from tfpoison.fitting.settings import TrainingSettings
 from tfpoison.jobs import train as train_job
-from tfpoison.jobs.settings import TrainingSettings
 from tfpoison.recipes import Poisons
 
 ROOT = pathlib.Path(__file__).parents[2]

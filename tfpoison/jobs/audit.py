@@ -7,18 +7,20 @@ from typing import Any
 import numpy as np
 
 from tfpoison import data, files
+from tfpoison.audit import known_poisons
+from tfpoison.audit import page as audit_report
+from tfpoison.audit.page import REPORT, Audit, Split
 from tfpoison.checks import check_number
 from tfpoison.data import ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filter import Filter, Suspicion
 from tfpoison.evaluation import Predictor
-from tfpoison.jobs import audit_report, known_poisons, optimization
-from tfpoison.jobs.audit_report import REPORT, Audit, Split
-from tfpoison.jobs.checkpoint import Checkpoint
-from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.jobs.victims import Plan, Trainer
+from tfpoison.fitting import optimization
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.fitting.trainer import Plan, Trainer
 from tfpoison.recipes import Poisons, scenario
+from tfpoison.runs.checkpoint import Checkpoint
+from tfpoison.runs.run_directory import RunDirectory
 
 _SUSPICIONS = "suspicions.npz"
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from tfpoison import attacks, valid_json
 from tfpoison.checks import check_number
 from tfpoison.defenses import Defense
-from tfpoison.jobs.measure_step import CLASSES, OUT_OF_MEMORY
-from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import LARGEST, NetworkSettings
+from tfpoison.fitting.measure_step import CLASSES, OUT_OF_MEMORY
+from tfpoison.fitting.settings import LARGEST, NetworkSettings
+from tfpoison.runs.run_directory import RunDirectory
 
 _LONGEST_SIDE = 2**15
 _HEADER = "| attack | plain step | defended step | ratio | peak memory | first call |"
@@ -103,7 +103,7 @@ class BenchmarkJob:
             "steps": self.steps,
             "jit_compile": self.jit_compile,
         }
-        module = f"{__package__}.measure_step"
+        module = "tfpoison.fitting.measure_step"
         process = _run_child([sys.executable, "-m", module, valid_json.dumps(settings)])
         if process.returncode in (OUT_OF_MEMORY, -signal.SIGKILL):
             last_line = process.stderr.strip().rpartition("\n")[2]

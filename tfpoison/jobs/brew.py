@@ -6,12 +6,12 @@ import numpy as np
 
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
-from tfpoison.jobs.clean_networks import CleanNetworks, TrainingSetup
+from tfpoison.experiment.clean_networks import CleanNetworks, TrainingSetup
+from tfpoison.experiment.settings import AttackSettings
+from tfpoison.experiment.trial import Adversary
 from tfpoison.jobs.experiment import check_setup
-from tfpoison.jobs.run_directory import RunDirectory
-from tfpoison.jobs.settings import AttackSettings
-from tfpoison.jobs.trial import Adversary
 from tfpoison.recipes import Poisons, exports
+from tfpoison.runs.run_directory import RunDirectory
 
 POISONS = "poisons.npz"
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from tfpoison.checks import check_name, check_number
 from tfpoison.defenses import Defense
-from tfpoison.jobs import experiment_data, fitting, optimization
-from tfpoison.jobs.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetup
-from tfpoison.jobs.notes import tell_once
-from tfpoison.jobs.records import Records
+from tfpoison.experiment import data as experiment_data
+from tfpoison.experiment.clean_networks import NO_DEFENSE, CleanNetworks, TrainingSetup
+from tfpoison.experiment.settings import AttackSettings
+from tfpoison.experiment.trial import Adversary, Victim, measure_victim
+from tfpoison.fitting import optimization
+from tfpoison.fitting import stream as fitting
 from tfpoison.jobs.report import ReportJob
-from tfpoison.jobs.run_directory import WORK, RunDirectory
-from tfpoison.jobs.settings import AttackSettings
-from tfpoison.jobs.trial import Adversary, Victim, measure_victim
+from tfpoison.notes import tell_once
+from tfpoison.runs.records import Records
+from tfpoison.runs.run_directory import WORK, RunDirectory
 
 ADVERSARIES = ("standard", "adaptive")
 _LONGEST_NAME = 150

@@ -7,11 +7,12 @@ import pathlib
 import matplotlib
 from matplotlib.figure import Figure
 
-from tfpoison.jobs import figures, page, summary, tables
-from tfpoison.jobs.records import FILE as RECORDS
-from tfpoison.jobs.records import read_records
-from tfpoison.jobs.run_directory import CONFIGURATION, RunDirectory, read_flags
-from tfpoison.jobs.summary import Record
+from tfpoison.report import estimates as summary
+from tfpoison.report import figures, page, tables
+from tfpoison.report.estimates import Record
+from tfpoison.runs.records import FILE as RECORDS
+from tfpoison.runs.records import read_records
+from tfpoison.runs.run_directory import CONFIGURATION, RunDirectory, read_flags
 
 PREVIEWS = "previews"
 REPORT = "report"

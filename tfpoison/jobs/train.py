@@ -16,17 +16,18 @@ from tfpoison.checks import check_name
 from tfpoison.data import Description, Examples, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor, poison_success
-from tfpoison.jobs import fitting, optimization
-from tfpoison.jobs.checkpoint import METRICS, Checkpoint
-from tfpoison.jobs.fitting import Stream
-from tfpoison.jobs.notes import decimal, tell_once
-from tfpoison.jobs.preview import FILE as PREVIEW
-from tfpoison.jobs.preview import Preview
-from tfpoison.jobs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
-from tfpoison.jobs.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.jobs.training_set import TrainingSet, fit_defended, remove_suspects
+from tfpoison.fitting import optimization
+from tfpoison.fitting import stream as fitting
+from tfpoison.fitting.preview import FILE as PREVIEW
+from tfpoison.fitting.preview import Preview
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.fitting.stream import Stream
+from tfpoison.fitting.training_set import TrainingSet, fit_defended, remove_suspects
+from tfpoison.notes import decimal, tell_once
 from tfpoison.recipes import Poisons
 from tfpoison.recipes.fingerprints import fingerprint
+from tfpoison.runs.checkpoint import METRICS, Checkpoint
+from tfpoison.runs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
 
 REPORT = "report.json"
 NETWORK = "network.keras"

@@ -1,0 +1,238 @@
+"""What a defense leaves of the training set, and trainings that are interrupted around it."""
+
+import contextlib
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from examples_on_disk import put_on_disk
+
+from tfpoison import data, defenses
+from tfpoison.data import InMemoryExamples
+from tfpoison.defenses import Defense
+from tfpoison.defenses.filter import Filter, Suspicion
+from tfpoison.defenses.revision_base import Revised, Revision
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.fitting.trainer import Plan, Trainer
+from tfpoison.fitting.training_set import TrainingSet, remove_suspects
+from tfpoison.recipes import scenario
+from tfpoison.runs.checkpoint import METRICS, Checkpoint
+from tfpoison.runs.run_directory import RunDirectory
+
+IMAGES = data.load("digits", train_size=300, validation_size=50)
+EPOCHS = 4
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class SuspectNines(Filter):
+    """Suspects every nine, whatever its features."""
+
+    def _inspect(self, features, labels, seed):
+        return Suspicion(labels.astype("float64"), labels == 9)
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class DropZerosAndDim(Revision):
+    """After the first epoch drops zeros, after the third dims what is left."""
+
+    def _epochs(self, total):
+        return (1, 3)
+
+    def _revise(self, network, images, labels, seed):
+        dims = images.max() > 8
+        return Revised(labels != 0, images // 2 if dims else images)
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class SuspectAll(SuspectNines):
+    """Suspects everything."""
+
+    def _inspect(self, features, labels, seed):
+        return Suspicion(labels.astype("float64"), labels >= 0)
+
+
+def make_trainer(defense, epochs=EPOCHS):
+    mean, std = data.channel_statistics(IMAGES.train)
+    return Trainer(
+        Plan(
+            network=NetworkSettings("mlp", width=8),
+            image_shape=IMAGES.image_shape,
+            classes=IMAGES.classes,
+            mean=mean,
+            std=std,
+            data=DataSettings(batch_size=64),
+            training=TrainingSettings(epochs=epochs),
+            defense=defense,
+            scenario=scenario.get("from_scratch"),
+        )
+    )
+
+
+class StopError(Exception):
+    pass
+
+
+def train(defense, folder, *, seconds=0.0, stop_after=None):
+    looks = []
+
+    def watch(predictor):
+        looks.append(predictor)
+        if len(looks) == stop_after:
+            raise StopError
+        return 0.0
+
+    checkpoint = Checkpoint(RunDirectory(folder, {}).folder("run"), seconds=seconds)
+    trained = make_trainer(defense).train(IMAGES.train, 1, checkpoint=checkpoint, watch=watch)
+    return trained.predictor.network.get_weights(), trained.kept
+
+
+def is_same(ours, theirs):
+    return all((one == other).all() for one, other in zip(ours, theirs, strict=True))
+
+
+def test_suspects_are_removed(tmp_path):
+    weights, kept = train(Defense(filter=SuspectNines()), tmp_path / "filtered")
+    assert (IMAGES.train.labels[kept] != 9).all()
+    assert len(kept) == (IMAGES.train.labels != 9).sum()
+    plain, everything = train(Defense(), tmp_path / "plain")
+    assert len(everything) == IMAGES.train.size
+    assert not is_same(weights, plain)
+
+
+def test_the_training_set_is_revised(tmp_path):
+    weights, kept = train(Defense(revision=DropZerosAndDim()), tmp_path / "revised")
+    assert (IMAGES.train.labels[kept] != 0).all()
+    assert len(kept) == (IMAGES.train.labels != 0).sum()
+    assert not is_same(weights, train(Defense(), tmp_path / "plain")[0])
+
+
+DEFENSES = {
+    "friendly_noise, cutmix": defenses.from_text("friendly_noise(epoch=1;steps=1)+cutmix"),
+    "filter, evasion, epic, mixup, dp_sgd": Defense(filter=SuspectNines()).combine(
+        defenses.from_text(
+            "evasion(steps=1)+epic(share=0.3;first_epoch=1;last_epoch=2)+mixup+dp_sgd"
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_killed_after_every_write(name, tmp_path, monkeypatch):
+    """Killed and gone on with, batch by batch, it ends with the bits and metrics of one run."""
+    trainer = make_trainer(DEFENSES[name], epochs=3)
+    examples = IMAGES.train.select(np.arange(100))
+
+    def run(folder):
+        checkpoint = Checkpoint(RunDirectory(folder, {}), seconds=1e-9)
+        trained = trainer.train(examples, 1, checkpoint=checkpoint)
+        return trained.predictor.network.get_weights(), trained.kept, checkpoint.rows
+
+    weights, kept, rows = run(RunDirectory(tmp_path, {}).folder("at once").path)
+    write, kills = RunDirectory.write, []
+
+    def killing_write(directory, file, content):
+        path = write(directory, file, content)
+        # Every process that goes on writes the metrics anew; the filter's network is trained plain.
+        if file != METRICS and directory.path.name != "plain":
+            kills.append(file)
+            raise StopError
+        return path
+
+    monkeypatch.setattr(RunDirectory, "write", killing_write)
+    resumed = None
+    while resumed is None:
+        with contextlib.suppress(StopError):
+            resumed = run(RunDirectory(tmp_path, {}).folder("killed").path)
+    assert len(kills) >= 6
+    assert is_same(resumed[0], weights)
+    np.testing.assert_array_equal(resumed[1], kept)
+    assert resumed[2] == rows
+
+
+@pytest.mark.parametrize(
+    "defense",
+    [Defense(), Defense(filter=SuspectNines()), Defense(revision=DropZerosAndDim())],
+    ids=["none", "filter", "revision"],
+)
+def test_a_training_whose_result_was_lost(defense, tmp_path):
+    """Killed after the last epoch's checkpoint: the trained network, not a fresh one."""
+    expected, _ = train(defense, tmp_path)
+    again, _ = train(defense, tmp_path)
+    assert is_same(again, expected)
+
+
+def test_a_revision_that_was_lost(tmp_path):
+    """Killed after the epoch before a revision."""
+    defense = Defense(revision=DropZerosAndDim())
+    expected, _ = train(defense, tmp_path / "at once")
+    with pytest.raises(StopError):
+        train(defense, tmp_path / "killed", stop_after=2)
+    (tmp_path / "killed" / "run" / "revised_after_1.npz").unlink()
+    resumed, _ = train(defense, tmp_path / "killed")
+    assert is_same(resumed, expected)
+    # From the end there is no way back to what the first revision looked at.
+    (tmp_path / "killed" / "run" / "revised_after_1.npz").unlink()
+    with pytest.raises(ValueError, match="Put it back"):
+        train(defense, tmp_path / "killed")
+
+
+def test_everything_is_suspected(tmp_path):
+    with pytest.raises(ValueError, match="all are suspects"):
+        train(Defense(filter=SuspectAll()), tmp_path)
+
+
+def test_examples_keep_their_number():
+    examples = InMemoryExamples(
+        np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8),
+        np.arange(10),
+    )
+    dropped = np.isin(np.arange(10), [2, 5, 7])
+    left = TrainingSet.whole(examples).without(dropped)
+    filled = left.examples(examples, seed=0)
+    assert filled.size == 10
+    assert set(filled.ids) == set(range(10)) - {2, 5, 7}
+    np.testing.assert_array_equal(filled.labels, filled.ids)
+    np.testing.assert_array_equal(filled.images[:, 0, 0, 0], filled.ids)
+    np.testing.assert_array_equal(filled.ids, left.examples(examples, seed=0).ids)
+    assert TrainingSet.whole(examples).examples(examples, seed=0) is examples
+
+
+def test_suspects_on_disk_are_removed(tmp_path):
+    examples = put_on_disk(IMAGES.train)
+    trainer = make_trainer(Defense())
+    left = remove_suspects(
+        Defense(filter=SuspectNines()),
+        examples,
+        Checkpoint(RunDirectory(tmp_path, {}), seconds=0),
+        seed=1,
+        train_plain=lambda checkpoint: trainer.plan.make_network(0),
+    )
+    np.testing.assert_array_equal(left.kept, np.flatnonzero(examples.labels != 9))
+    filled = left.examples(examples, seed=0)
+    assert not filled.in_memory
+    np.testing.assert_array_equal(filled.ids, left.examples(IMAGES.train, seed=0).ids)
+
+
+def test_images_on_disk_are_not_revised(tmp_path):
+    examples = put_on_disk(IMAGES.train)
+    defense = Defense(filter=SuspectNines(), revision=DropZerosAndDim())
+    checkpoint = Checkpoint(RunDirectory(tmp_path, {}), seconds=0)
+    with pytest.raises(ValueError, match="up to 2 GiB for a defense that revises"):
+        make_trainer(defense).train(examples, 1, checkpoint=checkpoint)
+
+
+def test_changed_images_are_kept_and_saved(tmp_path):
+    directory = RunDirectory(tmp_path, {})
+    examples = InMemoryExamples(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4))
+    changed = TrainingSet(np.arange(4), np.full((4, 2, 2, 1), 7, np.uint8))
+    left = changed.without(np.array([True, False, False, False]))
+    left.save(directory, "left.npz")
+    loaded = TrainingSet.load(directory, "left.npz")
+    assert loaded is not None
+    assert (loaded.examples(examples, 0).images == 7).all()
+    assert set(loaded.examples(examples, 0).ids) == {1, 2, 3}
+    assert TrainingSet.load(directory, "other.npz") is None

@@ -1,0 +1,1 @@
+"""Which training images are suspect, and what to do about them."""

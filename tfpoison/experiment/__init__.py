@@ -1,0 +1,1 @@
+"""A grid of trials: set-up, adversary, clean networks, victims."""

@@ -1,0 +1,389 @@
+"""One trial: a threat, its poisons, and what they do to fresh victims."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpoison import evaluation, files, recipes
+from tfpoison.data import Examples
+from tfpoison.evaluation import Predictor
+from tfpoison.experiment.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
+from tfpoison.experiment.settings import AttackSettings
+from tfpoison.fitting.divergence import DivergedError
+from tfpoison.recipes import Brewer, Poisons, Threat, TrialKey, threat
+from tfpoison.recipes.threat import positions_of
+from tfpoison.recipes.watermark import blend
+from tfpoison.report.figures import draw_poisons
+from tfpoison.runs.checkpoint import Checkpoint
+from tfpoison.runs.run_directory import WORK, RunDirectory, file_name
+
+_POISONS, _PREVIEWS = "poisons", "previews"
+_SHOWN = 8
+
+
+class Adversary:
+    """Makes the poisons of every trial of one attack.
+
+    Args:
+        settings: the attack.
+        clean: the clean networks, and the data.
+        defense: the column of the defense that the surrogates are trained with: the one under test
+            for an adaptive adversary, `"none"` otherwise.
+        directory: where poisons are kept; other processes may share it.
+        seed: of all trials.
+        checkpoint_seconds: the time between two saves of a brewing.
+        verbose: whether a progress bar is shown.
+    """
+
+    def __init__(
+        self,
+        settings: AttackSettings,
+        clean: CleanNetworks,
+        *,
+        defense: str,
+        directory: RunDirectory,
+        seed: int,
+        checkpoint_seconds: float,
+        verbose: bool = False,
+    ):
+        self.settings = settings
+        self._clean = clean
+        self._defense = defense
+        self._directory = directory
+        self._seed = seed
+        self._seconds = checkpoint_seconds
+        self._verbose = verbose
+        self._recipe = recipes.get(settings.recipe)
+        self._surrogates: list[keras.Model] = []
+        self._brewer: Brewer | None = None
+        self._networks_trained = False
+        self._eligible: np.ndarray | None = None
+        self._norms: np.ndarray | None = None
+
+    def poisons(self, trial: int) -> Poisons:
+        """Returns the poisons of a trial; they are made once and kept."""
+        name = self._poisons_name(self._defense, trial)
+        path = self._poisons_file(name)
+        started = time.monotonic()
+        if not path.exists() and not self._networks_trained:
+            # Before the lock: processes that wait for these poisons train networks meanwhile.
+            self._train_networks()
+        with self._directory.locked(f"poisons-{name}"):
+            if path.exists():
+                poisons = _load_poisons(path)
+            else:
+                poisons = self._brew(trial, name, started)
+                self._draw_preview(poisons, name)
+                poisons.save(path)
+            self._state_file(name).unlink(missing_ok=True)
+            return poisons
+
+    def seconds(self, trial: int) -> dict[str, float]:
+        """Returns the time of each phase of making a trial's poisons; none where it was lost."""
+        name = self._poisons_name(self._defense, trial)
+        path = self._directory.folder(_POISONS).path / f"{name}-seconds.json"
+        if not path.exists():
+            return {}
+        with files.read_back(path, "Remove it: the trial's records lack these times."):
+            return {phase: float(value) for phase, value in files.read_json(path).items()}
+
+    def threat(self, trial: int) -> Threat:
+        """Returns the threat of a trial, which is drawn once for all columns.
+
+        It depends on the trial key and, without a trigger, on what clean networks classify rightly.
+        Drawn anew where a grid goes on with another machine's networks, it might be another one.
+        """
+        return self._known_threat(trial) or self._draw_threat(trial)
+
+    def _known_threat(self, trial: int) -> Threat | None:
+        """Returns the threat that poisons of the trial have been made for, if any have."""
+        for defense in self._clean.setup.defenses:
+            path = self._poisons_file(self._poisons_name(defense, trial))
+            if path.exists():
+                return _load_poisons(path).threat
+        return None
+
+    def _draw_threat(self, trial: int) -> Threat:
+        images, settings = self._clean.images, self.settings.threat_settings(trial)
+        if self._eligible is None and not self._recipe.triggered:
+            self._eligible = self._find_eligible()
+        if settings.selection == "gradient_norm" and self._norms is None:
+            predictor = Predictor(self._undefended(1)[0])
+            self._norms = predictor.gradient_norms(images.train, images.train.labels)
+        return threat.draw(
+            settings,
+            TrialKey(self._seed, trial),
+            images.train,
+            images.validation,
+            images.classes,
+            eligible=self._eligible,
+            gradient_norms=self._norms,
+            trigger=self.settings.trigger(images.image_shape),
+            sources=self.settings.sources if self._recipe.crafts_on_sources else 0,
+        )
+
+    def _poisons_name(self, defense: str, trial: int) -> str:
+        return file_name(self.settings.recipe, self.settings.scenario, defense, trial)
+
+    def _poisons_file(self, name: str) -> pathlib.Path:
+        return self._directory.folder(_POISONS).path / f"{name}.npz"
+
+    def _state_file(self, name: str) -> pathlib.Path:
+        return self._directory.folder(WORK).path / f"brewing-{name}.npz"
+
+    def success_without_poisons(self, poisons: Poisons, defense: str) -> float:
+        """Returns how often clean victims of a column call the targets what the adversary wants.
+
+        NaN where there are no clean victims. Targets without a trigger are drawn among the images
+        that these victims classify rightly, so that it is 0 for them.
+        """
+        count = self.settings.clean_networks
+        targets = poisons.threat.target_images(self._clean.images.validation)
+        successes = [
+            evaluation.poison_success(
+                Predictor(victim).probabilities(targets), poisons.threat.adversarial_class
+            )
+            for victim in self._clean.clean_victims(self.settings.scenario, defense, count)
+        ]
+        return float(np.mean(successes)) if successes else float("nan")
+
+    def _train_networks(self) -> None:
+        settings, crafts = self.settings.settings, self._recipe.objective is not None
+        self._clean.train_missing(
+            self.settings.scenario,
+            self._defense,
+            surrogates=settings["surrogates"] if crafts else 0,
+            staggered=crafts and settings["staggered"],
+            victims=self.settings.clean_networks,
+        )
+        self._networks_trained = True
+
+    def _undefended(self, count: int) -> list[keras.Model]:
+        return self._clean.surrogates(self.settings.scenario, NO_DEFENSE, count)
+
+    def _find_eligible(self) -> np.ndarray:
+        """Returns which held-out images clean networks of all columns classify rightly.
+
+        A target that a defended network misses without any poison says nothing of the defense.
+        """
+        validation, scenario = self._clean.images.validation, self.settings.scenario
+        count = self.settings.clean_networks
+        if not count:
+            return np.ones(validation.size, bool)
+        victims = [
+            victim
+            for defense in self._clean.setup.defenses
+            for victim in self._clean.clean_victims(scenario, defense, count)
+        ]
+        return eligible_targets([*self._undefended(1), *victims], validation)
+
+    def _brew(self, trial: int, name: str, started: float) -> Poisons:
+        images = self._clean.images
+        if self._recipe.objective is not None and self._brewer is None:
+            self._brewer = self._make_brewer()
+        drawn = self.threat(trial)
+        surrogates_ready = time.monotonic()
+        positions = positions_of(images.train, drawn.poison_ids)
+        clean, labels = images.train.read(positions), images.train.labels[positions]
+        history: list[float] = []
+        if self._recipe.perturbation == "trigger":
+            assert drawn.trigger is not None
+            poisoned = drawn.trigger.paste(clean, drawn.poison_ids)
+        elif self._recipe.perturbation == "blend":
+            targets = drawn.target_images(images.validation)
+            poisoned = blend(clean, targets, self.settings.settings["epsilon"])
+        else:
+            poisoned, history = self._optimise(drawn, clean, labels, name)
+        # In a file of their own: equal brews make equal poisons.
+        self._directory.folder(_POISONS).write_json(
+            f"{name}-seconds.json",
+            {
+                "surrogates": round(surrogates_ready - started, 2),
+                "brewing": round(time.monotonic() - surrogates_ready, 2),
+            },
+        )
+        changed = np.full_like(labels, drawn.adversarial_class)
+        return Poisons.make(
+            images.train,
+            poisoned,
+            drawn,
+            data_set=images.name,
+            labels=changed if self._recipe.changes_labels else None,
+            settings={
+                "recipe": self.settings.recipe,
+                "scenario": self.settings.scenario,
+                "surrogates_defense": self._defense,
+                **self.settings.settings,
+                "objective_of_each_restart": history,
+            },
+        )
+
+    def _optimise(
+        self, drawn: Threat, clean: np.ndarray, labels: np.ndarray, name: str
+    ) -> tuple[np.ndarray, list[float]]:
+        images = self._clean.images
+        assert self._brewer is not None
+        if self._recipe.triggered:
+            targets = drawn.source_images(images.train)
+        else:
+            targets = drawn.target_images(images.validation)
+
+        def retrain(number: int, poisoned: np.ndarray) -> list[keras.Model]:
+            poisons = Poisons.make(images.train, poisoned, drawn, data_set=images.name)
+            count = len(self._surrogates)
+            seeds = [self._clean.seed_of("retrained", name, number, n) for n in range(count)]
+            return self._clean.retrained(
+                self.settings.scenario, self._defense, poisons.poison(images.train), seeds
+            )
+
+        return self._brewer.brew(
+            clean,
+            labels,
+            targets,
+            np.full(len(targets), drawn.adversarial_class),
+            seed=self._clean.seed_of("brewing", name),
+            retrain=retrain if self._brewer.settings.retrainings else None,
+            state_file=self._state_file(name),
+            seconds=self._seconds,
+            verbose=self._verbose,
+        )
+
+    def _make_brewer(self) -> Brewer:
+        settings = self.settings.settings
+        which = self.settings.scenario, self._defense, settings["surrogates"]
+        self._surrogates = self._clean.surrogates(*which, staggered=settings["staggered"])
+        return Brewer(
+            self.settings.brew_settings(),
+            self._surrogates,
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            target_loss=self.settings.target_loss(),
+            learning_rates=self._clean.surrogate_rates(*which, staggered=settings["staggered"]),
+        )
+
+    def _draw_preview(self, poisons: Poisons, name: str) -> None:
+        images = self._clean.images
+        some = poisons.select(np.arange(min(poisons.size, _SHOWN)))
+        clean = images.train.read(positions_of(images.train, some.ids))
+        victims = poisons.threat.target_images(images.validation)
+        names = images.class_names
+        figure = draw_poisons(
+            clean / 255,
+            some.poisoned_images(images.train) / 255,
+            victims[:2] / 255,
+            title=f"{name}: {names[poisons.threat.target_class]} to be called "
+            f"{names[poisons.threat.adversarial_class]}",
+        )
+        self._directory.folder(_PREVIEWS).write(
+            f"{name}.png", lambda file: figure.savefig(file, format="png", dpi=100)
+        )
+
+
+def _load_poisons(path: pathlib.Path) -> Poisons:
+    with files.read_back(path, "Remove it: the poisons are brewed again."):
+        return Poisons.load(path)
+
+
+def measure_victim(
+    clean: CleanNetworks,
+    poisons: Poisons,
+    work: RunDirectory,
+    *,
+    scenario: str,
+    defense: str,
+    seed: int,
+    checkpoint_seconds: float,
+) -> dict[str, Any]:
+    """Trains a fresh victim on the poisoned set and returns its measures.
+
+    Args:
+        clean: the data and the trainers.
+        poisons: the poisons.
+        work: where the training is saved while it runs; to be discarded once the measures are on
+            disk.
+        scenario: what the victim starts from.
+        defense: the column of its defense.
+        seed: of the victim.
+        checkpoint_seconds: the time between two checkpoints.
+
+    Returns:
+        The measures and the times. Those of a victim that diverges are None, as it tells nothing
+        of the poisons, and `diverged` says how it did.
+    """
+    images, drawn = clean.images, poisons.threat
+    targets = drawn.target_images(images.validation)
+    started = time.monotonic()
+
+    def confidence(predictor: Predictor) -> float:
+        return float(predictor.probabilities(targets)[:, drawn.adversarial_class].mean())
+
+    def seconds() -> dict[str, float]:
+        return {"training": round(time.monotonic() - started, 2)}
+
+    pretrained = clean.pretrained(scenario, defense)
+    checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
+    try:
+        trained = clean.trainer(scenario, defense).train(
+            poisons.poison(images.train),
+            seed,
+            pretrained=pretrained,
+            checkpoint=checkpoint,
+            watch=confidence,
+        )
+    except DivergedError as error:
+        unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
+        return {**unknown, "diverged": str(error), "seconds": seconds()}
+    predictor = trained.predictor
+    measures = evaluation.measure(
+        predictor.probabilities(images.validation),
+        images.validation.labels,
+        predictor.probabilities(targets),
+        target_class=drawn.target_class,
+        adversarial_class=drawn.adversarial_class,
+        poison_classes=np.unique(poisons.clean_labels),
+    )
+    if clean.setup.defenses[defense].changes_training_set:
+        measures |= _removal(images.train, trained.kept, poisons)
+    return {
+        **{key: round(value, 6) for key, value in measures.items()},
+        "confidence_by_epoch": [round(row["watched"], 6) for row in checkpoint.rows],
+        "seconds": seconds(),
+    }
+
+
+def _removal(train: Examples, kept: np.ndarray, poisons: Poisons) -> dict[str, float]:
+    """Returns the share of the training set that a defense removed, and of the poisons."""
+    is_kept = np.isin(train.ids, train.ids[kept])
+    return {
+        "removed_share": float(1 - is_kept.mean()),
+        "removed_poisons": float(1 - is_kept[positions_of(train, poisons.ids)].mean()),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Victim:
+    """Which victim a record is about.
+
+    Attributes:
+        recipe: the attack's recipe.
+        scenario: what the victim starts from.
+        adversary: `"standard"` or `"adaptive"`.
+        defense: the column of the defense.
+        trial: the number of the trial.
+        victim: the number of the victim among those of the trial.
+    """
+
+    recipe: str
+    scenario: str
+    adversary: str
+    defense: str
+    trial: int
+    victim: int
+
+    @property
+    def name(self) -> str:
+        """The victim's name, for files."""
+        return file_name(*(getattr(self, field.name) for field in dataclasses.fields(self)))

@@ -1,0 +1,1 @@
+"""Records → estimates → tables, figures, page."""

@@ -1,0 +1,1 @@
+"""What survives a kill: directories, checkpoints, records."""

@@ -1,0 +1,100 @@
+"""The records of an experiment: a JSON line for each victim, written as it comes."""
+
+import os
+
+from tfpoison import files, valid_json
+from tfpoison.notes import tell_once
+from tfpoison.runs.record_checks import VICTIM, Record, check_record, is_whole
+from tfpoison.runs.run_directory import RunDirectory
+
+FILE = "records.jsonl"
+_LOCK = "records"
+_REMEDY = "Mend or remove the line: a grid that goes on trains its victim again."
+
+
+class Records:
+    """The records in a directory that several processes may write to.
+
+    Args:
+        directory: the experiment's directory.
+    """
+
+    def __init__(self, directory: RunDirectory):
+        self._directory = directory
+        self._path = directory.path / FILE
+
+    def read(self) -> list[Record]:
+        """Returns all records; what a crash has cut off is passed over and told.
+
+        Raises:
+            ValueError: `read_records` says when.
+        """
+        if not self._path.exists():
+            return []
+        # Not while another process is at a line.
+        with self._directory.locked(_LOCK):
+            return read_records(self._path)
+
+    def append(self, record: Record) -> None:
+        """Writes a record behind the others.
+
+        Raises:
+            OSError: it cannot be written, as on a full disk; earlier records stay as they are.
+        """
+        line = (valid_json.dumps(record) + "\n").encode()
+        with self._directory.locked(_LOCK), open(self._path, "ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":
+                    # What a crash left of a line must not spoil this one.
+                    line = b"\n" + line
+            try:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                file.truncate(end)
+                error.filename = str(self._path)
+                raise
+
+
+def read_records(path: str | os.PathLike) -> list[Record]:
+    """Returns the records of a JSON-lines file; what is no whole record is passed over and told.
+
+    Raises:
+        ValueError: the file cannot be read, a record is not as an experiment writes it, or two are
+            about one victim.
+    """
+    with files.read_back(path, "Remove it: all victims are trained again."):
+        # A crash can cut a line within a character.
+        lines = files.read_bytes(path).decode("utf-8-sig", "replace").split("\n")
+    records: dict[tuple, Record] = {}
+    known_lines: dict[tuple, int] = {}
+    torn = []
+    for number, line in enumerate(lines, 1):
+        record = _parse_record(line)
+        if record is None:
+            torn += [number] if line else []
+            continue
+        with files.read_back(f"line {number} of {path}", _REMEDY):
+            check_record(record)
+            victim = tuple(record[name] for name in VICTIM)
+            if victim in records:
+                raise ValueError(f"line {known_lines[victim]} is about the same victim")
+        records[victim], known_lines[victim] = record, number
+    if torn:
+        tell_once(
+            f"{path}: passed over what is no whole record, as a crash leaves it, in line(s) "
+            f"{', '.join(map(str, torn[:10]))}. A grid that goes on trains these victims again."
+        )
+    return list(records.values())
+
+
+def _parse_record(line: str) -> Record | None:
+    """Returns the record of a line; None where it was cut off."""
+    try:
+        value = files.parse_json(line)
+    except ValueError:
+        return None
+    return value if is_whole(value) else None
