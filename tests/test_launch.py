@@ -70,7 +70,7 @@ REFUSED = {
     f"{BREW} --scenarios=transfer": ["--pretraining_source", "'transfer'"],
     f"{BREW} --pretraining_source=other_images": ["a scenario that needs one"],
     f"{BREW} --defended_pretraining": ["--pretraining_source", "--defended_pretraining"],
-    f"{TRANSFER} --pretraining_source=web": ["pretraining source", "other_images"],
+    f"{TRANSFER} --pretraining_source=web": ["`source`", "other_images"],
     f"{TRANSFER} --pretraining_source=other_images": ["train_size"],
     f"{TRANSFER} --pretraining_source=other_classes": ["classes"],
     f"{TRANSFER} --pretraining_source=other_images --pretraining_data_dir=d": ["another data set"],

@@ -31,8 +31,14 @@ from tfpoison.defenses import filter as filters
 from tfpoison.distribution import MATCHING
 from tfpoison.experiment.clean_networks import TrainingSetup
 from tfpoison.experiment.settings import PRETRAINING_SOURCES, AttackSettings, PretrainingSettings
-from tfpoison.fitting.optimization import DECOUPLED_DECAY, OPTIMIZERS, SCHEDULES
-from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.fitting.optimization import OPTIMIZERS
+from tfpoison.fitting.settings import (
+    DECOUPLED_DECAY,
+    SCHEDULES,
+    DataSettings,
+    NetworkSettings,
+    TrainingSettings,
+)
 from tfpoison.jobs.audit import AuditJob
 from tfpoison.jobs.benchmark import BenchmarkJob
 from tfpoison.jobs.brew import BrewJob

@@ -37,8 +37,8 @@ NAMED = {
     "recipes.target_loss.TARGET_LOSSES": ["recipes/test_recipe.py"],
     "recipes.trigger.PLACES": ["recipes/test_trigger.py"],
     "jobs.experiment.ADVERSARIES": ["jobs/test_brew.py"],
-    "fitting.optimization.SCHEDULES": ["fitting/test_optimization.py"],
-    "fitting.optimization.DECOUPLED_DECAY": ["fitting/test_optimization.py"],
+    "fitting.settings.SCHEDULES": ["fitting/test_optimization.py"],
+    "fitting.settings.DECOUPLED_DECAY": ["fitting/test_optimization.py"],
     "runs.record_checks.VICTIM": ["victims_of_trials.py"],
     "experiment.settings.PRETRAINING_SOURCES": ["experiment/test_data.py"],
     "defenses.defense.STEP_SETTINGS": ["test_launch.py", "defenses/test_defense.py"],
@@ -65,8 +65,8 @@ WHOLE = {
     "defenses.mixing.names": [("mixing.names()", "defenses/test_defense.py")],
     "defenses.table.names": [("defenses.names()", "jobs/test_train_defended.py")],
     "fitting.optimization.OPTIMIZERS": [("OPTIMIZERS", "fitting/test_optimization.py")],
-    "fitting.optimization.SCHEDULES": [("SCHEDULES", "fitting/test_optimization.py")],
-    "fitting.optimization.DECOUPLED_DECAY": [("DECOUPLED_DECAY", "fitting/test_optimization.py")],
+    "fitting.settings.SCHEDULES": [("SCHEDULES", "fitting/test_optimization.py")],
+    "fitting.settings.DECOUPLED_DECAY": [("DECOUPLED_DECAY", "fitting/test_optimization.py")],
 }
 # Or by a test below.
 HERE = {"launch.JOBS", "perturbations.class_patch.PLACES", "perturbations.class_patch.PATTERNS"}
@@ -125,6 +125,7 @@ ELSEWHERE = {
     "recipes/brew": "recipes/test_brewing",
     "recipes/fingerprints": "recipes/test_poisons",
     "recipes/target_loss": "recipes/test_recipe",
+    "settings": "test_fields",
     "training/arguments": "training/test_robust_model",
     "training/batches": "training/test_robust_model",
     "training/callbacks": "training/test_robust_model",

@@ -5,15 +5,13 @@ import numpy as np
 import pytest
 
 from tfpoison.fitting.optimization import (
-    DECOUPLED_DECAY,
     OPTIMIZERS,
-    SCHEDULES,
     add_weight_decay,
     last_learning_rate,
     make_optimizer,
     make_schedule,
 )
-from tfpoison.fitting.settings import TrainingSettings
+from tfpoison.fitting.settings import DECOUPLED_DECAY, SCHEDULES, TrainingSettings
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

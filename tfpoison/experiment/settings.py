@@ -7,55 +7,41 @@ import keras
 
 from tfpoison import data, recipes
 from tfpoison.checks import check_name, check_number
-from tfpoison.fitting.settings import LARGEST, TrainingSettings
+from tfpoison.fitting.settings import TrainingSettings
 from tfpoison.objectives import Objective
 from tfpoison.randomness import Purpose
 from tfpoison.recipes import BrewSettings, ThreatSettings, Trigger, scenario, target_loss
 from tfpoison.recipes.benchmark_setups import Setup
 from tfpoison.recipes.trigger import read_pattern
+from tfpoison.settings import Settings, setting
 
 PRETRAINING_SOURCES = ("other_images", "other_classes", "data_set")
 
 
 @dataclasses.dataclass(frozen=True)
-class PretrainingSettings:
-    """What the features of fine-tuning and transfer are trained on.
+class PretrainingSettings(Settings):
+    """What the features of fine-tuning and transfer are trained on."""
 
-    Attributes:
-        source: `"other_images"` of the same training split, `"other_classes"` of it, or
-            `"data_set"`, another data set.
-        size: the number of images; None for all there are.
-        classes: the classes held back for it, for `"other_classes"`; the experiment is about the
-            rest.
-        dataset: the other data set's name, for `"data_set"`.
-        data_dir: where it lies.
-        epochs: of the pretraining; None for as many as the training has.
-        learning_rate: of the pretraining; None for the training's.
-        milestones: of the pretraining, for the schedule "steps".
-        defended: whether the pretraining of defended victims is defended as well.
-    """
-
-    source: str = "other_images"
-    size: int | None = None
-    classes: tuple[int, ...] = ()
-    dataset: str | None = None
-    data_dir: str | None = None
-    epochs: int | None = None
-    learning_rate: float | None = None
-    milestones: tuple[int, ...] = ()
-    defended: bool = False
+    source: str = setting(
+        "other_images",
+        "Other images of the training split, other classes of it, or another data set.",
+        choices=PRETRAINING_SOURCES,
+    )
+    size: int | None = setting(None, "Images; unset for all.", minimum=1)
+    classes: tuple[int, ...] = setting(
+        (), "Classes held back for it, for other_classes; the experiment is about the rest."
+    )
+    dataset: str | None = setting(None, "A TFDS name, for data_set.")
+    data_dir: str | None = setting(None, "Where that lies.")
+    epochs: int | None = setting(None, "Unset: as --epochs.", minimum=1)
+    learning_rate: float | None = setting(None, "Unset: as --learning_rate.")
+    milestones: tuple[int, ...] = setting((), "Of the schedule steps.")
+    defended: bool = setting(
+        False, "Defend it too where victims are defended.", flag="defended_pretraining"
+    )
 
     def __post_init__(self) -> None:
-        check_name("pretraining source", self.source, PRETRAINING_SOURCES)
-        for name in ("size", "epochs"):
-            if getattr(self, name) is not None:
-                check_number(
-                    f"pretraining_{name}",
-                    getattr(self, name),
-                    minimum=1,
-                    maximum=LARGEST,
-                    whole=True,
-                )
+        super().__post_init__()
         if bool(self.classes) != (self.source == "other_classes"):
             raise ValueError(
                 "Expected classes for the pretraining on other classes, and for it alone. Received:"
@@ -86,7 +72,7 @@ class PretrainingSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class AttackSettings:
+class AttackSettings(Settings):
     """What the adversary does; see `tfpoison.recipes`.
 
     Attributes:
@@ -95,32 +81,37 @@ class AttackSettings:
         scenario: what the victim starts from and trains.
         threat: arguments of `ThreatSettings`, aside from those that the recipe sets.
         setups: published set-ups in place of drawn threats, one for each trial.
-        original_order: whether the data lie in the order that the set-ups count.
-        trigger_size: the side of triggers in pixels; None for a quarter of the images' side.
-        trigger_place: `"random"`, a corner, or `"ROW,COLUMN"`.
-        trigger_image: an image file in place of a random trigger.
-        sources: how many source images triggered poisons are crafted with.
-        clean_networks: how many clean victims of every column must classify a target rightly that
-            is drawn, beside an undefended surrogate; 0 to draw any. Targets that are given, or
-            carry a trigger, are taken as they are.
     """
 
     recipe: str = "gradient_matching"
     recipe_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     scenario: str = "from_scratch"
     threat: dict[str, Any] = dataclasses.field(default_factory=dict)
-    setups: tuple[Setup, ...] = ()
-    original_order: bool = True
-    trigger_size: int | None = None
-    trigger_place: str = "random"
-    trigger_image: str | None = None
-    sources: int = 128
-    clean_networks: int = 1
+    setups: "tuple[Setup, ...]" = ()
+    original_order: bool = setting(
+        True,
+        "Whether the data lie in the order that the set-ups count; if not, images of their classes "
+        "are drawn.",
+        flag="setups_in_original_order",
+    )
+    trigger_size: int | None = setting(
+        None, "Side in pixels; unset: a quarter of the image's.", minimum=1
+    )
+    trigger_place: str = setting("random", "random, a corner as bottom_right, or ROW,COLUMN.")
+    trigger_image: str | None = setting(None, "An image file; unset: random pixels.")
+    sources: int = setting(
+        128, "Source images that poisons are crafted with.", minimum=1, flag="trigger_sources"
+    )
+    clean_networks: int = setting(
+        1,
+        "Clean victims of every column that must classify a drawn target rightly, beside an "
+        "undefended surrogate; 0 to draw any.",
+        minimum=0,
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_name("scenario", self.scenario, scenario.names())
-        check_number("clean_networks", self.clean_networks, minimum=0, whole=True)
-        check_number("trigger_sources", self.sources, minimum=1, whole=True)
         settings = self.settings
         check_name("augmentation", settings["augmentation"], data.augmentation.names())
         check_number("surrogates", settings["surrogates"], minimum=1, maximum=1000, whole=True)

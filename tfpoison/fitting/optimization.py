@@ -5,11 +5,10 @@ from typing import Any
 
 import keras
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name
 from tfpoison.defenses import Defense
-from tfpoison.fitting.settings import TrainingSettings
+from tfpoison.fitting.settings import DECOUPLED_DECAY, TrainingSettings
 
-SCHEDULES = ("constant", "steps", "cosine")
 OPTIMIZERS = tuple(
     name.lower()
     for name, kind in vars(keras.optimizers).items()
@@ -18,8 +17,6 @@ OPTIMIZERS = tuple(
     and "learning_rate" in inspect.signature(kind.__init__).parameters
     and name != "Optimizer"
 )
-# These define weight decay as apart from the gradient; for the others it is an L2 penalty.
-DECOUPLED_DECAY = ("adamw", "lion", "lamb", "muon")
 
 
 def check(settings: TrainingSettings, defense: Defense) -> None:
@@ -42,7 +39,6 @@ def make_optimizer(
         ValueError: a name is unknown, a number out of range, or the optimizer has no such setting.
     """
     check_name("optimizer", settings.optimizer, OPTIMIZERS)
-    check_number("weight_decay", settings.weight_decay, minimum=0)
     kind = next(
         value
         for name, value in vars(keras.optimizers).items()
@@ -50,10 +46,8 @@ def make_optimizer(
     )
     arguments: dict[str, Any] = {"learning_rate": make_schedule(settings, batches_per_epoch)}
     if settings.clipnorm is not None:
-        check_number("clipnorm", settings.clipnorm, minimum=0, exclusive_minimum=True)
         arguments["global_clipnorm"] = settings.clipnorm
     if settings.momentum is not None:
-        check_number("momentum", settings.momentum, minimum=0, maximum=1)
         arguments["momentum"] = settings.momentum
     if settings.nesterov:
         if not settings.momentum:
@@ -75,10 +69,7 @@ def make_optimizer(
 
 def make_schedule(settings: TrainingSettings, batches_per_epoch: int) -> Any:
     """Returns the learning rate: a number, or a schedule over the steps."""
-    check_name("schedule", settings.schedule, SCHEDULES)
     rate = settings.learning_rate
-    check_number("learning_rate", rate, minimum=0, exclusive_minimum=True)
-    check_number("decay", settings.decay, minimum=0, maximum=1, exclusive_minimum=True)
     milestones = settings.milestones
     if (settings.schedule == "steps") != bool(milestones):
         raise ValueError(

@@ -1,97 +1,105 @@
 """The settings that jobs share, in groups; each is checked where it is made."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
+from tfpoison.settings import Settings, setting
 
-from tfpoison import data, networks
-from tfpoison.checks import check_name, check_number
-from tfpoison.data import Description, Examples, ImageClassification, KeepList
+if TYPE_CHECKING:
+    import keras
 
-# TensorFlow counts in 32 bits.
-LARGEST = 2**31 - 1
+    from tfpoison.data import Description, Examples, ImageClassification
+
+SCHEDULES = ("constant", "steps", "cosine")
+# These define weight decay as apart from the gradient; for the others it is an L2 penalty.
+DECOUPLED_DECAY = ("adamw", "lion", "lamb", "muon")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings:
+class DataSettings(Settings):
     """Which images are trained on, and in what batches; see `tfpoison.data.load`.
 
     Attributes:
-        keep_list: a file of `KeepList`: training images that are not on it are left out.
         train_ids: images that a subset to train on holds in any case.
         validation_ids: images that a subset to validate on holds in any case.
     """
 
-    dataset: str = "digits"
-    data_dir: str | None = None
-    download: bool = False
-    image_size: tuple[int, int] | None = None
-    train_size: int | None = None
-    validation_size: int | None = None
-    balanced: bool = False
-    subset_seed: int = 0
-    augmentation: str = "none"
-    batch_size: int = 128
-    keep_list: str | None = None
+    dataset: str = setting("digits", "digits, image_folder, or any TFDS name, as cifar10.")
+    data_dir: str | None = setting(None, "TFDS's folder, or the folder of image_folder.")
+    download: bool = setting(False, "Let TFDS download what data_dir lacks.")
+    image_size: tuple[int, int] | None = setting(None, "HEIGHT,WIDTH to resize images to.")
+    train_size: int | None = setting(None, "Size of a random subset to train on; unset for all.")
+    validation_size: int | None = setting(None, "Size of a random subset to validate on.")
+    balanced: bool = setting(False, "Subsets hold as many images of every class.")
+    subset_seed: int = setting(0, "Seed of the subsets and of held-out data.")
+    augmentation: str = setting(
+        "none", "How training images are augmented.", choices="tfpoison.data.augmentation:names"
+    )
+    batch_size: int = setting(128, "Images of a step, over all replicas.", minimum=1)
+    keep_list: str | None = setting(
+        None, "A keep-list of --job=audit: training images that are not on it are left out."
+    )
     train_ids: tuple[int, ...] = ()
     validation_ids: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_number("batch_size", self.batch_size, minimum=1, maximum=LARGEST, whole=True)
-        check_name("augmentation", self.augmentation, data.augmentation.names())
 
     @property
     def source(self) -> dict[str, Any]:
         """The arguments of `tfpoison.data.load`."""
+        others = {"dataset": "name", "subset_seed": "seed"}
         return {
-            "name": self.dataset,
-            "data_dir": self.data_dir,
-            "download": self.download,
-            "image_size": self.image_size,
-            "train_size": self.train_size,
-            "validation_size": self.validation_size,
-            "balanced": self.balanced,
-            "seed": self.subset_seed,
-            "train_ids": self.train_ids,
-            "validation_ids": self.validation_ids,
+            others.get(name, name): value
+            for name, value in vars(self).items()
+            if name not in ("augmentation", "batch_size", "keep_list")
         }
 
-    def load(self, **changes: Any) -> ImageClassification:
+    def load(self, **changes: Any) -> "ImageClassification":
         """Returns the images, without those that the keep-list leaves out.
 
         Args:
             changes: other arguments of `tfpoison.data.load` than `source`.
         """
+        from tfpoison import data
+
         images = data.load(**(self.source | changes))
         return dataclasses.replace(images, train=self.kept(images.train))
 
-    def kept(self, train: Examples) -> Examples:
+    def kept(self, train: "Examples") -> "Examples":
         """Returns the training images that are on the keep-list; all where there is none."""
+        from tfpoison.data import KeepList
+
         return train if self.keep_list is None else KeepList.load(self.keep_list).select(train)
 
-    def check(self, **changes: Any) -> Description:
+    def check(self, **changes: Any) -> "Description":
         """Raises what `load` would raise, as far as can be told without reading images."""
+        from tfpoison import data
+
         description = data.check(**(self.source | changes))
         if self.keep_list is not None:
             files = data.file_names(self.dataset, data_dir=self.data_dir)
-            KeepList.load(self.keep_list).check(description.train_ids, files)
+            data.KeepList.load(self.keep_list).check(description.train_ids, files)
         return description
 
 
 @dataclasses.dataclass(frozen=True)
-class NetworkSettings:
+class NetworkSettings(Settings):
     """Which network is trained; see `tfpoison.networks.get`."""
 
-    network: str = "convnet_small"
-    width: int | None = None
-    batch_normalization: bool | None = None
+    network: str = setting(
+        "convnet_small", "A network, as resnet18, or of keras.applications, as EfficientNetB0."
+    )
+    width: int | None = setting(None, "Channels of the first block; unset: as published.")
+    batch_normalization: bool | None = setting(
+        None, "For networks that leave the choice: convnet, mlp."
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.check()
 
     def check(self, image_shape: tuple[int, int, int] | None = None, classes: int = 2) -> None:
         """Raises ValueError where there is no such network for such images."""
+        from tfpoison import networks
+
         networks.check(image_shape=image_shape, classes=classes, **self.choice)
 
     @property
@@ -105,64 +113,58 @@ class NetworkSettings:
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingSettings:
-    """How the network is trained.
+class TrainingSettings(Settings):
+    """How the network is trained."""
 
-    Attributes:
-        epochs: the number of epochs.
-        optimizer: a name of `keras.optimizers`.
-        learning_rate: the rate at the start.
-        momentum: for optimizers that have it (sgd, rmsprop).
-        nesterov: whether the momentum is Nesterov's; for sgd.
-        weight_decay: for adamw, lion, lamb and muon their own decoupled decay; for all others an
-            L2 penalty on all weights, ½ · weight_decay · ‖θ‖², as `weight_decay` of PyTorch's SGD.
-        schedule: `"constant"`, `"steps"` (times `decay` at each milestone) or `"cosine"` (to 0).
-        milestones: epochs at which the rate falls; for `"steps"`.
-        decay: the factor of each fall.
-        clipnorm: the norm that the gradient is clipped to as a whole; None for no clipping.
-        label_smoothing: from 0 to 1, 1 excluded.
-        precision: a Keras dtype policy.
-        jit_compile: whether XLA compiles the step; None leaves it to Keras.
-        steps_per_execution: steps between two looks of Keras at the training.
-        deterministic: whether GPU operations are made deterministic; those of a CPU are.
-        strategy: a name of `tfpoison.distribution`.
-        seed: of weights, order, augmentation, dropout and poisons.
-    """
+    epochs: int = setting(10, "Epochs.", minimum=1)
+    optimizer: str = setting("sgd", "A name of keras.optimizers in lower case, as adamw.")
+    learning_rate: float = setting(
+        0.1, "Learning rate of the first step.", minimum=0, exclusive_minimum=True
+    )
+    momentum: float | None = setting(None, "For sgd and rmsprop.", minimum=0, maximum=1)
+    nesterov: bool = setting(False, "Nesterov's momentum, for sgd.")
+    weight_decay: float = setting(
+        0.0,
+        f"Decoupled for {', '.join(DECOUPLED_DECAY)}; for the others an L2 penalty on all weights, "
+        "½ · weight_decay · ‖θ‖², as weight_decay of PyTorch's SGD.",
+        minimum=0,
+    )
+    schedule: str = setting(
+        "constant",
+        "How the learning rate falls: times decay at each milestone (steps), or to 0 (cosine).",
+        choices=SCHEDULES,
+    )
+    milestones: tuple[int, ...] = setting((), "Epochs at which the rate falls, for steps.")
+    decay: float = setting(
+        0.1, "Factor of each fall, for steps.", minimum=0, maximum=1, exclusive_minimum=True
+    )
+    clipnorm: float | None = setting(
+        None, "Norm that the whole gradient is clipped to.", minimum=0, exclusive_minimum=True
+    )
+    label_smoothing: float = setting(0.0, "From 0 to below 1.", minimum=0, maximum=0.999)
+    precision: str = setting(
+        "float32",
+        "Keras's dtype policy.",
+        choices=("float32", "mixed_float16", "mixed_bfloat16"),
+    )
+    jit_compile: bool | None = setting(None, "Compile the step with XLA; unset: Keras decides.")
+    steps_per_execution: int = setting(1, "Steps between two looks of Keras.", minimum=1)
+    deterministic: bool = setting(
+        False, "Deterministic GPU operations, which are slower; those of a CPU are so anyway."
+    )
+    strategy: str = setting(
+        "default", "Strategy of tf.distribute.", choices="tfpoison.distribution:names"
+    )
+    seed: int = setting(0, "Of weights, order, augmentation, dropout and poisons.", minimum=0)
 
-    epochs: int = 10
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    momentum: float | None = None
-    nesterov: bool = False
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    milestones: tuple[int, ...] = ()
-    decay: float = 0.1
-    clipnorm: float | None = None
-    label_smoothing: float = 0.0
-    precision: str = "float32"
-    jit_compile: bool | None = None
-    steps_per_execution: int = 1
-    deterministic: bool = False
-    strategy: str = "default"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_number("epochs", self.epochs, minimum=1, maximum=LARGEST, whole=True)
-        check_number("seed", self.seed, minimum=0, maximum=LARGEST, whole=True)
-        check_number(
-            "steps_per_execution", self.steps_per_execution, minimum=1, maximum=LARGEST, whole=True
-        )
-        check_number("label_smoothing", self.label_smoothing, minimum=0, maximum=0.999)
-        policies = ("float32", "mixed_float16", "mixed_bfloat16")
-        check_name("precision", self.precision, policies)
-
-    def loss(self, *, one_hot: bool) -> keras.losses.Loss:
+    def loss(self, *, one_hot: bool) -> "keras.losses.Loss":
         """Returns cross-entropy on logits, with the label smoothing asked for.
 
         Args:
             one_hot: whether labels are one-hot, which label smoothing asks for as well.
         """
+        import keras
+
         if one_hot or self.label_smoothing:
             return keras.losses.CategoricalCrossentropy(
                 from_logits=True, label_smoothing=self.label_smoothing

@@ -12,8 +12,9 @@ from tfpoison import attacks, valid_json
 from tfpoison.checks import check_number
 from tfpoison.defenses import Defense
 from tfpoison.fitting.measure_step import CLASSES, OUT_OF_MEMORY
-from tfpoison.fitting.settings import LARGEST, NetworkSettings
+from tfpoison.fitting.settings import NetworkSettings
 from tfpoison.runs.run_directory import RunDirectory
+from tfpoison.settings import LARGEST
 
 _LONGEST_SIDE = 2**15
 _HEADER = "| attack | plain step | defended step | ratio | peak memory | first call |"
