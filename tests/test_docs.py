@@ -1,21 +1,22 @@
 """What the documents say: tables are those of the records, names are those of the code."""
 
-import csv
+import json
 import pathlib
 import re
+import shutil
 import subprocess
 
 import pytest
 
 from tfpoison import attacks, defenses, launch
+from tfpoison.jobs.benchmark import format_table
+from tfpoison.jobs.report import ReportJob, collect_tables
 from tfpoison.report import estimates as summary
-from tfpoison.report import tables
 from tfpoison.runs.records import read_records
-from tfpoison.runs.run_directory import read_flags
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-RECORDS = sorted(RESULTS.rglob("records.jsonl"))
+EXPERIMENTS = sorted(path.parent for path in RESULTS.rglob("records.jsonl.gz"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 USAGE = (ROOT / "docs" / "usage.md").read_text()
 
@@ -24,17 +25,48 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", RECORDS, ids=name_of)
-def test_tables_are_those_of_the_records(path):
-    flags = read_flags(path.parent / "config.flags")
-    records = summary.in_grid_order(read_records(path), flags)
-    rows, comparisons = summary.summarise(records), summary.compare(records)
-    assert (path.parent / "table.md").read_text() == tables.markdown(tables.table(rows))
-    results = path.parent / "results.csv"
-    assert not results.exists() or results.read_text() == tables.csv_text(rows)
-    if comparisons:
-        paired = tables.markdown(tables.comparison_table(comparisons))
-        assert (path.parent / "comparison.md").read_text() == paired
+def test_tables_are_those_of_the_records():
+    assert len(EXPERIMENTS) == 24
+    assert (RESULTS / "tables.md").read_text() == collect_tables(RESULTS, EXPERIMENTS)
+
+
+def test_results_stay_small():
+    """Tables, configurations, records: what is drawn from them is not kept."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", RESULTS], cwd=ROOT, capture_output=True, encoding="utf-8"
+    )
+    paths = [ROOT / name for name in listed.stdout.split("\0") if name]
+    assert listed.returncode or 0 < len(paths) <= 60
+    assert sum(path.stat().st_size for path in paths) < 2e6
+
+
+def test_one_command_draws_all_from_the_records(tmp_path):
+    for folder in ("quickstart", "small/metapoison"):
+        shutil.copytree(RESULTS / folder, tmp_path / folder)
+    ReportJob(tmp_path).run()
+    for folder in ("quickstart", "small/metapoison"):
+        names = {path.name for path in (tmp_path / folder / "report").iterdir()}
+        assert {"report.html", "table.md", "success_against_accuracy.png"} <= names
+    sections = (tmp_path / "tables.md").read_text().split("## ")[1:]
+    assert [text.split("\n")[0] for text in sections] == ["quickstart", "small/metapoison"]
+    assert all(text.rstrip() in (RESULTS / "tables.md").read_text() for text in sections)
+
+
+def test_the_table_of_steps_is_that_of_its_record():
+    rows = json.loads((RESULTS / "benchmark" / "benchmark.json").read_text())
+    assert "\n".join(format_table(rows)) in (RESULTS / "README.md").read_text()
+
+
+def test_trainings_are_those_of_their_records():
+    text = (RESULTS / "README.md").read_text()
+    reports = json.loads((RESULTS / "cifar10_small" / "reports.json").read_text())
+    for report in reports.values():
+        history = report["by_epoch"]
+        numbers = [f"{report['clean_accuracy']:.3f}", f"{history['accuracy'][-1]:.3f}"]
+        if "objective_before" in history:
+            both = (history[f"objective_{when}"][-1] for when in ("before", "after"))
+            numbers.append(" → ".join(f"{value:.2f}" for value in both))
+        assert " | ".join(numbers) in text
 
 
 def rows_of(text):
@@ -43,40 +75,35 @@ def rows_of(text):
 
 def test_wide_tables_of_the_document_are_those_of_the_records():
     """Rows that name recipe, scenario and adversary stand in a folder's table as they are."""
-    known = set()
-    for path in RECORDS:
-        for name in ("table.md", "comparison.md"):
-            if (path.parent / name).exists():
-                known |= rows_of((path.parent / name).read_text())
+    known = rows_of((RESULTS / "tables.md").read_text())
     shown = rows_of((RESULTS / "README.md").read_text())
     wide = {row for row in shown if re.search(r"\| (standard|adaptive) \|", row)}
     assert len(wide) > 20
     assert wide - known == set()
 
 
-def rounded(row, name, digits):
-    return f"{float(row[name]):.{digits}f} ± {float(row[name + '_error']):.{digits}f}"
+def rounded(estimate, digits):
+    return f"{estimate.mean:.{digits}f} ± {estimate.error:.{digits}f}"
 
 
 @pytest.mark.parametrize(
     "folder",
-    [path.parent for path in RECORDS if "comparison" in path.parent.name],
+    [folder for folder in EXPERIMENTS if "comparison" in folder.name],
     ids=lambda path: path.name,
 )
 def test_tables_of_defenses_are_those_of_the_records(folder):
     shown = rows_of((RESULTS / "README.md").read_text())
-    with open(folder / "results.csv") as file:
-        rows = list(csv.DictReader(file))
-    adaptive = {row["defense"]: row for row in rows if row["adversary"] == "adaptive"}
+    rows = summary.summarise(read_records(folder / "records.jsonl.gz"))
+    adaptive = {row.defense: row for row in rows if row.adversary == "adaptive"}
     for row in rows:
-        if row["adversary"] == "adaptive":
+        if row.adversary == "adaptive":
             continue
-        name = "undefended" if row["defense"] == "none" else f"`{row['defense']}`"
-        cells = [name, rounded(row, "success", 0)]
+        name = "undefended" if row.defense == "none" else f"`{row.defense}`"
+        cells = [name, rounded(row.success, 0)]
         if adaptive:
-            known = adaptive.get(row["defense"])
-            cells.append(rounded(known, "success", 0) if known else "")
-        start = "| " + " | ".join([*cells, rounded(row, "clean_accuracy", 1)]) + " |"
+            known = adaptive.get(row.defense)
+            cells.append(rounded(known.success, 0) if known else "")
+        start = "| " + " | ".join([*cells, rounded(row.clean_accuracy, 1)]) + " |"
         start = re.sub(" +", " ", start)
         assert any(line.startswith(start) for line in shown), start
 

@@ -1,6 +1,7 @@
 """Records: written whole, read after crashes, kept on a full disk."""
 
 import errno
+import gzip
 import json
 import math
 import os
@@ -9,7 +10,7 @@ import pytest
 from victims_of_trials import record
 
 from tfpoison.report.estimates import summarise
-from tfpoison.runs.records import FILE, Records, read_records
+from tfpoison.runs.records import FILE, Records, find_records, read_records
 from tfpoison.runs.run_directory import RunDirectory
 
 
@@ -115,3 +116,17 @@ def test_records_may_lack_what_is_not_known(tmp_path):
     lacking = {name: value for name, value in record(2).items() if name != "clean_accuracy"}
     (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, [*records, lacking])))
     assert len(summarise(read_records(tmp_path / "records.jsonl"))) == 1
+
+
+def test_packed_records_are_read_and_not_gone_on_with(records, tmp_path):
+    line = json.dumps(record()) + "\n"
+    packed = tmp_path / f"{FILE}.gz"
+    packed.write_bytes(gzip.compress(line.encode()))
+    assert find_records(tmp_path) == packed
+    assert read_records(packed) == [record()]
+    with pytest.raises(ValueError, match=r"Received: .*gz\. Unpack it by gunzip"):
+        records.read()
+    for content in (packed.read_bytes()[:-12], b"packed"):
+        packed.write_bytes(content)
+        with pytest.raises(ValueError, match="Received a damaged file"):
+            read_records(packed)

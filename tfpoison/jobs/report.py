@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+from collections.abc import Sequence
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -11,12 +12,13 @@ from tfpoison.report import estimates as summary
 from tfpoison.report import figures, page, tables
 from tfpoison.report.estimates import Record
 from tfpoison.runs.records import FILE as RECORDS
-from tfpoison.runs.records import read_records
+from tfpoison.runs.records import find_records, read_records
 from tfpoison.runs.run_directory import CONFIGURATION, RunDirectory, read_flags
 
 PREVIEWS = "previews"
 REPORT = "report"
 PAGE = "report.html"
+TABLES = "tables.md"
 _MOST_PREVIEWS = 12
 
 _MEANING_OF_ERRORS = (
@@ -47,15 +49,18 @@ _CAPTIONS = {
 class ReportJob:
     """Makes a report of an experiment's records, whether it is finished or not.
 
+    Of a folder of experiments each gets its report, and the folder a file of all their tables.
+
     Attributes:
-        directory: the experiment's output directory.
+        directory: the output directory of an experiment, or a folder of such.
     """
 
     directory: pathlib.Path
 
     def check(self) -> None:
         """Raises ValueError where there is nothing to report."""
-        _read(self.directory)
+        for each in self._experiments():
+            _read(each)
 
     def run(self) -> str:
         """Writes the report, and returns its table and the files for people to read.
@@ -63,26 +68,60 @@ class ReportJob:
         Raises:
             ValueError: the directory has no records.
         """
-        records = _read(self.directory)
-        written = write_report(self.directory, title=f"Experiment {self.directory.resolve().name}")
-        table = tables.markdown(tables.narrow_table(summary.summarise(records)))
-        files = "\n".join(f"  {path}" for path in written)
-        notes = "\n\n".join(_notes(records))
-        return f"{table}\n{notes}\n\nwritten:\n{files}"
+        experiments = self._experiments()
+        if experiments == [self.directory]:
+            return _report(self.directory)
+        for each in experiments:
+            write_report(each, title=f"Experiment {each.resolve().name}")
+        name = RunDirectory(self.directory, {}).write_text(
+            TABLES, collect_tables(self.directory, experiments)
+        )
+        return f"{len(experiments)} experiments, all tables in {name}; pages:\n" + "\n".join(
+            f"  {each / REPORT / PAGE}" for each in experiments
+        )
+
+    def _experiments(self) -> list[pathlib.Path]:
+        if not self.directory.is_dir():
+            raise ValueError(
+                "Expected the output directory of an experiment. Received: "
+                f"{self.directory}, which is no directory"
+            )
+        if find_records(self.directory) is not None:
+            return [self.directory]
+        folders = sorted(path for path in self.directory.rglob("*") if path.is_dir())
+        found = [folder for folder in folders if find_records(folder) is not None]
+        if not found:
+            raise ValueError(
+                f"Expected the output directory of an experiment, with a file {RECORDS}, or a "
+                f"folder of such. Received: {self.directory}, which has none"
+            )
+        return found
+
+
+def _report(directory: pathlib.Path) -> str:
+    records = _read(directory)
+    written = write_report(directory, title=f"Experiment {directory.resolve().name}")
+    table = tables.markdown(tables.narrow_table(summary.summarise(records)))
+    files = "\n".join(f"  {path}" for path in written)
+    notes = "\n\n".join(_notes(records))
+    return f"{table}\n{notes}\n\nwritten:\n{files}"
+
+
+def collect_tables(root: pathlib.Path, experiments: Sequence[pathlib.Path]) -> str:
+    """Returns the tables of experiments in Markdown, each under the name of its folder."""
+    sections = ["# The tables of the experiments\n"]
+    for each in experiments:
+        records = _read(each)
+        sections.append(f"## {each.relative_to(root)}\n")
+        sections.append(tables.markdown(tables.table(summary.summarise(records))))
+        if comparisons := summary.compare(records):
+            sections.append(tables.markdown(tables.comparison_table(comparisons)))
+    return "\n".join(sections)
 
 
 def _read(directory: pathlib.Path) -> list[Record]:
-    if not directory.is_dir():
-        raise ValueError(
-            "Expected the output directory of an experiment. Received: "
-            f"{directory}, which is no directory"
-        )
-    path = directory / RECORDS
-    if not path.is_file():
-        raise ValueError(
-            f"Expected the output directory of an experiment, with a file {RECORDS}. Received: "
-            f"{directory}, which has none"
-        )
+    path = find_records(directory)
+    assert path is not None
     records = read_records(path)
     if not records:
         raise ValueError(f"Expected at least one record in {path}. Received none.")

@@ -1,6 +1,9 @@
 """The records of an experiment: a JSON line for each victim, written as it comes."""
 
+import gzip
 import os
+import pathlib
+import zlib
 
 from tfpoison import files, valid_json
 from tfpoison.notes import tell_once
@@ -8,6 +11,8 @@ from tfpoison.runs.record_checks import VICTIM, Record, check_record, is_whole
 from tfpoison.runs.run_directory import RunDirectory
 
 FILE = "records.jsonl"
+# Of a finished experiment that is kept.
+PACKED = f"{FILE}.gz"
 _LOCK = "records"
 _REMEDY = "Mend or remove the line: a grid that goes on trains its victim again."
 
@@ -27,8 +32,14 @@ class Records:
         """Returns all records; what a crash has cut off is passed over and told.
 
         Raises:
-            ValueError: `read_records` says when.
+            ValueError: the records are packed, or as in `read_records`.
         """
+        packed = self._path.with_name(PACKED)
+        if packed.exists():
+            raise ValueError(
+                f"Expected a grid that goes on to have its records in {FILE}. Received: {packed}. "
+                "Unpack it by gunzip."
+            )
         if not self._path.exists():
             return []
         # Not while another process is at a line.
@@ -59,16 +70,27 @@ class Records:
                 raise
 
 
+def find_records(directory: pathlib.Path) -> pathlib.Path | None:
+    """Returns the file of an experiment's records, packed or not; None where there is none."""
+    paths = (directory / name for name in (FILE, PACKED))
+    return next((path for path in paths if path.is_file()), None)
+
+
 def read_records(path: str | os.PathLike) -> list[Record]:
     """Returns the records of a JSON-lines file; what is no whole record is passed over and told.
+
+    A file that ends in .gz is unpacked.
 
     Raises:
         ValueError: the file cannot be read, a record is not as an experiment writes it, or two are
             about one victim.
     """
     with files.read_back(path, "Remove it: all victims are trained again."):
+        content = files.read_bytes(path)
+        if pathlib.Path(path).suffix == ".gz":
+            content = _unpack(content)
         # A crash can cut a line within a character.
-        lines = files.read_bytes(path).decode("utf-8-sig", "replace").split("\n")
+        lines = content.decode("utf-8-sig", "replace").split("\n")
     records: dict[tuple, Record] = {}
     known_lines: dict[tuple, int] = {}
     torn = []
@@ -89,6 +111,13 @@ def read_records(path: str | os.PathLike) -> list[Record]:
             f"{', '.join(map(str, torn[:10]))}. A grid that goes on trains these victims again."
         )
     return list(records.values())
+
+
+def _unpack(content: bytes) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from error
 
 
 def _parse_record(line: str) -> Record | None:
