@@ -13,7 +13,7 @@ TRANSFER = "--job=brew --scenarios=transfer"
 
 LONG = (
     "mixup(ways=2)+patch(patch_size=2;poison_fraction=0.5;target_selection=share;matching=global)"
-    "+dp_sgd(clip_norm=1.0;noise=0.01;distribution=gaussian)+spectral_signatures(share=0.2)"
+    "+gradient_shaping(clip_norm=1.0;noise=0.01;distribution=gaussian)+spectral_signatures(share=0.2)"
 )
 REFUSED = {
     "--job=trian": ["Unknown job", "'train'"],

@@ -18,14 +18,14 @@ if platform.machine().lower() in ("x86_64", "amd64"):
 from tfpoison import attacks, defenses, distribution
 from tfpoison.attacks import Attack
 from tfpoison.data import KeepList
-from tfpoison.defenses import DPSGD, TrainingSetRevision
+from tfpoison.defenses import GradientShaping, TrainingSetRevision
 from tfpoison.training import RobustModel
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "DPSGD",
     "Attack",
+    "GradientShaping",
     "KeepList",
     "RobustModel",
     "TrainingSetRevision",

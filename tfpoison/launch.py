@@ -26,8 +26,7 @@ from tfpoison import (
 )
 from tfpoison.batch import TARGET_SELECTIONS
 from tfpoison.checks import check_name, check_number
-from tfpoison.defenses import Defense, Filter
-from tfpoison.defenses import filter as filters
+from tfpoison.defenses import Defense, Filter, filters
 from tfpoison.distribution import MATCHING
 from tfpoison.experiment.clean_networks import TrainingSetup
 from tfpoison.experiment.settings import PRETRAINING_SOURCES, AttackSettings, PretrainingSettings

@@ -10,14 +10,14 @@ import pytest
 
 import tfpoison
 from tfpoison import attacks, defenses
-from tfpoison.defenses import DPSGD, Defense, filter, mixing, revision
+from tfpoison.defenses import Defense, GradientShaping, filters, mixing, revisions
 from tfpoison.perturbations import Additive
 from tfpoison.randomness import split_key
 
 
 def only(defense):
     """The kinds of parts that a defense has."""
-    kinds = ("filter", "revision", "attack", "mixing", "privacy")
+    kinds = ("filter", "revision", "attack", "mixing", "gradient_shaping")
     return [kind for kind in kinds if getattr(defense, kind) is not None]
 
 
@@ -33,7 +33,7 @@ KINDS = {
     "adversarial_poisoning": ["attack"],
     "evasion": ["attack"],
     "noise": ["attack"],
-    "dp_sgd": ["privacy"],
+    "gradient_shaping": ["gradient_shaping"],
     "mixup": ["mixing"],
     "cutmix": ["mixing"],
     "cutout": ["mixing"],
@@ -58,6 +58,13 @@ def test_settings_say_what_can_be_set(name):
         defenses.get(name, no_such_setting=1)
 
 
+def test_recorded_configurations_name_gradient_shaping_otherwise():
+    settings = "(noise=0.03;distribution=laplacian)"
+    recorded = defenses.from_text("mixup+dp_sgd" + settings)
+    assert recorded == defenses.from_text("mixup+gradient_shaping" + settings)
+    assert "dp_sgd" not in defenses.names()
+
+
 @pytest.mark.parametrize("name", attacks.names())
 def test_an_attacks_name_is_adversarial_poisoning_with_it(name):
     defense = defenses.get(name)
@@ -67,9 +74,9 @@ def test_an_attacks_name_is_adversarial_poisoning_with_it(name):
 
 
 def test_every_part_is_in_the_table():
-    for table in (filter, mixing):
+    for table in (filters, mixing):
         assert set(table.names()) <= set(defenses.names())
-    assert set(revision.names()) <= set(defenses.names())
+    assert set(revisions.names()) <= set(defenses.names())
 
 
 @pytest.mark.parametrize(
@@ -85,20 +92,22 @@ def test_every_part_is_in_the_table():
         ("mixup()", Defense(mixing=mixing.get("mixup"))),
         (
             "cutout(size=3)+epic(share=0.2)",
-            Defense(mixing=mixing.get("cutout", size=3), revision=revision.get("epic", share=0.2)),
+            Defense(mixing=mixing.get("cutout", size=3), revision=revisions.get("epic", share=0.2)),
         ),
         (
-            "gradient_matching(poison_fraction=0.5;epsilon=0.25)+mixup+dp_sgd(noise=1e+1)",
+            "gradient_matching(poison_fraction=0.5;epsilon=0.25)+mixup+gradient_shaping(noise=1e+1)",
             Defense(
                 attack=attacks.get("gradient_matching", epsilon=0.25),
                 poison_fraction=0.5,
                 mixing=mixing.get("mixup"),
-                privacy={"clip_norm": 1.0, "noise": 10.0, "distribution": "gaussian"},
+                gradient_shaping={"clip_norm": 1.0, "noise": 10.0, "distribution": "gaussian"},
             ),
         ),
         (
-            "dp_sgd(distribution=laplacian;clip_norm=None)",
-            Defense(privacy={"clip_norm": None, "noise": 0.01, "distribution": "laplacian"}),
+            "gradient_shaping(distribution=laplacian;clip_norm=None)",
+            Defense(
+                gradient_shaping={"clip_norm": None, "noise": 0.01, "distribution": "laplacian"}
+            ),
         ),
         ("evasion(epsilon=0.1)", Defense(attack=attacks.get("evasion", epsilon=0.1))),
         ("evasion(epsilon=16/255)", Defense(attack=attacks.get("evasion", epsilon=16 / 255))),
@@ -136,8 +145,8 @@ def test_expressions(text, expected):
         ("friendly_noise+epic", "two with their own revision"),
         ("noise(kind=pink)", "Unknown kind of noise"),
         ("noise(poison_fraction=1.5)", "`poison_fraction`.*at most 1.*poison_fraction=1.5"),
-        ("dp_sgd(noise=-1)", "`noise`"),
-        ("dp_sgd(distribution=cauchy)", "distribution"),
+        ("gradient_shaping(noise=-1)", "`noise`"),
+        ("gradient_shaping(distribution=cauchy)", "distribution"),
         ("deep_knn(neighbors=0)", "`neighbors`"),
         ("gradient_matching(warmup_epochs=-1)", "`warmup_epochs`"),
         ("gradient_matching(matching=some)", "matching"),
@@ -177,25 +186,26 @@ def test_what_a_training_needs_to_know():
 
 
 def test_combination_does_not_depend_on_the_order():
-    parts = [defenses.get(name) for name in ("mixup", "epic", "gradient_matching", "dp_sgd")]
+    names = ("mixup", "epic", "gradient_matching", "gradient_shaping")
+    parts = [defenses.get(name) for name in names]
     forward, backward = Defense(), Defense()
     for part in parts:
         forward = forward.combine(part)
     for part in reversed(parts):
         backward = backward.combine(part)
     assert forward == backward
-    assert only(forward) == ["revision", "attack", "mixing", "privacy"]
+    assert only(forward) == ["revision", "attack", "mixing", "gradient_shaping"]
 
 
 def test_the_optimizer():
     sgd = keras.optimizers.SGD(0.1)
     assert Defense().optimizer(sgd) is sgd
-    wrapped = defenses.from_text("dp_sgd(noise=0.5)").optimizer(sgd, seed=3)
-    assert isinstance(wrapped, DPSGD)
+    wrapped = defenses.from_text("gradient_shaping(noise=0.5)").optimizer(sgd, seed=3)
+    assert isinstance(wrapped, GradientShaping)
     assert (wrapped.noise, wrapped.seed) == (0.5, 3)
     clipping = keras.optimizers.SGD(0.1, global_clipnorm=1.0)
     with pytest.raises(ValueError, match="global_clipnorm"):
-        defenses.from_text("dp_sgd").optimizer(clipping)
+        defenses.from_text("gradient_shaping").optimizer(clipping)
 
 
 def test_reading_a_defense_starts_no_device(monkeypatch):
@@ -207,7 +217,7 @@ def test_reading_a_defense_starts_no_device(monkeypatch):
     monkeypatch.setattr(keras.Variable, "__init__", made)
     monkeypatch.setattr(keras.optimizers.Optimizer, "__init__", made)
     with pytest.raises(AssertionError, match="a variable"):
-        DPSGD("sgd")
+        GradientShaping("sgd")
     for name in defenses.names():
         defenses.from_text(name)
 

@@ -63,7 +63,7 @@ def test_one_model_for_many_trainings(tmp_path):
 
 def test_victims_draw_apart(tmp_path):
     """What is crafted, and the gradient's noise, whatever the seeds have in common."""
-    trainer = Trainer(make_plan(defenses.from_text("noise_uniform+dp_sgd"), epochs=1))
+    trainer = Trainer(make_plan(defenses.from_text("noise_uniform+gradient_shaping"), epochs=1))
     images, labels = np.full((4, 8, 8, 1), 0.5, "float32"), np.zeros(4, int)
     crafted, first_steps = [], set()
     seeds = (1, 1 + 2**11, 1 + 2**20, 2**31 - 1)

@@ -11,8 +11,8 @@ from examples_on_disk import put_on_disk
 from tfpoison import data, defenses
 from tfpoison.data import InMemoryExamples
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filter import Filter, Suspicion
-from tfpoison.defenses.revision_base import Revised, Revision
+from tfpoison.defenses.filters import Filter, Suspicion
+from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.trainer import Plan, Trainer
 from tfpoison.fitting.training_set import TrainingSet, remove_suspects
@@ -112,9 +112,9 @@ def test_the_training_set_is_revised(tmp_path):
 
 DEFENSES = {
     "friendly_noise, cutmix": defenses.from_text("friendly_noise(epoch=1;steps=1)+cutmix"),
-    "filter, evasion, epic, mixup, dp_sgd": Defense(filter=SuspectNines()).combine(
+    "filter, evasion, epic, mixup, gradient_shaping": Defense(filter=SuspectNines()).combine(
         defenses.from_text(
-            "evasion(steps=1)+epic(share=0.3;first_epoch=1;last_epoch=2)+mixup+dp_sgd"
+            "evasion(steps=1)+epic(share=0.3;first_epoch=1;last_epoch=2)+mixup+gradient_shaping"
         )
     ),
 }

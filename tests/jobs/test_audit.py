@@ -16,8 +16,8 @@ from tfpoison import KeepList, data, launch
 from tfpoison.audit import known_poisons
 from tfpoison.audit import page as audit_report
 from tfpoison.audit.page import Audit
-from tfpoison.defenses import filter as filters
-from tfpoison.defenses.filter import Filter, Suspicion
+from tfpoison.defenses import filters
+from tfpoison.defenses.filters import Filter, Suspicion
 from tfpoison.runs.run_directory import RunDirectory
 
 FLAGS = [

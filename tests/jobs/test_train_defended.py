@@ -52,7 +52,7 @@ def test_every_defense_trains(name, poisons, tmp_path):
         assert report["removed_poisons"] <= Poisons.load(poisons).size
 
 
-@pytest.mark.parametrize("name", ["mixup+dp_sgd", "deep_knn+epic(share=0.3)"])
+@pytest.mark.parametrize("name", ["mixup+gradient_shaping", "deep_knn+epic(share=0.3)"])
 def test_same_seed_same_bits(name, poisons, tmp_path):
     """Every kind of defense but crafting, for which tests of RobustModel show it."""
     flags = [f"--defense={name}", f"--poisons={poisons}"]
@@ -63,7 +63,9 @@ def test_same_seed_same_bits(name, poisons, tmp_path):
 
 
 def test_columns_of_an_experiment(tmp_path):
-    columns = "none,mixup(ways=4)+dp_sgd(noise=0.001),deep_knn(neighbors=5),epic(share=0.3)"
+    columns = (
+        "none,mixup(ways=4)+gradient_shaping(noise=0.001),deep_knn(neighbors=5),epic(share=0.3)"
+    )
     flags = ["--job=experiment", *ATTACK, f"--defenses={columns}", "--trials=1"]
     flags += ["--adversaries=standard,adaptive"]
     assert run(tmp_path, *flags) == 0
@@ -85,7 +87,7 @@ def test_columns_of_an_experiment(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--defense=dp_sgd", "--clipnorm=1"], "global_clipnorm"),
+        (["--defense=gradient_shaping", "--clipnorm=1"], "global_clipnorm"),
         (["--defense=epic", "--epochs=1"], "more epochs"),
         (["--defense=deep_knn", "--strategy=multi_worker"], "strategy of one process"),
         (["--defense=deep_knn(neighbors=1280)"], "Expected fewer `neighbors`"),

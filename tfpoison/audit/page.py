@@ -10,8 +10,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from tfpoison import csv_files
 from tfpoison.data import ImageClassification, KeepList
-from tfpoison.defenses.filter import Suspicion
-from tfpoison.defenses.filter_base import members_of_classes
+from tfpoison.defenses.filters import Suspicion
+from tfpoison.defenses.filters.base import members_of_classes
 from tfpoison.evaluation import detection
 from tfpoison.notes import decimal
 from tfpoison.report import page

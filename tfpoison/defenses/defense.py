@@ -8,10 +8,10 @@ import keras
 from tfpoison.attacks import Attack
 from tfpoison.attacks.in_step import resolve_poison_fraction
 from tfpoison.checks import make_plain
-from tfpoison.defenses import dp_sgd
-from tfpoison.defenses.filter_base import Filter
+from tfpoison.defenses.filters.base import Filter
+from tfpoison.defenses.gradient_shaping import GradientShaping, check_settings
 from tfpoison.defenses.mixing import Mixing
-from tfpoison.defenses.revision_base import Revision
+from tfpoison.defenses.revisions.base import Revision
 
 # What a training step is told about crafting beside the attack.
 STEP_SETTINGS = (
@@ -33,7 +33,7 @@ class Defense:
         matching: whether replicas craft together.
         batch_statistics: whether BatchNormalization crafts with those of the batch.
         mixing: changes every batch, after crafting.
-        privacy: settings of `DPSGD` around the optimizer; None for the optimizer alone.
+        gradient_shaping: settings of `GradientShaping` around the optimizer; None for none.
 
     Raises:
         TypeError: a setting has the wrong type.
@@ -49,13 +49,13 @@ class Defense:
     matching: str = "global"
     batch_statistics: bool = False
     mixing: Mixing | None = None
-    privacy: dict[str, Any] | None = None
+    gradient_shaping: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         make_plain(self)
         resolve_poison_fraction(**self._of_the_step())
-        if self.privacy is not None:
-            dp_sgd.check_settings(**self.privacy)
+        if self.gradient_shaping is not None:
+            check_settings(**self.gradient_shaping)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises ValueError where a training of so many epochs has no room for the defense."""
@@ -84,10 +84,10 @@ class Defense:
         return {name: getattr(self, name) for name in ("attack", *STEP_SETTINGS)}
 
     def optimizer(self, optimizer: keras.optimizers.Optimizer, seed: int = 0) -> Any:
-        """Returns the optimizer to train with: the given one, or `DPSGD` around it."""
-        if self.privacy is None:
+        """Returns the optimizer to train with: the given one, or `GradientShaping` around it."""
+        if self.gradient_shaping is None:
             return optimizer
-        return dp_sgd.DPSGD(optimizer, seed=seed, **self.privacy)
+        return GradientShaping(optimizer, seed=seed, **self.gradient_shaping)
 
     @property
     def changes_training_set(self) -> bool:
@@ -106,7 +106,7 @@ class Defense:
             ValueError: both have a part of the same kind.
         """
         ours, theirs = self._parts(), other._parts()
-        kinds = {"filter", "revision", "attack", "mixing", "privacy"}
+        kinds = {"filter", "revision", "attack", "mixing", "gradient_shaping"}
         if clash := sorted(kinds & set(ours) & set(theirs)):
             raise ValueError(
                 "Expected defenses that act in different ways to be combined. Received: two with "

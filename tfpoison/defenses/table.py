@@ -1,4 +1,4 @@
-"""The table of defenses: a name, or an expression such as `mixup(ways=4)+dp_sgd` → a defense."""
+"""The table of defenses: a name, or an expression such as `mixup(ways=4)+epic` → a defense."""
 
 import ast
 import dataclasses
@@ -10,10 +10,9 @@ from typing import Any
 
 from tfpoison import attacks
 from tfpoison.checks import check_name
-from tfpoison.defenses import filter as filters
-from tfpoison.defenses import mixing, revision
+from tfpoison.defenses import filters, mixing, revisions
 from tfpoison.defenses.defense import STEP_SETTINGS, Defense
-from tfpoison.defenses.dp_sgd import DPSGD
+from tfpoison.defenses.gradient_shaping import GradientShaping
 
 _NOISE = "noise_"
 # The sign between two defenses, outside of the brackets around settings.
@@ -68,26 +67,26 @@ def _noise_attack(kind: str) -> str:
     return _NOISE + kind
 
 
-def _private(**settings: Any) -> Defense:
-    return Defense(privacy=_private_settings() | settings)
+def _gradient_shaping(**settings: Any) -> Defense:
+    return Defense(gradient_shaping=_gradient_shaping_settings() | settings)
 
 
-def _private_settings(**_: Any) -> dict[str, Any]:
-    parameters = inspect.signature(DPSGD.__init__).parameters
+def _gradient_shaping_settings(**_: Any) -> dict[str, Any]:
+    parameters = inspect.signature(GradientShaping.__init__).parameters
     return {name: parameters[name].default for name in ("clip_norm", "noise", "distribution")}
 
 
 def _friendly_noise(**settings: Any) -> Defense:
     settings = _friendly_noise_settings() | settings
     random_noise = _noise(settings.pop("random_noise"), epsilon=settings.pop("random_epsilon"))
-    friendly = Defense(revision=revision.get("friendly_noise", **settings))
+    friendly = Defense(revision=revisions.get("friendly_noise", **settings))
     return friendly.combine(random_noise)
 
 
 def _friendly_noise_settings(**_: Any) -> dict[str, Any]:
     # The paper's second half: fresh noise in every batch, of the same bound.
     random = {"random_noise": "bernoulli", "random_epsilon": 16 / 255}
-    return revision.get("friendly_noise").settings() | random
+    return revisions.get("friendly_noise").settings() | random
 
 
 def _part(kind: str, module: Any, name: str) -> _Entry:
@@ -103,12 +102,16 @@ _DEFENSES = {
     "adversarial_poisoning": _Entry(_crafting, _crafting_settings),
     "evasion": _crafting_of("evasion"),
     "noise": _Entry(_noise, _noise_settings),
-    "dp_sgd": _Entry(_private, _private_settings),
+    "gradient_shaping": _Entry(_gradient_shaping, _gradient_shaping_settings),
     **{name: _part("mixing", mixing, name) for name in mixing.names()},
     **{name: _part("filter", filters, name) for name in filters.names()},
-    "epic": _part("revision", revision, "epic"),
+    "epic": _part("revision", revisions, "epic"),
     "friendly_noise": _Entry(_friendly_noise, _friendly_noise_settings),
 }
+
+
+# What a defense was called before: recorded configurations name it so.
+_EARLIER_NAMES = {"dp_sgd": "gradient_shaping"}
 
 
 def names() -> list[str]:
@@ -150,6 +153,7 @@ def get(name: str, **settings: Any) -> Defense:
 
 
 def _entry(name: str) -> _Entry:
+    name = _EARLIER_NAMES.get(name, name)
     if name not in _DEFENSES and name in attacks.names():
         return _crafting_of(name)
     check_name("defense", name, [*names(), *attacks.names()])

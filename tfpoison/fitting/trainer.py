@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpoison import files, networks
 from tfpoison.data import Examples
-from tfpoison.defenses import DPSGD, Defense
+from tfpoison.defenses import Defense, GradientShaping
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting import optimization
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
@@ -184,7 +184,7 @@ class Trainer:
         optimizer = self._model.optimizer
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = optimizer.inner_optimizer
-        if isinstance(optimizer, DPSGD):
+        if isinstance(optimizer, GradientShaping):
             optimizer.set_first_step(first_step)
         return self._model
 

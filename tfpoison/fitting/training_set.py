@@ -10,7 +10,7 @@ from tfpoison import files
 from tfpoison.checks import check_array
 from tfpoison.data import Examples, InMemoryExamples
 from tfpoison.defenses import Defense
-from tfpoison.defenses.revision_base import with_stand_ins
+from tfpoison.defenses.revisions.base import with_stand_ins
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting.stream import Stream, fit_resumably
 from tfpoison.runs.checkpoint import FILE, Checkpoint

@@ -13,7 +13,7 @@ from tfpoison.audit.page import REPORT, Audit, Split
 from tfpoison.checks import check_number
 from tfpoison.data import ImageClassification
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filter import Filter, Suspicion
+from tfpoison.defenses.filters import Filter, Suspicion
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting import optimization
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings

@@ -325,7 +325,7 @@ class RobustModel(keras.Model):
     def _mix(
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        key = mixings.step_key(self.seed, self._steps.value, replica_id())
+        key = Purpose.MIXING.key(self.seed, self._steps.value, replica_id())
         return mixing.mix(Classifier(self.network, self.loss), images, labels, key)
 
     def create_state(self, x: Any, y: Any = None) -> None:

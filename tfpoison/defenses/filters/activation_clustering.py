@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
 from tfpoison.checks import check_number, make_plain
-from tfpoison.defenses.filter_base import Filter, Suspicion, members_of_classes
+from tfpoison.defenses.filters.base import Filter, Suspicion, members_of_classes
 
 
 @keras.saving.register_keras_serializable("tfpoison")

@@ -1,4 +1,4 @@
-"""Defenses that revise the training set in mid-training: by name, and as a Keras callback."""
+"""Revisions of the training set in mid-training, as a Keras callback."""
 
 import warnings
 from typing import Any
@@ -7,11 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison.checks import check_name, check_number
-from tfpoison.defenses.epic import Epic
-from tfpoison.defenses.friendly_noise import FriendlyNoise
-from tfpoison.defenses.revision_base import (
-    Revised,
+from tfpoison.checks import check_number
+from tfpoison.defenses.revisions.base import (
     Revision,
     check_answers,
     check_examples,
@@ -24,40 +21,11 @@ from tfpoison.randomness import Purpose, permutation
 # How many images the network is asked about before the training.
 _ASKED = 8
 
-REVISIONS: dict[str, type[Revision]] = {"epic": Epic, "friendly_noise": FriendlyNoise}
-
-__all__ = [
-    "REVISIONS",
-    "Epic",
-    "FriendlyNoise",
-    "Revised",
-    "Revision",
-    "TrainingSetRevision",
-    "get",
-    "names",
-]
-
-
-def names() -> list[str]:
-    """Returns the names of the revisions."""
-    return list(REVISIONS)
-
-
-def get(name: str, **settings: Any) -> Revision:
-    """Returns the revision of that name with the settings given.
-
-    Raises:
-        ValueError: the name is unknown, or a setting has a value that cannot be.
-        TypeError: the revision has no such setting, or a setting has the wrong type.
-    """
-    check_name("revision", name, names())
-    return REVISIONS[name](**settings)
-
 
 class TrainingSetRevision(keras.callbacks.Callback):
     """Revises the training set during `fit`, and hands `fit` its batches.
 
-        defense = TrainingSetRevision(revision.get("epic"), images, labels, batch_size=128)
+        defense = TrainingSetRevision(revisions.get("epic"), images, labels, batch_size=128)
         model.fit(defense.batches(), callbacks=[defense], epochs=40)
 
     What is dropped or changed after an epoch holds from the next epoch on. The model is a Keras

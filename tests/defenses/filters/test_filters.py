@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from tfpoison.defenses import deep_knn
-from tfpoison.defenses import filter as filters
-from tfpoison.defenses.activation_clustering import cluster, reduce
-from tfpoison.defenses.filter import ActivationClustering, DeepKNN, SpectralSignatures
-from tfpoison.defenses.spectral_signatures import outlier_scores
+from tfpoison.defenses import filters
+from tfpoison.defenses.filters import ActivationClustering, DeepKNN, SpectralSignatures, deep_knn
+from tfpoison.defenses.filters.activation_clustering import cluster, reduce
+from tfpoison.defenses.filters.spectral_signatures import outlier_scores
 
 
 def make_poisoned(seed=0, size=60, poisons=12, dimensions=8):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tfpoison.classifier import Classifier
-from tfpoison.defenses.friendly_noise import FriendlyNoise
+from tfpoison.defenses.revisions.friendly_noise import FriendlyNoise
 from tfpoison.randomness import Purpose
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

@@ -1,29 +1,18 @@
-"""Defenses that remove suspects before training: by name."""
+"""The table of filters: name → class."""
 
 from typing import Any
 
 from tfpoison.checks import check_name
-from tfpoison.defenses.activation_clustering import ActivationClustering
-from tfpoison.defenses.deep_knn import DeepKNN
-from tfpoison.defenses.filter_base import Filter, Suspicion
-from tfpoison.defenses.spectral_signatures import SpectralSignatures
+from tfpoison.defenses.filters.activation_clustering import ActivationClustering
+from tfpoison.defenses.filters.base import Filter
+from tfpoison.defenses.filters.deep_knn import DeepKNN
+from tfpoison.defenses.filters.spectral_signatures import SpectralSignatures
 
 FILTERS: dict[str, type[Filter]] = {
     "spectral_signatures": SpectralSignatures,
     "deep_knn": DeepKNN,
     "activation_clustering": ActivationClustering,
 }
-
-__all__ = [
-    "FILTERS",
-    "ActivationClustering",
-    "DeepKNN",
-    "Filter",
-    "SpectralSignatures",
-    "Suspicion",
-    "get",
-    "names",
-]
 
 
 def names() -> list[str]:

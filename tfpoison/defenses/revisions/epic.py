@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
 from tfpoison.checks import check_number, make_plain
-from tfpoison.defenses.revision_base import Revised, Revision
+from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.evaluation import Predictor
 
 _PREDICTOR = "_tfpoison_predictor"

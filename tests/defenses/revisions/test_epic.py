@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfpoison.defenses.epic import Epic, choose_medoids, isolated, similarity
+from tfpoison.defenses.revisions.epic import Epic, choose_medoids, isolated, similarity
 
 # Similarities 10 - distance of four points on a line: 0, 1, 2 and 10.
 POINTS = np.array([0, 1, 2, 10])

@@ -1,4 +1,4 @@
-"""Gradients clipped and noised before the optimizer sees them."""
+"""Gradient shaping: gradients are clipped and noised before the optimizer sees them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
@@ -16,29 +16,30 @@ DISTRIBUTIONS = {"gaussian": normal, "laplacian": laplace}
 _OWN = {"name", "built", "inner_optimizer", "clip_norm", "noise", "distribution", "seed"}
 # Settings of an optimizer that it cannot have where it is wrapped, and why.
 _REFUSED = {
-    "clipnorm": "clip_norm of DPSGD clips",
-    "clipvalue": "clip_norm of DPSGD clips",
-    "global_clipnorm": "clip_norm of DPSGD clips",
+    "clipnorm": "clip_norm of GradientShaping clips",
+    "clipvalue": "clip_norm of GradientShaping clips",
+    "global_clipnorm": "clip_norm of GradientShaping clips",
     "gradient_accumulation_steps": "each part would be clipped and noised for itself",
     "loss_scale_factor": "scaled gradients would be clipped",
 }
 
 
 @keras.saving.register_keras_serializable("tfpoison")
-class DPSGD(keras.optimizers.Optimizer):
+@keras.saving.register_keras_serializable("tfpoison", "DPSGD")  # Its name in older saved models.
+class GradientShaping(keras.optimizers.Optimizer):
     """Wraps an optimizer: each step's gradient is clipped and noised first.
 
         g ← Σ over replicas of g                         the gradient of the whole batch
         g ← g · min(1, clip_norm / ‖g‖₂)                 one norm over all trainable weights
         g ← g + noise · clip_norm · z                    z ~ N(0, 1) or Laplace(0, 1), every weight
 
-        model.compile(DPSGD(keras.optimizers.SGD(0.1), clip_norm=1.0, noise=0.01), loss)
+        model.compile(GradientShaping(keras.optimizers.SGD(0.1), clip_norm=1.0, noise=0.01), loss)
 
-    It is the baseline "differentially private SGD" of arXiv 2102.13624, as its authors' code has
-    it, after Hong et al., "On the effectiveness of mitigating data poisoning attacks with gradient
-    shaping" (arXiv 2002.11497). Unlike there, and unlike Abadi et al. (arXiv 1607.00133), the
-    gradient of the batch is clipped, not that of each example, so that batch normalisation keeps
-    its meaning; **no privacy guarantee follows**. The noise does not shrink with the batch.
+    Gradient shaping is from Hong et al. (arXiv 2002.11497). This is the form of it that the code of
+    arXiv 2102.13624 compares with, and calls differentially private SGD. Unlike in Hong et al. and
+    in the DP-SGD of Abadi et al. (arXiv 1607.00133), the gradient of the batch is clipped, not that
+    of each example, so that batch normalisation keeps its meaning; **no privacy guarantee
+    follows**. The noise does not shrink with the batch.
 
     Regularisers are part of the loss, hence of the gradient that is clipped; weight decay of the
     wrapped optimizer acts after the noise. Weights without a gradient get no noise. Sparse
@@ -62,8 +63,8 @@ class DPSGD(keras.optimizers.Optimizer):
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: an argument has a value that cannot be, or `optimizer` is a DPSGD, scales
-            losses, or clips or accumulates gradients itself.
+        ValueError: an argument has a value that cannot be, or `optimizer` is a GradientShaping,
+            scales losses, or clips or accumulates gradients itself.
     """
 
     def __init__(
@@ -117,18 +118,18 @@ class DPSGD(keras.optimizers.Optimizer):
                 "cross-replica context"
             )
         variables = self._build_for(trainable_variables)
-        private = {
+        shaped = {
             index: gradient
             for index, (gradient, variable) in enumerate(zip(grads, variables, strict=True))
             if gradient is not None and not self._overwrite_variable_with_gradient(variable)
         }
-        places = [self._get_variable_index(variables[index]) for index in private]
+        places = [self._get_variable_index(variables[index]) for index in shaped]
         reduction = Reduction("global")
-        gradients = reduction.sum([tf.convert_to_tensor(each) for each in private.values()])
+        gradients = reduction.sum([tf.convert_to_tensor(each) for each in shaped.values()])
         gradients = self._add_noise(self._clip(gradients), places)
         # The wrapped optimizer sums over replicas once more: equal parts give the same sum again.
         parts = [gradient / reduction.replicas for gradient in gradients]
-        changed = dict(zip(private, parts, strict=True))
+        changed = dict(zip(shaped, parts, strict=True))
         grads = [changed.get(index, gradient) for index, gradient in enumerate(grads)]
         self.inner_optimizer.apply(grads, variables)
 
@@ -249,7 +250,7 @@ class DPSGD(keras.optimizers.Optimizer):
 def check_settings(
     clip_norm: float | None = None, noise: float = 0.0, distribution: str = "gaussian"
 ) -> None:
-    """Raises TypeError or ValueError for settings of `DPSGD` that cannot be.
+    """Raises TypeError or ValueError for settings of `GradientShaping` that cannot be.
 
     It makes no optimizer: an optimizer's variables start TensorFlow's devices, after which
     `MultiWorkerMirroredStrategy` cannot be made any more.
@@ -266,16 +267,16 @@ def _check_optimizer(optimizer: Any) -> None:
             "Expected `optimizer` to be a keras.optimizers.Optimizer or the name of one. "
             f"Received: optimizer={optimizer!r}"
         )
-    if isinstance(optimizer, DPSGD):
+    if isinstance(optimizer, GradientShaping):
         raise ValueError(
-            "Expected an optimizer that is not private already. Received a DPSGD: wrap the "
-            "optimizer within it, `optimizer.inner_optimizer`."
+            "Expected an optimizer that is not wrapped already. Received a GradientShaping: wrap "
+            "the optimizer within it, `optimizer.inner_optimizer`."
         )
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         raise ValueError(
             "Expected an optimizer without loss scaling, or scaled gradients would be clipped. "
             "Received a LossScaleOptimizer: wrap the optimizer within it, `inner_optimizer`, and "
-            "put the loss scaling around DPSGD. Keras does so itself under mixed_float16."
+            "put the loss scaling around GradientShaping. Keras does so itself under mixed_float16."
         )
     # A keras.optimizers.MultiOptimizer has several within it.
     for each in (optimizer, *getattr(optimizer, "optimizers", ())):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfpoison
-from tfpoison.defenses.dp_sgd import DISTRIBUTIONS, DPSGD
+from tfpoison.defenses.gradient_shaping import DISTRIBUTIONS, GradientShaping
 from tfpoison.randomness import Purpose
 
 SEED = 5
@@ -16,9 +16,9 @@ def sgd(rate=1.0, **settings):
     return keras.optimizers.SGD(rate, **settings)
 
 
-def dp_sgd_alone(optimizer):
+def the_optimizer_alone(optimizer):
     """Neither clips nor adds noise."""
-    return DPSGD(optimizer, clip_norm=None, noise=0.0)
+    return GradientShaping(optimizer, clip_norm=None, noise=0.0)
 
 
 def moves(optimizer, *gradients, dtype="float32"):
@@ -74,25 +74,25 @@ def weights(model):
 
 def test_one_norm_over_all_weights():
     # The norm of (3, 4) and (12) together is 13.
-    clipped = moves(DPSGD(sgd(), clip_norm=1.0, noise=0.0), [3.0, 4.0], [12.0])
+    clipped = moves(GradientShaping(sgd(), clip_norm=1.0, noise=0.0), [3.0, 4.0], [12.0])
     np.testing.assert_allclose(clipped[0], [3 / 13, 4 / 13], rtol=1e-6)
     np.testing.assert_allclose(clipped[1], [12 / 13], rtol=1e-6)
 
 
 @pytest.mark.parametrize("clip_norm", [13.0, 20.0, None])
 def test_short_gradients_pass(clip_norm):
-    passed = moves(DPSGD(sgd(), clip_norm=clip_norm, noise=0.0), [3.0, 4.0], [12.0])
+    passed = moves(GradientShaping(sgd(), clip_norm=clip_norm, noise=0.0), [3.0, 4.0], [12.0])
     np.testing.assert_array_equal(np.concatenate(passed), [3, 4, 12])
 
 
 def test_a_gradient_of_zero_stays():
-    np.testing.assert_array_equal(moves(DPSGD(sgd(), noise=0.0), [0.0, 0.0]), [[0, 0]])
+    np.testing.assert_array_equal(moves(GradientShaping(sgd(), noise=0.0), [0.0, 0.0]), [[0, 0]])
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize(("clip_norm", "scale"), [(2.0, 0.5), (None, 0.25)])
 def test_two_steps_by_hand(distribution, clip_norm, scale):
-    optimizer = DPSGD(sgd(), clip_norm, 0.25, distribution, seed=SEED)
+    optimizer = GradientShaping(sgd(), clip_norm, 0.25, distribution, seed=SEED)
     variables = [keras.Variable([1.0, 2.0, 3.0]), keras.Variable([[4.0]])]
     values = [variable.numpy() for variable in variables]
     gradients = [np.array([0.0, 3.0, 0.0], "float32"), np.array([[4.0]], "float32")]  # Norm 5.
@@ -112,7 +112,7 @@ def test_two_steps_by_hand(distribution, clip_norm, scale):
     [("gaussian", 1.0, np.sqrt(2 / np.pi), 3.0), ("laplacian", np.sqrt(2), 1.0, 24.0)],
 )
 def test_scale_and_distribution(distribution, deviation, absolute, fourth):
-    noise = moves(DPSGD(sgd(), 4.0, 0.05, distribution), np.zeros((200, 200)))[0] / 0.2
+    noise = moves(GradientShaping(sgd(), 4.0, 0.05, distribution), np.zeros((200, 200)))[0] / 0.2
     # Standard errors: deviation / 200 of the mean, under 1 % of the others, 5 % of the Laplacian's
     # fourth moment (its eighth is 8! = 40320).
     assert abs(noise.mean()) < 4 * deviation / 200
@@ -123,24 +123,24 @@ def test_scale_and_distribution(distribution, deviation, absolute, fourth):
 
 def test_noise_differs_by_weight_step_and_seed():
     zeros = np.zeros(10_000)
-    one, other = moves(DPSGD(sgd(), noise=1.0), zeros, zeros)
-    (another_seed,) = moves(DPSGD(sgd(), noise=1.0, seed=1), zeros)
-    shifted = DPSGD(sgd(), noise=1.0)
+    one, other = moves(GradientShaping(sgd(), noise=1.0), zeros, zeros)
+    (another_seed,) = moves(GradientShaping(sgd(), noise=1.0, seed=1), zeros)
+    shifted = GradientShaping(sgd(), noise=1.0)
     shifted.set_first_step(1)
     (another_step,) = moves(shifted, zeros)
     draws = [one, other, another_seed, another_step]
     # Correlations of independent draws have a standard error of 0.01.
     assert np.abs(np.corrcoef(draws) - np.eye(4)).max() < 0.05
-    np.testing.assert_array_equal(moves(DPSGD(sgd(), noise=1.0), zeros)[0], one)
+    np.testing.assert_array_equal(moves(GradientShaping(sgd(), noise=1.0), zeros)[0], one)
 
 
 def test_first_step_and_iterations_count_alike():
     variable = keras.Variable(np.zeros(8))
-    optimizer = DPSGD(sgd(), noise=1.0)
+    optimizer = GradientShaping(sgd(), noise=1.0)
     optimizer.apply([tf.zeros(8)], [variable])
     after_one = variable.numpy()
     optimizer.apply([tf.zeros(8)], [variable])
-    shifted = DPSGD(sgd(), noise=1.0)
+    shifted = GradientShaping(sgd(), noise=1.0)
     shifted.set_first_step(1)
     np.testing.assert_allclose(
         moves(shifted, np.zeros(8))[0], after_one - variable.numpy(), atol=1e-6
@@ -150,16 +150,16 @@ def test_first_step_and_iterations_count_alike():
 @pytest.mark.parametrize(("dtype", "places"), [("float16", 3), ("bfloat16", 2), ("float64", 14)])
 def test_other_precisions(dtype, places):
     # 300² overflows half precision.
-    clipped = moves(DPSGD(sgd(), 5.1, 0.0), [300.3, 400.4], dtype=dtype)[0]
+    clipped = moves(GradientShaping(sgd(), 5.1, 0.0), [300.3, 400.4], dtype=dtype)[0]
     np.testing.assert_allclose(np.asarray(clipped, "float64"), [3.06, 4.08], rtol=10.0**-places)
-    noised = moves(DPSGD(sgd(), 5.0, 0.1), np.zeros(1000), dtype=dtype)[0]
+    noised = moves(GradientShaping(sgd(), 5.0, 0.1), np.zeros(1000), dtype=dtype)[0]
     np.testing.assert_allclose(np.asarray(noised, "float64").std(), 0.5, rtol=0.1)
 
 
 @pytest.mark.filterwarnings("ignore:Gradients do not exist")
 def test_weights_without_gradient():
     variables = [keras.Variable([1.0]), keras.Variable([1.0, 1.0]), keras.Variable([1.0])]
-    optimizer = DPSGD(sgd(), 1.0, 0.25, seed=SEED)
+    optimizer = GradientShaping(sgd(), 1.0, 0.25, seed=SEED)
     optimizer.apply([None, tf.constant([3.0, 4.0]), tf.constant([0.0])], variables)
     np.testing.assert_array_equal(variables[0].numpy(), [1.0])
     # Its noise is that of its place among all weights.
@@ -175,7 +175,7 @@ def test_sparse_gradients():
     values = tf.constant([[3.0, 4.0], [3.0, 4.0]])
     sparse = tf.IndexedSlices(values, tf.constant([1, 1]), tf.constant([3, 2]))
     table = keras.Variable(np.zeros((3, 2)))
-    DPSGD(sgd(), clip_norm=5.0, noise=0.0).apply([sparse], [table])
+    GradientShaping(sgd(), clip_norm=5.0, noise=0.0).apply([sparse], [table])
     np.testing.assert_allclose(-table.numpy(), [[0, 0], [3, 4], [0, 0]], rtol=1e-6)
 
 
@@ -183,7 +183,7 @@ def test_values_that_are_no_gradients_pass():
     # Keras's float8 layers overwrite such variables with what stands in for their gradient.
     scale, weight = keras.Variable([1.0]), keras.Variable([0.0])
     scale.overwrite_with_gradient = True
-    optimizer = DPSGD(sgd(), clip_norm=1.0, noise=0.0)
+    optimizer = GradientShaping(sgd(), clip_norm=1.0, noise=0.0)
     optimizer.apply([tf.constant([100.0]), tf.constant([0.5])], [scale, weight])
     assert (scale.numpy(), weight.numpy()) == (100.0, -0.5)
 
@@ -191,7 +191,7 @@ def test_values_that_are_no_gradients_pass():
 def test_trained_embedding():
     layers = [keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 2)]
     model = keras.Sequential([*layers, keras.layers.Flatten(), keras.layers.Dense(1)])
-    model.compile(DPSGD(sgd(), 1.0, 0.1), "mse")
+    model.compile(GradientShaping(sgd(), 1.0, 0.1), "mse")
     before = model.layers[0].get_weights()[0]
     model.fit(np.zeros((4, 3), "int32"), np.ones(4), verbose=0)
     # Rows that no example names move by their noise.
@@ -228,7 +228,7 @@ def test_without_clipping_and_noise_it_is_the_optimizer(make):
     values = [draw.normal(size=shape).astype("float32") for shape in ((3, 4), (4,))]
     gradients = draw.normal(size=(3, 16)).astype("float32")
     results = []
-    for optimizer in (make(), DPSGD(make(), clip_norm=1e6, noise=0.0)):
+    for optimizer in (make(), GradientShaping(make(), clip_norm=1e6, noise=0.0)):
         variables = [
             keras.Variable(value, name=name)
             for value, name in zip(values, ("kernel", "bias"), strict=True)
@@ -245,11 +245,11 @@ def test_without_clipping_and_noise_it_is_the_optimizer(make):
 
 
 def test_optimizers_by_name():
-    assert isinstance(DPSGD("adamw").inner_optimizer, keras.optimizers.AdamW)
+    assert isinstance(GradientShaping("adamw").inner_optimizer, keras.optimizers.AdamW)
 
 
 def test_the_learning_rate_is_the_wrapped_optimizers():
-    model = compiled(DPSGD(sgd(0.5)))
+    model = compiled(GradientShaping(sgd(0.5)))
     assert float(model.optimizer.learning_rate) == 0.5
     model.optimizer.learning_rate = 0.0
     assert float(model.optimizer.inner_optimizer.learning_rate) == 0.0
@@ -257,7 +257,7 @@ def test_the_learning_rate_is_the_wrapped_optimizers():
     np.testing.assert_array_equal(weights(fit(model)), before)
 
 
-@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, dp_sgd_alone])
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, the_optimizer_alone])
 def test_weights_that_do_not_decay(wrap):
     """By themselves or by name; nothing but the decay moves a weight here."""
     for how in ("var_list", "var_names"):
@@ -271,7 +271,7 @@ def test_weights_that_do_not_decay(wrap):
 
 
 def test_settings_are_the_wrapped_optimizers():
-    optimizer = dp_sgd_alone(sgd(0.1, momentum=0.5, weight_decay=0.25))
+    optimizer = the_optimizer_alone(sgd(0.1, momentum=0.5, weight_decay=0.25))
     assert (optimizer.momentum, optimizer.weight_decay) == (0.5, 0.25)
     optimizer.weight_decay, optimizer.momentum, optimizer.noise = 0.5, 0.0, 0.125
     assert (optimizer.inner_optimizer.weight_decay, optimizer.inner_optimizer.momentum) == (0.5, 0)
@@ -287,7 +287,7 @@ def test_settings_are_the_wrapped_optimizers():
 
 
 def test_callbacks_that_set_the_learning_rate():
-    model = compiled(DPSGD(sgd(0.5)))
+    model = compiled(GradientShaping(sgd(0.5)))
     halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
     fit(model, epochs=2, callbacks=[halve])
     assert float(model.optimizer.inner_optimizer.learning_rate) == 0.125
@@ -299,7 +299,7 @@ def test_callbacks_that_set_the_learning_rate():
 
 def test_schedules():
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([0], [1.0, 0.0])
-    optimizer = DPSGD(sgd(schedule), noise=0.5)
+    optimizer = GradientShaping(sgd(schedule), noise=0.5)
     variable = keras.Variable([0.0])
     seen = []
     for _ in range(3):
@@ -311,12 +311,21 @@ def test_schedules():
 
 def test_it_is_made_anew_from_its_config():
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
-    optimizer = DPSGD(keras.optimizers.Adam(schedule), None, 0.5, "laplacian", seed=7, name="dp")
-    again = DPSGD.from_config(optimizer.get_config())
+    optimizer = GradientShaping(
+        keras.optimizers.Adam(schedule), None, 0.5, "laplacian", seed=7, name="dp"
+    )
+    again = GradientShaping.from_config(optimizer.get_config())
     assert again.get_config() == optimizer.get_config()
     kept = (again.clip_norm, again.noise, again.distribution, again.seed, again.name)
     assert kept == (None, 0.5, "laplacian", 7, "dp")
     assert isinstance(again.inner_optimizer.get_config()["learning_rate"], dict)
+    serialized = keras.saving.serialize_keras_object(optimizer)
+    assert serialized["registered_name"] == "tfpoison>GradientShaping"
+    # Earlier versions saved it under another name.
+    earlier = serialized | {"class_name": "DPSGD", "registered_name": "tfpoison>DPSGD"}
+    loaded = keras.saving.deserialize_keras_object(earlier)
+    assert type(loaded) is GradientShaping
+    assert loaded.get_config() == optimizer.get_config()
 
 
 # Training.
@@ -324,7 +333,7 @@ def test_it_is_made_anew_from_its_config():
 
 def test_a_training_is_repeated_bit_for_bit():
     first, again, other = (
-        weights(fit(compiled(DPSGD(sgd(0.1), 0.1, 0.5, seed=seed)))) for seed in (0, 0, 1)
+        weights(fit(compiled(GradientShaping(sgd(0.1), 0.1, 0.5, seed=seed)))) for seed in (0, 0, 1)
     )
     np.testing.assert_array_equal(first, again)
     # Three steps at rate 0.1 of a deviation of 0.05: √3 · 0.005 each, √2 of it apart.
@@ -334,34 +343,36 @@ def test_a_training_is_repeated_bit_for_bit():
 @pytest.mark.parametrize("robust", [False, True])
 def test_a_loaded_training_goes_on_as_if_never_stopped(robust, tmp_path):
     def start():
-        optimizer = DPSGD(keras.optimizers.Adam(0.01), 0.1, 0.5)
+        optimizer = GradientShaping(keras.optimizers.Adam(0.01), 0.1, 0.5)
         optimizer.set_first_step(100)
         return fit(compiled(optimizer, robust))
 
     whole = fit(start())
     start().save(tmp_path / "model.keras")
     model = keras.models.load_model(tmp_path / "model.keras")
-    assert type(model.optimizer) is DPSGD
+    assert type(model.optimizer) is GradientShaping
     assert int(model.optimizer.iterations.numpy()) == 3
     np.testing.assert_array_equal(weights(fit(model)), weights(whole))
 
 
 def test_robust_model_trains_with_it():
     bare = weights(fit(compiled(sgd(0.1), robust=True)))
-    private = weights(fit(compiled(DPSGD(sgd(0.1), 1e6, 1e-8), robust=True)))
+    shaped = weights(fit(compiled(GradientShaping(sgd(0.1), 1e6, 1e-8), robust=True)))
     # Three steps at rate 0.1 of a deviation of 0.01.
-    np.testing.assert_allclose((private - bare).std(), np.sqrt(3) * 0.001, rtol=0.1)
+    np.testing.assert_allclose((shaped - bare).std(), np.sqrt(3) * 0.001, rtol=0.1)
 
 
 def test_xla():
-    clipped = weights(fit(compiled(DPSGD(sgd(0.1), 0.1, 0.0))))
-    noised = weights(fit(compiled(DPSGD(sgd(0.1), 0.1, 0.05), jit_compile=True)))
+    clipped = weights(fit(compiled(GradientShaping(sgd(0.1), 0.1, 0.0))))
+    noised = weights(fit(compiled(GradientShaping(sgd(0.1), 0.1, 0.05), jit_compile=True)))
     # Three steps at rate 0.1 of a deviation of 0.005.
     np.testing.assert_allclose((noised - clipped).std(), np.sqrt(3) * 0.0005, rtol=0.1)
 
 
 def test_scaled_losses_are_unscaled_before():
-    optimizer = keras.optimizers.LossScaleOptimizer(DPSGD(sgd(), 1.0, 0.0), initial_scale=8.0)
+    optimizer = keras.optimizers.LossScaleOptimizer(
+        GradientShaping(sgd(), 1.0, 0.0), initial_scale=8.0
+    )
     variable = keras.Variable([0.0, 0.0])
     optimizer.apply([8 * tf.constant([0.3, 0.4])], [variable])
     np.testing.assert_allclose(variable.numpy(), [-0.3, -0.4], rtol=1e-6)
@@ -370,7 +381,7 @@ def test_scaled_losses_are_unscaled_before():
 
 
 def test_a_step_that_loss_scaling_skips_gets_no_noise():
-    optimizer = keras.optimizers.LossScaleOptimizer(DPSGD(sgd(), 1.0, 1.0))
+    optimizer = keras.optimizers.LossScaleOptimizer(GradientShaping(sgd(), 1.0, 1.0))
     variable = keras.Variable([2.0])
     optimizer.apply([tf.constant([np.inf])], [variable])
     np.testing.assert_array_equal(variable.numpy(), [2.0])
@@ -379,11 +390,11 @@ def test_a_step_that_loss_scaling_skips_gets_no_noise():
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_mixed_precision(replicas, two_cpus):
-    single = weights(fit(compiled(DPSGD(sgd(0.1), 0.1, 0.5))))
+    single = weights(fit(compiled(GradientShaping(sgd(0.1), 0.1, 0.5))))
     keras.config.set_dtype_policy("mixed_float16")
     strategy = two_cpus if replicas == 2 else tf.distribute.get_strategy()
     with strategy.scope():
-        model = compiled(DPSGD(sgd(0.1), 0.1, 0.5))
+        model = compiled(GradientShaping(sgd(0.1), 0.1, 0.5))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     # Three steps of clipped gradients at rate 0.1 go 0.03 in all, in half precision's digits.
     np.testing.assert_allclose(weights(fit(model)), single, atol=2e-4)
@@ -395,7 +406,7 @@ def test_mixed_precision(replicas, two_cpus):
 def test_replicas_clip_and_noise_the_gradient_of_all(two_cpus):
     with two_cpus.scope():
         variable = keras.Variable(np.zeros(2))
-        optimizer = DPSGD(sgd(), clip_norm=1.0, noise=0.25, seed=SEED)
+        optimizer = GradientShaping(sgd(), clip_norm=1.0, noise=0.25, seed=SEED)
         optimizer.build([variable])
     gradients = two_cpus.experimental_distribute_values_from_function(
         lambda context: tf.constant([[6.0, 0.0], [0.0, 8.0]])[context.replica_id_in_sync_group]
@@ -419,7 +430,7 @@ def test_replicas_clip_and_noise_the_gradient_of_all(two_cpus):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_two_replicas_train_as_one_device(distribution, two_cpus):
     def make():
-        return compiled(DPSGD(sgd(0.1, momentum=0.9), 0.1, 0.5, distribution))
+        return compiled(GradientShaping(sgd(0.1, momentum=0.9), 0.1, 0.5, distribution))
 
     single = weights(fit(make()))
     with two_cpus.scope():
@@ -436,7 +447,7 @@ def test_optimizers_that_cannot_be_wrapped():
         (None, TypeError, "keras.optimizers.Optimizer"),
         (keras.optimizers.SGD, TypeError, "Received"),
         ("sdg", ValueError, "sdg"),
-        (DPSGD("sgd"), ValueError, "private already"),
+        (GradientShaping("sgd"), ValueError, "wrapped already"),
         (keras.optimizers.LossScaleOptimizer(sgd()), ValueError, "loss scaling"),
         (sgd(clipnorm=1.0), ValueError, "without `clipnorm`"),
         (sgd(clipvalue=1.0), ValueError, "without `clipvalue`"),
@@ -446,7 +457,7 @@ def test_optimizers_that_cannot_be_wrapped():
         (keras.optimizers.MultiOptimizer(several), ValueError, "without `clipnorm`"),
     ]:
         with pytest.raises(error, match=message):
-            DPSGD(optimizer)
+            GradientShaping(optimizer)
 
 
 def test_errors():
@@ -460,12 +471,12 @@ def test_errors():
         ({"seed": 0.5}, TypeError, "seed"),
     ]:
         with pytest.raises(error, match=message):
-            DPSGD("sgd", **settings)
+            GradientShaping("sgd", **settings)
 
 
 def test_errors_of_a_step(two_cpus):
     variable = keras.Variable([1.0])
-    optimizer = DPSGD("sgd")
+    optimizer = GradientShaping("sgd")
     with pytest.raises(ValueError, match="`trainable_variables` beside"):
         optimizer.apply([tf.constant([1.0])])
     optimizer.build([variable])

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier, differentiate
-from tfpoison.defenses.revision_base import Revised, Revision
+from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.randomness import Purpose
 
 _BATCH = 128

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tfpoison.checks import check_number, make_plain
-from tfpoison.defenses.filter_base import Filter, Suspicion, members_of_classes
+from tfpoison.defenses.filters.base import Filter, Suspicion, members_of_classes
 
 
 @keras.saving.register_keras_serializable("tfpoison")

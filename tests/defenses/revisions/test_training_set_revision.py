@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import tfpoison
-from tfpoison.defenses import revision
-from tfpoison.defenses.revision import Epic, Revised, Revision, TrainingSetRevision
+from tfpoison.defenses import revisions
+from tfpoison.defenses.revisions import Epic, Revised, Revision, TrainingSetRevision
 
 SIZE = 20
 LABELS = np.arange(SIZE) % 2
@@ -132,7 +132,7 @@ def test_revisions_of_the_table_in_fit():
     for name, settings in (("epic", {"share": 0.2}), ("friendly_noise", {"steps": 2})):
         network = make_network()
         network.compile(keras.optimizers.Adam(0.05), LOSS)
-        defense = TrainingSetRevision(revision.get(name, **settings), images, LABELS, batch_size=5)
+        defense = TrainingSetRevision(revisions.get(name, **settings), images, LABELS, batch_size=5)
         network.fit(defense.batches(), callbacks=[defense], epochs=8, verbose=0)
         if name == "epic":
             assert not defense.kept[4]
@@ -344,9 +344,9 @@ def test_the_callback_is_made_outside_of_a_strategy(two_cpus):
         TrainingSetRevision(Scripted(), IMAGES, LABELS, batch_size=6)
 
 
-@pytest.mark.parametrize("name", revision.names())
+@pytest.mark.parametrize("name", revisions.names())
 def test_every_revision_keeps_the_contract(name):
-    defense = revision.get(name)
+    defense = revisions.get(name)
     network = make_network()
     before = network.get_weights()
     first, second = (defense.revise(network, IMAGES, LABELS, seed=3) for _ in range(2))
@@ -365,10 +365,10 @@ def test_every_revision_keeps_the_contract(name):
 
 
 def test_table():
-    assert revision.names() == ["epic", "friendly_noise"]
-    assert revision.get("epic", share=0.2) == Epic(share=0.2)
+    assert revisions.names() == ["epic", "friendly_noise"]
+    assert revisions.get("epic", share=0.2) == Epic(share=0.2)
     with pytest.raises(ValueError, match="Did you mean 'epic'"):
-        revision.get("epik")
+        revisions.get("epik")
 
 
 @pytest.mark.parametrize(

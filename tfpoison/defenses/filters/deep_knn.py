@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
 from tfpoison.checks import check_number, make_plain
-from tfpoison.defenses.filter_base import Filter, Suspicion
+from tfpoison.defenses.filters.base import Filter, Suspicion
 
 _ROWS = 4096
 

@@ -1,0 +1,65 @@
+"""MaxUp: of several cutouts of every image, the one with the largest loss."""
+
+import dataclasses
+from typing import ClassVar, cast
+
+import keras
+import tensorflow as tf
+
+from tfpoison.checks import check_number, make_plain
+from tfpoison.classifier import Classifier
+from tfpoison.defenses.mixing.base import Batch, Mixing
+from tfpoison.defenses.mixing.cutout import Cutout, _check_cutout
+from tfpoison.randomness import split_key
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+@dataclasses.dataclass(frozen=True)
+class MaxUp(Mixing):
+    """Trains on the worst of several random cutouts of each image (arXiv 2002.09024).
+
+        for each image i:
+            xᵢ¹, …, xᵢᵐ ← cutouts of xᵢ
+            x̃ᵢ ← the xᵢʲ with the largest loss, the first of equals
+
+    The training step on the images so chosen follows the gradient of the paper's maximum, except
+    that the choice is made by the network in inference mode (dropout off, moving statistics). There
+    is no warm-up. The code that arXiv 2102.13624 compares with warms up for five epochs, and for
+    cutouts then takes the mean over the copies, not the maximum. A step costs `copies` forward
+    passes more.
+
+    Args:
+        copies: m, the number of cutouts of each image, at least 1.
+        size: the side of the squares, as for `Cutout`.
+        fill_value: what erased pixels become, as for `Cutout`.
+
+    Raises:
+        TypeError: a setting has the wrong type.
+        ValueError: a setting has a value that cannot be. In `mix`: the images are smaller than the
+            square.
+    """
+
+    copies: int = 4
+    size: int | None = None
+    fill_value: float | None = None
+    needs_classifier: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        check_number("copies", self.copies, minimum=1, maximum=1000, whole=True)
+        _check_cutout(self.size, self.fill_value)
+
+    def check_sides(self, sides: tuple[int | None, int | None]) -> None:
+        """Raises ValueError where the squares are larger than images of that height and width."""
+        Cutout(self.size).check_sides(sides)
+
+    def _mix(
+        self, classifier: Classifier | None, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
+    ) -> Batch:
+        network = cast(Classifier, classifier)
+        cutout = Cutout(self.size, self.fill_value)
+        keys = split_key(key)
+        copies = [cutout.mix(classifier, images, labels, next(keys))[0] for _ in range(self.copies)]
+        losses = [network.losses(copy, labels) for copy in copies]
+        worst = tf.argmax(tf.stack(losses), axis=0)
+        return tf.gather(tf.stack(copies, axis=1), worst, axis=1, batch_dims=1), labels
