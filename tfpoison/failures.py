@@ -21,8 +21,8 @@ TRACE = "tfpoison_error.txt"
 _LONGEST = 400
 # TensorFlow tells of files as FILE; MESSAGE OF THE SYSTEM.
 _OF_A_FILE = re.compile("; (" + "|".join(re.escape(os.strerror(n)) for n in errno.errorcode) + ")")
-# Where in TensorFlow an error was raised.
-_PLACES = re.compile(r"\{\{.*?\}\}|\[Op:.*")
+# Where in TensorFlow's graph an error was raised.
+_PLACES = re.compile(r"\{\{.*?\}\}|\[Op:.*|^.*Iterator::\S+:")
 
 
 def tell(error: BaseException, folder: pathlib.Path, *, started: bool) -> int:
@@ -39,6 +39,11 @@ def tell(error: BaseException, folder: pathlib.Path, *, started: bool) -> int:
         sentence += f" {_write_trace(error, folder)}"
     print(f"{process.PROGRAM}: {sentence}", file=sys.stderr)
     return code
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error, without where in TensorFlow's graph it was raised."""
+    return _PLACES.sub("", str(error).strip().partition("\n")[0]).strip(" .")
 
 
 def _explain(error: BaseException, started: bool) -> tuple[int, str]:

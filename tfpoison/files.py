@@ -80,7 +80,7 @@ def read_arrays(path: Path, *, most: float = math.inf) -> dict[str, np.ndarray]:
         ValueError: the file is not there, cannot be read, is damaged, or holds something else.
     """
     try:
-        with _open(path) as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             members = {member.filename: member for member in archive.infolist()}
             # zipfile does not count what it finds in a damaged directory.
             size = file.seek(-_ZIP_END, os.SEEK_END) + _ZIP_END
@@ -105,7 +105,7 @@ def read_arrays(path: Path, *, most: float = math.inf) -> dict[str, np.ndarray]:
 def check_archive(path: Path) -> None:
     """Raises ValueError where a zip archive, such as Keras's networks, is damaged."""
     try:
-        with _open(path) as file, zipfile.ZipFile(file) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
     except Exception as error:  # What zipfile and its decompressors run into.
         raise ValueError(f"{path} is no archive: {error}") from error
@@ -148,7 +148,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         OSError: there is none, or none that can be read.
     """
-    with _open(path) as file:
+    with open_regular(path) as file:
         return file.read()
 
 
@@ -170,7 +170,13 @@ def parse_json(text: str) -> Any:
         raise ValueError("JSON that is nested too deep") from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def printable(path: str) -> str:
+    """Returns the name of a file as it can be printed and written, even where it is not UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def open_regular(path: Path) -> IO[bytes]:
+    """Opens a regular file to read it; raises OSError where it is something else, or not there."""
     # To open a pipe waits for its other end, and a device may never end.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(f"{path} is no regular file")

@@ -47,7 +47,7 @@ NAMED = {
     "defenses.mixing.table.names": ["defenses/mixing/test_mixing.py"],
     "defenses.revisions.table.names": ["defenses/revisions/test_training_set_revision.py"],
     "defenses.gradient_shaping.DISTRIBUTIONS": ["defenses/test_gradient_shaping.py"],
-    "data.loading.names": ["data/test_digits.py", "data/test_sources.py"],
+    "data.sources.names": ["data/test_digits.py", "data/test_sources.py"],
 }
 # Or in files that run over the whole of it, by these expressions.
 WHOLE = {
@@ -83,6 +83,7 @@ ELSEWHERE = {
     "data/loading": "data/test_sources",
     "data/order": "data/test_keep_list",
     "data/source": "data/test_sources",
+    "data/tfds_source": "data/test_sources",
     "defenses/filters/activation_clustering": "defenses/filters/test_filters",
     "defenses/filters/base": "defenses/filters/test_filters",
     "defenses/filters/deep_knn": "defenses/filters/test_filters",

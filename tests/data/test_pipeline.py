@@ -19,17 +19,20 @@ SIZE, BATCH, EPOCHS = 22, 8, 3  # Batches of 8, 8 and 6.
 EXAMPLES = make_examples(SIZE)
 
 
+class Compressed(data.ArraySplit):
+    def encoded(self):
+        return super().encoded().map(tf.io.encode_png)
+
+    def decode(self, encoded):
+        return tf.io.decode_png(encoded)
+
+
 def streamed(examples):
     """Returns the same examples as though they lay on disk, among others, compressed."""
     ids = np.arange(examples.size) * 2 + 1
-
-    def encoded():
-        of_both = np.repeat(examples.images, 2, axis=0)
-        labels = np.repeat(examples.labels, 2, axis=0)
-        of_all = tf.data.Dataset.from_tensor_slices((of_both, labels)).enumerate()
-        return of_all.map(lambda each, example: (each, tf.io.encode_png(example[0]), example[1]))
-
-    return StreamedExamples(encoded, tf.io.decode_png, ids, examples.labels, examples.image_shape)
+    images, labels = (np.repeat(each, 2, axis=0) for each in (examples.images, examples.labels))
+    split = Compressed("train", images, labels)
+    return StreamedExamples(split, ids, examples.labels, examples.image_shape)
 
 
 KINDS = pytest.mark.parametrize("examples", [EXAMPLES, streamed(EXAMPLES)], ids=["memory", "disk"])

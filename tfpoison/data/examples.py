@@ -2,13 +2,14 @@
 
 import abc
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tfpoison import randomness
+from tfpoison.data.source import Split
 
 # Shuffling from disk looks this many examples ahead. They wait there as they were compressed.
 SHUFFLE_BUFFER = 8192
@@ -40,9 +41,9 @@ class Examples(abc.ABC):
         """Whether the images are held in memory; if not, not all of them may fit into it."""
 
     @property
-    @abc.abstractmethod
     def images(self) -> np.ndarray:
         """All images, uint8 in 0–255, (size, H, W, C). From disk they are read at every access."""
+        return self.read(np.arange(self.size))
 
     @abc.abstractmethod
     def batches(self, size: int) -> Iterator[np.ndarray]:
@@ -96,6 +97,8 @@ class InMemoryExamples(Examples):
         ids: positions in the full split. None: they are the full split.
     """
 
+    in_memory = True
+
     def __init__(self, images: np.ndarray, labels: np.ndarray, ids: np.ndarray | None = None):
         if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels):
             raise ValueError(
@@ -106,13 +109,8 @@ class InMemoryExamples(Examples):
         self._images = images
 
     @property
-    def in_memory(self) -> bool:
-        """True."""
-        return True
-
-    @property
     def images(self) -> np.ndarray:
-        """All images, uint8 in 0–255, (size, H, W, C)."""
+        """All images, uint8 in 0–255, (size, H, W, C); not a copy."""
         return self._images
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
@@ -152,38 +150,29 @@ class InMemoryExamples(Examples):
 
 
 class StreamedExamples(Examples):
-    """Examples that are read from disk and decoded whenever they are needed.
+    """Examples that are read and decoded whenever they are needed.
 
     Args:
-        encoded: returns a data set of (id int64, compressed image, label int64), in the order of
-            the ids; it may hold other examples too.
-        decode: decodes one image to uint8, (H, W, C).
-        ids: the examples wanted.
+        split: where they lie.
+        ids: their positions in it, ascending.
         labels: their labels.
         image_shape: height, width and channels.
+        resize: whether images are resized to that height and width; if not, all of them have it.
     """
+
+    in_memory = False
 
     def __init__(
         self,
-        encoded: Callable[[], tf.data.Dataset],
-        decode: Callable[[tf.Tensor], tf.Tensor],
+        split: Split,
         ids: np.ndarray,
         labels: np.ndarray,
         image_shape: tuple[int, int, int],
+        resize: bool = False,
     ):
         super().__init__(ids, labels, image_shape)
-        self._encoded = encoded
-        self._decode = decode
-
-    @property
-    def in_memory(self) -> bool:
-        """False."""
-        return False
-
-    @property
-    def images(self) -> np.ndarray:
-        """All images, uint8 in 0–255, (size, H, W, C), read and decoded at every access."""
-        return self.read(np.arange(self.size))
+        self.split = split
+        self.resize = resize
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Reads and decodes all images in order, at most `size` at a time."""
@@ -220,13 +209,13 @@ class StreamedExamples(Examples):
         """Decodes a batch of compressed images."""
         spec = tf.TensorSpec(self.image_shape, tf.uint8)
         images = tf.map_fn(self._decode, references["image"], fn_output_signature=spec)
-        return images, references["label"]
+        return images, tf.gather(tf.constant(self.labels), self.positions(references))
 
     def positions(self, references: dict[str, tf.Tensor]) -> tf.Tensor:
         """Returns where the examples' ids stand among all."""
         return tf.searchsorted(tf.constant(self.ids), references["id"], out_type=tf.int64)
 
-    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
+    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> "StreamedExamples":
         """Returns the examples at ascending positions; other labels cannot be had from disk.
 
         Raises:
@@ -237,21 +226,29 @@ class StreamedExamples(Examples):
                 "Expected a data set of up to 2 GiB where labels are to be changed: larger ones "
                 "are read from disk as they are."
             )
-        chosen = self.ids[positions], self.labels[positions]
-        return StreamedExamples(self._encoded, self._decode, *chosen, self.image_shape)
+        ids, labels = self.ids[positions], self.labels[positions]
+        return StreamedExamples(self.split, ids, labels, self.image_shape, self.resize)
 
     def _decoded(self, ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
         images = self._only(ids).map(lambda each: self._decode(each["image"]), tf.data.AUTOTUNE)
         return images.batch(size).as_numpy_iterator()
 
+    def _decode(self, encoded: tf.Tensor) -> tf.Tensor:
+        image = self.split.decode(encoded)
+        if self.resize:
+            resized = tf.image.resize(image, self.image_shape[:2], antialias=True)
+            image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
+        tf.debugging.assert_equal(tf.shape(image), self.image_shape)
+        return tf.ensure_shape(image, self.image_shape)
+
     def _only(self, ids: np.ndarray) -> tf.data.Dataset:
-        """Returns compressed images and labels of these ids, ascending, some several times."""
+        """Returns compressed images with their ids: of these, ascending, some several times."""
         counts = np.bincount(ids, minlength=1)
         table = tf.constant(counts)
-        examples = self._encoded().take(len(counts))
-        examples = examples.filter(lambda each, image, label: table[each] > 0)
+        examples = self.split.encoded().enumerate().take(len(counts))
+        examples = examples.filter(lambda each, encoded: table[each] > 0)
         if counts.max() > 1:
             examples = examples.flat_map(
                 lambda *each: tf.data.Dataset.from_tensors(each).repeat(table[each[0]])
             )
-        return examples.map(lambda each, image, label: {"id": each, "image": image, "label": label})
+        return examples.map(lambda each, encoded: {"id": each, "image": encoded})

@@ -7,12 +7,10 @@ Pillow, or refused.
 
 import collections
 import contextlib
-import dataclasses
 import io
+import itertools
 import os
-import pathlib
 import random
-import stat
 import warnings
 from collections.abc import Iterator
 
@@ -20,7 +18,8 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from tfpoison.data.source import Source
+from tfpoison.data.source import Source, Split
+from tfpoison.files import open_regular, printable
 
 LAYOUTS = "DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, or DIR/CLASS/*.png"
 _ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
@@ -33,68 +32,60 @@ _SYSTEM |= {"system volume information", "thumbs.db", "ehthumbs.db", "desktop.in
 _ORIENTATION = 0x0112
 
 
-@dataclasses.dataclass(frozen=True)
-class _File:
-    """An image: its path, and the number of its class."""
-
-    path: str
-    label: int
-
-
-class ImageFolder(Source):
-    """A folder of images: `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png`.
+def image_folder(data_dir: str | os.PathLike | None = None) -> Source:
+    """Opens a folder of images: `train/CLASS/*.png` and `test/CLASS/*.png`, or `CLASS/*.png`.
 
     Images are those that Keras's loader reads, and WebP, those in sub-folders of a class included.
-    The order of a split is drawn by its name: that of `tfds.ImageFolder`.
-
     What is left out, or lies in sub-folders, is warned of; hidden and system files and folders are
     passed over.
-
-    Args:
-        name: the name that the user gave.
-        root: the folder.
 
     Raises:
         ValueError: there are no such images, a class has none to train on, or a folder cannot be
             read.
     """
+    root = os.path.expanduser(data_dir or "")
+    if not os.path.isdir(root):
+        raise ValueError(
+            f"Expected `data_dir` to be a folder of images, {LAYOUTS}. Received: "
+            f"data_dir={data_dir!r}"
+        )
+    splits = _find_splits(root)
+    names = sorted(next(iter(splits.values())).images)
+    opened = [_FolderSplit(name, folder, names) for name, folder in splits.items()]
+    return Source(tuple(map(printable, names)), *opened)
+
+
+class _FolderSplit(Split):
+    """The images of a folder of classes, in the order of `tfds.ImageFolder`: drawn by the name.
+
+    Args:
+        name: what the split is called.
+        folder: what lies in the folder.
+        classes: the names of the folders of classes, by their numbers.
+    """
 
     image_shape = (None, None, 3)
 
-    def __init__(self, name: str, root: pathlib.Path):
+    def __init__(self, name: str, folder: "_ClassFolders", classes: list[str]):
         self.name = name
-        splits = _find_splits(str(root))
-        self.train_split, *held_out = splits
-        self.validation_split = held_out[0] if held_out else None
-        names = sorted(splits[self.train_split].images)
-        self.class_names = tuple(map(printable, names))
-        self._folders = {split: each.path for split, each in splits.items()}
-        self._files: dict[str, list[_File]] = {}
-        for split, folder in splits.items():
-            self._files[split] = [
-                _File(path, label)
-                for label, name in enumerate(names)
-                for path in folder.images.get(name, [])
-            ]
-            random.Random(split).shuffle(self._files[split])
+        self._root = folder.path
+        of_classes = [folder.images.get(each, ()) for each in classes]
+        images = [(path, label) for label, paths in enumerate(of_classes) for path in paths]
+        random.Random(name).shuffle(images)
+        self._paths = [path for path, _ in images]
+        self._labels = [label for _, label in images]
+        self.size = len(images)
 
-    def split_size(self, split: str) -> int:
-        """Returns the number of images of a split."""
-        return len(self._files[split])
+    def labels(self) -> np.ndarray:
+        """Returns the numbers of the images' classes."""
+        return np.array(self._labels, np.int64)
 
-    def labels(self, split: str) -> np.ndarray:
-        """Returns the labels of all images of a split, int64 (n,)."""
-        return np.array([each.label for each in self._files[split]], np.int64)
-
-    def encoded(self, split: str) -> tf.data.Dataset:
-        """Returns (position int64, path, label int64) of all images of a split."""
-        paths = [os.fsencode(each.path) for each in self._files[split]]
-        return tf.data.Dataset.from_tensor_slices(
-            (np.arange(len(paths)), paths, self.labels(split))
-        )
+    def encoded(self) -> tf.data.Dataset:
+        """Returns the paths."""
+        return tf.data.Dataset.from_tensor_slices([*map(os.fsencode, self._paths)])
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Reads and decodes a file: uint8, (H, W, 3)."""
+        """Reads and decodes a file."""
         content = tf.io.read_file(encoded)
         start = tf.strings.substr(content, 0, 2)
         image = tf.cond(
@@ -105,43 +96,28 @@ class ImageFolder(Source):
         )
         return tf.ensure_shape(image, self.image_shape)
 
-    def describe_position(self, split: str, position: int) -> str:
+    def describe(self, position: int) -> str:
         """Returns the path of a file, as it starts in the user's own words."""
-        return printable(self._files[split][position].path)
+        return printable(self._paths[position])
 
-    def file_names(self, split: str) -> list[str]:
-        """Returns CLASS/FILE of all images of a split, or CLASS/FOLDER/FILE."""
-        root = self._folders[split]
-        return [printable(os.path.relpath(each.path, root)) for each in self._files[split]]
+    def file_names(self) -> list[str]:
+        """Returns CLASS/FILE of all images, or CLASS/FOLDER/FILE."""
+        return [printable(os.path.relpath(each, self._root)) for each in self._paths]
 
-    def inspect(self, split: str, positions: np.ndarray) -> None:
-        """Looks at the head of each file, and warns of what is in files and is not read.
-
-        Raises:
-            ValueError: a file is no image, or has 16 bits a channel.
-        """
+    def inspect(self, positions: np.ndarray) -> None:
+        """Looks at the head of each file, and warns of what is in files and is not read."""
         remarks = collections.defaultdict(list)
-        for position in positions.tolist():
-            path = self._files[split][position].path
+        for path in map(self._paths.__getitem__, positions):
             for remark in _inspect(path):
                 remarks[remark].append(path)
         for remark, paths in remarks.items():
-            warnings.warn(
-                f"{len(paths):,} image(s) {remark}, such as {printable(paths[0])}", stacklevel=2
-            )
-
-
-def printable(path: str) -> str:
-    """Returns the name of a file as it can be printed and written, even where it is not UTF-8."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+            _warn_of(paths, f"image(s) {remark}")
 
 
 def _inspect(path: str) -> list[str]:
     """Returns what of an image is not read."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise OSError("it is no regular file")
-        with PIL.Image.open(path, formats=_FORMATS) as image:
+        with open_regular(path) as file, PIL.Image.open(file, formats=_FORMATS) as image:
             has_16_bits = image.format == "PNG" and ";16" in str(image.tile[0][3])
             remarks = _remarks(image)
     except Exception as error:  # Damaged files run Pillow into any exception.
@@ -181,7 +157,6 @@ def _decode_by_pillow(content: bytes) -> np.ndarray:
         raise ValueError("Pillow finds it damaged") from error
 
 
-@dataclasses.dataclass
 class _ClassFolders:
     """What lies in a folder of classes; all are paths.
 
@@ -193,25 +168,19 @@ class _ClassFolders:
         outside: images that lie in no class's folder.
     """
 
-    path: str
-    images: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-    nested: list[str] = dataclasses.field(default_factory=list)
-    others: list[str] = dataclasses.field(default_factory=list)
-    outside: list[str] = dataclasses.field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: str) -> "_ClassFolders":
-        """Looks through a folder."""
-        found = cls(path)
+    def __init__(self, path: str):
         folders, files = _list(path)
-        found.outside += filter(_is_image, files)
-        for folder in folders:
-            files = list(_walk(folder))
-            images = sorted(filter(_is_image, files))
-            found.images[os.path.basename(folder)] = images
-            found.nested += [each for each in images if os.path.dirname(each) != folder]
-            found.others += [each for each in files if not _is_image(each)]
-        return found
+        below = {os.path.basename(each): sorted(_walk(each)) for each in folders}
+        self.path = path
+        self.images = {name: [*filter(_is_image, each)] for name, each in below.items()}
+        self.nested = [
+            each
+            for name, images in self.images.items()
+            for each in images
+            if os.path.dirname(each) != os.path.join(path, name)
+        ]
+        self.others = [*itertools.filterfalse(_is_image, itertools.chain(*below.values()))]
+        self.outside = [*filter(_is_image, files)]
 
     @property
     def holds_classes(self) -> bool:
@@ -226,11 +195,13 @@ class _ClassFolders:
             (self.outside, f"image(s) in {where} lie in no class's folder: left out are"),
             (self.nested, f"image(s) in {where} lie in sub-folders of a class's: read are"),
         ):
-            if paths:
-                warnings.warn(
-                    f"{len(paths):,} {text} {_count_endings(paths)}, such as {printable(paths[0])}",
-                    stacklevel=3,
-                )
+            _warn_of(paths, f"{text} {_count_endings(paths)}")
+
+
+def _warn_of(paths: list[str], what: str) -> None:
+    if paths:
+        text = f"{len(paths):,} {what}, such as {printable(paths[0])}"
+        warnings.warn(text, stacklevel=3)
 
 
 def _find_splits(root: str) -> dict[str, _ClassFolders]:
@@ -238,9 +209,8 @@ def _find_splits(root: str) -> dict[str, _ClassFolders]:
     folders, _ = _list(root)
     train = _find_split(folders, _TRAIN)
     if train is None:
-        flat = _ClassFolders.read(root)
-        _check_are_classes(flat)
-        splits = {_TRAIN[0]: flat}
+        splits = {_TRAIN[0]: _ClassFolders(root)}
+        _check_are_classes(splits[_TRAIN[0]])
     else:
         validation = _find_split(folders, _VALIDATION)
         splits = {os.path.basename(each.path): each for each in (train, validation) if each}
@@ -256,7 +226,7 @@ def _find_splits(root: str) -> dict[str, _ClassFolders]:
 def _find_split(folders: list[str], names: tuple[str, ...]) -> _ClassFolders | None:
     """Returns the first of the folders by these names that holds folders of classes."""
     called = [each for name in names for each in folders if _lower_name(each) == name]
-    return next((each for each in map(_ClassFolders.read, called) if each.holds_classes), None)
+    return next((each for each in map(_ClassFolders, called) if each.holds_classes), None)
 
 
 def _lower_name(folder: str) -> str:
@@ -354,19 +324,18 @@ def _list(folder: str) -> tuple[list[str], list[str]]:
 
     What is hidden, and what systems leave behind, is passed over.
     """
-    folders: list[str] = []
-    files: list[str] = []
+    found: dict[bool, list[str]] = {True: [], False: []}
     try:
         with os.scandir(folder) as entries:
             for each in entries:
                 if not each.name.startswith(".") and each.name.casefold() not in _SYSTEM:
-                    (folders if each.is_dir() else files).append(each.path)
+                    found[each.is_dir()].append(each.path)
     except OSError as error:
         raise ValueError(
             f"Expected folders that can be read. Received: {printable(error.filename or folder)}: "
             f"{error.strerror}"
         ) from error
-    return sorted(folders), sorted(files)
+    return sorted(found[True]), sorted(found[False])
 
 
 def _is_image(path: str) -> bool:

@@ -1,6 +1,9 @@
 """Data sets by name."""
 
 import dataclasses
+import functools
+import inspect
+import math
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,19 +15,15 @@ from tfpoison.checks import check_bool, check_number
 from tfpoison.data import subsets
 from tfpoison.data.examples import Examples, InMemoryExamples, StreamedExamples
 from tfpoison.data.image_classification import Description, ImageClassification
-from tfpoison.data.source import Source, first_line
-from tfpoison.data.sources import DIGITS, IMAGE_FOLDER, open_source
+from tfpoison.data.source import Source, Split
+from tfpoison.data.sources import SOURCES
+from tfpoison.failures import first_line
 
 # Of a data set without a validation split this share is held out.
 VALIDATION_SHARE = 0.2
 # A split whose decoded images are larger is streamed from disk.
 MEMORY_LIMIT_BYTES = 2 * 2**30
 _LONGEST_SIDE = 2**15
-
-
-def names() -> list[str]:
-    """Returns the data sets that need no preparation; any TFDS name is welcome besides."""
-    return [DIGITS, IMAGE_FOLDER]
 
 
 def load(
@@ -73,7 +72,7 @@ def load(
             or has images that cannot be read, have 16 bits a channel or differ in size.
         TypeError: a value is of the wrong type.
     """
-    request = _Request(
+    return _Request(
         name,
         data_dir,
         image_size,
@@ -85,8 +84,7 @@ def load(
         whole_split,
         train_ids,
         validation_ids,
-    )
-    return request.load(request.open())
+    ).load()
 
 
 def check(name: str, **settings: Any) -> Description:
@@ -105,48 +103,25 @@ def check(name: str, **settings: Any) -> Description:
         ValueError: see `load`.
         TypeError: see `load`.
     """
-    request = _Request(name, **settings)
-    return request.describe(request.open())
+    return _Request(name, **settings).describe()
 
 
 def file_names(name: str, *, data_dir: str | pathlib.Path | None = None) -> list[str] | None:
     """Returns what the files of the training split are called, CLASS/FILE.
 
     They stand in the order that `Examples.ids` count. None where images are not in files of their
-    own.
-
-    Args:
-        name: see `load`.
-        data_dir: see `load`.
-
-    Raises:
-        ValueError: there is no such folder of images.
+    own. Arguments and errors are those of `load`.
     """
-    if name != IMAGE_FOLDER:
-        return None
-    source = _open(name, data_dir)
-    return source.file_names(source.train_split)
+    return _Request(name, data_dir).source.train.file_names()
 
 
 def training_labels(name: str, *, data_dir: str | pathlib.Path | None = None) -> np.ndarray:
     """Returns the labels of the whole training split, in the order that `Examples.ids` count.
 
-    Args:
-        name: see `load`.
-        data_dir: see `load`.
-
-    Returns:
-        The labels, int64 (n,), also those of images that `load` holds out or leaves out.
-
-    Raises:
-        ValueError: there is no such data set.
+    They are int64 (n,), also of images that `load` holds out or leaves out. Arguments and errors
+    are those of `load`.
     """
-    source = _open(name, data_dir)
-    return source.labels(source.train_split)
-
-
-def _open(name: str, data_dir: str | pathlib.Path | None, download: bool = False) -> Source:
-    return open_source(name, None if data_dir is None else str(data_dir), download)
+    return _Request(name, data_dir).source.train.labels()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,54 +159,88 @@ class _Request:
         # scikit-learn takes seeds of 32 bits.
         check_number("seed", self.seed, minimum=0, maximum=2**32 - 1, whole=True)
 
-    def open(self) -> Source:
-        """Opens the source."""
-        return _open(self.name, self.data_dir, self.download)
+    @functools.cached_property
+    def source(self) -> Source:
+        """The data set, of which no image is read yet."""
+        if not isinstance(self.name, str):
+            raise TypeError(f"Expected a data set's name to be a string. Received: {self.name!r}")
+        data_dir = None if self.data_dir is None else str(self.data_dir)
+        if self.name not in SOURCES:
+            # Their library takes seconds to import.
+            from tfpoison.data.tfds_source import tfds_source
 
-    def describe(self, source: Source) -> Description:
+            return tfds_source(self.name, data_dir, self.download)
+        given: dict[str, Any] = {} if data_dir is None else {"data_dir": data_dir}
+        given |= {"download": True} if self.download else {}
+        known = inspect.signature(SOURCES[self.name]).parameters
+        for setting in given.keys() - known:
+            raise ValueError(
+                f"Expected no `{setting}` for {self.name!r}, which lies "
+                f"{'in its `data_dir`' if known else 'in the installation'}. Received: "
+                f"{setting}={given[setting]!r}"
+            )
+        return SOURCES[self.name](**given)
+
+    def describe(self) -> Description:
         """Compares the sizes asked for with those of the splits."""
-        in_train, in_validation = self._sizes(source)
-        for name, split, size in [
-            ("train_size", source.train_split, in_train),
-            ("validation_size", source.validation_split or "held-out", in_validation),
-        ]:
-            wanted = getattr(self, name)
-            if wanted is not None and wanted > size:
-                raise ValueError(
-                    f"Expected `{name}` to be at most {size}, the number of examples of the "
-                    f"{split} split of {self.name!r}. Received: {name}={wanted}"
-                )
+        train, validation = self.source.train, self.source.validation
+        if validation is None:
+            held_out = subsets.held_out_size(train.size, VALIDATION_SHARE)
+            left = train.size if self.whole_split else train.size - held_out
+            to_train, to_validate = (train.name, left), ("held-out", held_out)
+        else:
+            to_train, to_validate = (train.name, train.size), (validation.name, validation.size)
         return Description(
-            source.name,
-            source.class_names,
-            self._image_shape(source),
-            in_train if self.train_size is None else self.train_size,
-            in_validation if self.validation_size is None else self.validation_size,
-            source.split_size(source.train_split),
-            source.split_size(source.validation_split or source.train_split),
+            self.name,
+            self.source.class_names,
+            self._image_shape,
+            self._size("train_size", *to_train),
+            self._size("validation_size", *to_validate),
+            train.size,
+            (validation or train).size,
         )
 
-    def load(self, source: Source) -> ImageClassification:
+    def _size(self, name: str, split: str, available: int) -> int:
+        wanted = getattr(self, name)
+        if wanted is not None and wanted > available:
+            raise ValueError(
+                f"Expected `{name}` to be at most {available}, the number of examples of the "
+                f"{split} split of {self.name!r}. Received: {name}={wanted}"
+            )
+        return available if wanted is None else wanted
+
+    @property
+    def _image_shape(self) -> tuple[int, int, int] | None:
+        height, width, channels = self.source.train.image_shape
+        if self.image_size is not None:
+            height, width = self.image_size
+        if height is None or width is None or channels is None:
+            return None
+        return height, width, channels
+
+    def load(self) -> ImageClassification:
         """Chooses the subsets and reads them."""
-        self.describe(source)
-        labels = source.labels(source.train_split)
-        if source.validation_split is None:
-            train, validation = self._hold_out(labels)
-            validation_split, validation_labels = source.train_split, labels
+        self.describe()
+        train, validation = self.source.train, self.source.validation
+        labels = train.labels()
+        if validation is None:
+            ids, held_out = self._hold_out(labels)
+            available = [(train, ids, labels), (train, held_out, labels)]
         else:
-            validation_split = source.validation_split
-            validation_labels = source.labels(validation_split)
-            train, validation = np.arange(len(labels)), np.arange(len(validation_labels))
-        image_shape = self._image_shape(source) or _first_image_shape(source)
-        to_train = source, source.train_split, labels, train
-        to_validate = source, validation_split, validation_labels, validation
+            available = [(train, np.arange(train.size), labels)]
+            available += [(validation, np.arange(validation.size), validation.labels())]
+        shape = self._image_shape or _first_image_shape(train)
+        to_train, to_validate = (
+            StreamedExamples(split, ids, labels[ids], shape, resize=self.image_size is not None)
+            for split, ids, labels in available
+        )
         return ImageClassification(
-            source.name,
-            source.class_names,
-            self._read(*to_train, self.train_size, self.train_ids, image_shape),
-            self._on_disk(*to_validate, image_shape)
+            self.name,
+            self.source.class_names,
+            self._read(to_train, self.train_size, self.train_ids),
+            to_validate
             if self.whole_split
-            else self._read(*to_validate, self.validation_size, self.validation_ids, image_shape),
+            else self._read(to_validate, self.validation_size, self.validation_ids),
         )
 
     def _hold_out(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -244,129 +253,63 @@ class _Request:
         except ValueError:  # Too few to hold any out are enough for those who validate nothing.
             return everything, everything[:0]
 
-    def _sizes(self, source: Source) -> tuple[int, int]:
-        """Returns how many examples there are to train on, and to validate on."""
-        size = source.split_size(source.train_split)
-        if source.validation_split is not None:
-            return size, source.split_size(source.validation_split)
-        held_out = subsets.held_out_size(size, VALIDATION_SHARE)
-        return size if self.whole_split else size - held_out, held_out
-
-    def _image_shape(self, source: Source) -> tuple[int, int, int] | None:
-        height, width, channels = source.image_shape
-        if self.image_size is not None:
-            height, width = self.image_size
-        if height is None or width is None or channels is None:
-            return None
-        return height, width, channels
-
     def _read(
-        self,
-        source: Source,
-        split: str,
-        labels: np.ndarray,
-        available: np.ndarray,
-        size: int | None,
-        wanted: Sequence[int],
-        image_shape: tuple[int, int, int],
+        self, available: StreamedExamples, size: int | None, wanted: Sequence[int]
     ) -> Examples:
-        """Reads a subset of the positions that are available in a split, with those wanted."""
+        """Reads a subset of what is available, with the ids that are wanted."""
         chosen = subsets.choose(
-            labels[available],
+            available.labels,
             size,
             balanced=self.balanced,
             seed=self.seed,
-            split=split,
-            first=np.flatnonzero(np.isin(available, wanted)),
+            split=available.split.name,
+            first=np.flatnonzero(np.isin(available.ids, wanted)),
         )
-        ids = available[chosen]
-        source.inspect(split, ids)
-        examples = self._on_disk(source, split, labels, ids, image_shape)
-        streamed = len(ids) * int(np.prod(image_shape)) > MEMORY_LIMIT_BYTES
-        if streamed and self._image_shape(source) is None:
+        examples = available.select(chosen)
+        examples.split.inspect(examples.ids)
+        streamed = examples.size * math.prod(examples.image_shape) > MEMORY_LIMIT_BYTES
+        if streamed and self._image_shape is None:
             raise ValueError(
                 f"Expected `image_size`: the images of {self.name!r} may differ in size, and "
                 "are too many to look at all of them first. Received: image_size=None"
             )
         try:
             if not streamed:
-                return InMemoryExamples(examples.images, labels[ids], ids)
+                return InMemoryExamples(examples.images, examples.labels, examples.ids)
             # What cannot be decoded is told now, not in the middle of the training.
             for _ in examples.batches(64):
                 pass
             return examples
         except tf.errors.OpError as error:
-            raise _explain(error, source, split, ids, image_shape, self.image_size) from error
-
-    def _on_disk(
-        self,
-        source: Source,
-        split: str,
-        labels: np.ndarray,
-        ids: np.ndarray,
-        image_shape: tuple[int, int, int],
-    ) -> StreamedExamples:
-        return StreamedExamples(
-            lambda: source.encoded(split),
-            lambda encoded: _decode(source, encoded, self.image_size, image_shape),
-            ids,
-            labels[ids],
-            image_shape,
-        )
+            _check_images(examples)
+            raise ValueError(f"Expected images that can be read. {first_line(error)}") from error
 
 
-def _first_image_shape(source: Source) -> tuple[int, int, int]:
-    source.inspect(source.train_split, np.array([0]))
-    _, encoded, _ = next(iter(source.encoded(source.train_split)))
-    try:
-        return tuple(source.decode(encoded).shape)
-    except (tf.errors.OpError, ValueError) as error:
-        raise _cannot_be_decoded(error, source, source.train_split, 0) from error
-
-
-def _cannot_be_decoded(error: Exception, source: Source, split: str, position: int) -> ValueError:
-    where = source.describe_position(split, position)
-    return ValueError(
-        f"Expected images that can be decoded. Received: {where}: {first_line(error)}"
-    )
-
-
-def _decode(
-    source: Source,
-    encoded: tf.Tensor,
-    image_size: Sequence[int] | None,
-    image_shape: tuple[int, int, int],
-) -> tf.Tensor:
-    """Decodes an image; resizes it where the user asked for a size."""
-    image = source.decode(encoded)
-    if image_size is not None:
-        resized = tf.image.resize(image, image_size, antialias=True)
-        image = tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8)
-    tf.debugging.assert_equal(tf.shape(image), image_shape)
-    return tf.ensure_shape(image, image_shape)
-
-
-def _explain(
-    error: tf.errors.OpError,
-    source: Source,
-    split: str,
-    ids: np.ndarray,
-    image_shape: tuple[int, int, int],
-    image_size: Sequence[int] | None,
-) -> ValueError:
-    """Finds the first image that cannot be read and says what is wrong with it."""
-    wanted = set(ids.tolist())
-    for position, encoded, _ in source.encoded(split):
-        if int(position) not in wanted:
+def _check_images(examples: StreamedExamples) -> None:
+    """Raises ValueError for the first image that cannot be decoded, or has another shape."""
+    wanted = set(examples.ids.tolist())
+    for position, encoded in enumerate(examples.split.encoded()):
+        if position not in wanted:
             continue
-        try:
-            shape = tuple(source.decode(encoded).shape)
-        except (tf.errors.OpError, ValueError) as cause:
-            return _cannot_be_decoded(cause, source, split, int(position))
-        if image_size is None and shape != image_shape:
-            where = source.describe_position(split, int(position))
-            return ValueError(
-                f"Expected images of one size, {image_shape}, that of the first one. Received: "
-                f"{where} of {shape}. Give `image_size`, (height, width), to resize them all."
+        shape = _shape(examples.split, position, encoded)
+        if not examples.resize and shape != examples.image_shape:
+            raise ValueError(
+                f"Expected images of one size, {examples.image_shape}, that of the first one. "
+                f"Received: {examples.split.describe(position)} of {shape}. Give `image_size`, "
+                "(height, width), to resize them all."
             )
-    return ValueError(f"Expected images that can be read. {first_line(error)}")
+
+
+def _first_image_shape(split: Split) -> tuple[int, int, int]:
+    split.inspect(np.array([0]))
+    return _shape(split, 0, next(iter(split.encoded())))
+
+
+def _shape(split: Split, position: int, encoded: tf.Tensor) -> tuple[int, int, int]:
+    try:
+        return tuple(split.decode(encoded).shape)
+    except (tf.errors.OpError, ValueError) as error:
+        raise ValueError(
+            f"Expected images that can be decoded. Received: {split.describe(position)}: "
+            f"{first_line(error)}"
+        ) from error

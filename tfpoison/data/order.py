@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from tfpoison.data.image_folder import printable
+from tfpoison.files import printable
 
 
 def check(dataset: tf.data.Dataset) -> None:

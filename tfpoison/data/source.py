@@ -1,67 +1,92 @@
-"""What a data set by name must know of its labelled images, wherever they lie."""
+"""Where labelled images come from: what a data set by name tells of them."""
 
 import abc
-import re
+import dataclasses
 
 import numpy as np
 import tensorflow as tf
 
 
-class Source(abc.ABC):
-    """Labelled images on disk, in splits.
+class Split(abc.ABC):
+    """Labelled images in an order that stays, wherever they lie.
 
     Attributes:
-        name: the name that the user gave.
-        class_names: the names of the classes.
-        train_split: the name of the split to train on.
-        validation_split: the name of the split to validate on; None if there is none.
+        name: what the split is called.
+        size: the number of its images.
         image_shape: height, width and channels; None where images differ or it is not known.
     """
 
     name: str
-    class_names: tuple[str, ...]
-    train_split: str
-    validation_split: str | None
-    image_shape: tuple[int | None, int | None, int | None]
+    size: int
+    image_shape: tuple[int | None, int | None, int | None] = (None, None, None)
 
     @abc.abstractmethod
-    def split_size(self, split: str) -> int:
-        """Returns the number of examples of a split."""
-
-    @abc.abstractmethod
-    def labels(self, split: str) -> np.ndarray:
-        """Returns the labels of all examples of a split, int64 (n,).
+    def labels(self) -> np.ndarray:
+        """Returns the labels of all images, integers from 0, int64 (size,).
 
         Raises:
             ValueError: they cannot be read, or are none of the classes.
         """
 
     @abc.abstractmethod
-    def encoded(self, split: str) -> tf.data.Dataset:
-        """Returns (position int64, what `decode` takes, label int64) of all examples of a split."""
+    def encoded(self) -> tf.data.Dataset:
+        """Returns what `decode` takes, of all images in their order."""
 
     @abc.abstractmethod
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Decodes an image: uint8, (H, W, C)."""
+        """Returns an image: uint8 in 0–255, (H, W, C)."""
 
-    @abc.abstractmethod
-    def describe_position(self, split: str, position: int) -> str:
-        """Returns how a person finds an example."""
+    def describe(self, position: int) -> str:
+        """Returns how a person finds the image at a position."""
+        return f"example {position} of the split {self.name!r}"
 
-    @abc.abstractmethod
-    def inspect(self, split: str, positions: np.ndarray) -> None:
-        """Looks at examples before they are decoded.
-
-        Raises:
-            ValueError: one of them is no image, or would be decoded to something else.
-        """
-
-    def file_names(self, split: str) -> list[str] | None:
-        """Returns what the files of a split are called; None where images are in none."""
+    def file_names(self) -> list[str] | None:
+        """Returns what the images' files are called, CLASS/FILE; None where they are in none."""
         return None
 
+    def inspect(self, positions: np.ndarray) -> None:  # noqa: B027
+        """Raises ValueError where an image is none, or would be decoded to something else."""
 
-def first_line(error: Exception) -> str:
-    """Returns what TensorFlow says of an error, without where in its graph it occurred."""
-    text = str(getattr(error, "message", error)).strip().split("\n")[0]
-    return re.sub(r"^(.*}} |.*Iterator::\S+: )+|\.?( \[Op:.*)?$", "", text)
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set of labelled images, of which none is read yet.
+
+    Attributes:
+        class_names: the names of the classes.
+        train: the images to train on.
+        validation: those to validate on; None to hold some of the others out.
+    """
+
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split | None = None
+
+
+class ArraySplit(Split):
+    """Labelled images in an array.
+
+    Args:
+        name: what the split is called.
+        images: uint8 in 0–255, (n, H, W, C).
+        labels: integers from 0, (n,).
+    """
+
+    def __init__(self, name: str, images: np.ndarray, labels: np.ndarray):
+        self.name = name
+        self.size = len(images)
+        self.image_shape = images.shape[1:]
+        self._images = images
+        self._labels = labels
+
+    def labels(self) -> np.ndarray:
+        """Returns a copy of the labels."""
+        return self._labels.astype(np.int64)
+
+    def encoded(self) -> tf.data.Dataset:
+        """Returns the images."""
+        return tf.data.Dataset.from_tensor_slices(self._images)
+
+    def decode(self, encoded: tf.Tensor) -> tf.Tensor:
+        """Returns an image as it is."""
+        return encoded
