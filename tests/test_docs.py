@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 EXPERIMENTS = sorted(path.parent for path in RESULTS.rglob("records.jsonl.gz"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-USAGE = (ROOT / "docs" / "usage.md").read_text()
+GUIDES = "\n".join(path.read_text() for path in (ROOT / "docs" / "guides").glob("*.md"))
 
 
 def name_of(path):
@@ -109,14 +109,14 @@ def test_tables_of_defenses_are_those_of_the_records(folder):
 
 
 @pytest.mark.parametrize("name", [*attacks.names(), *defenses.names(), *launch.JOBS])
-def test_every_name_is_in_the_usage(name):
-    assert f"`{name}`" in USAGE or name == "none"
+def test_every_name_is_in_the_guides(name):
+    assert f"`{name}`" in GUIDES or name == "none"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
 def test_links_and_paths_lead_somewhere(path):
     text = path.read_text()
-    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text)
     assert [link for link in links if not (path.parent / link).exists()] == []
     named = re.findall(r"(?:flags|launch|tfpoison|docs)/[\w/.-]+\.(?:flags|sh|py|md)", text)
     assert [each for each in named if not (ROOT / each).exists() and "NAME" not in each] == []

@@ -1,0 +1,41 @@
+"""The site of the documentation can be built, without a warning, and asks nothing of others."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pages
+import pytest
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    config = pages.DOCS / "site" / "mkdocs.yml"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    # Material for MkDocs tells in every build what will come after MkDocs 1.
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(
+        [*command, "--config-file", config, "--site-dir", folder],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    return folder
+
+
+def test_every_page_is_in_the_site(site):
+    pages_of_site = {path.relative_to(site).with_suffix("") for path in site.rglob("*.html")}
+    written = {path.relative_to(pages.DOCS).with_suffix("") for path in pages.DOCS.rglob("*.md")}
+    written = {path.with_name("index") if path.name == "README" else path for path in written}
+    assert written <= pages_of_site
+
+
+def test_reading_asks_nothing_of_other_hosts(site):
+    loaded = re.compile(r"<(?:script|img|iframe|source)[^>]*\ssrc=\"?(?:https?:)?//[^>]*>")
+    styles = re.compile(r"<link[^>]*rel=\"?stylesheet[^>]*href=\"?(?:https?:)?//[^>]*>")
+    for path in site.rglob("*.html"):
+        text = path.read_text()
+        assert [*loaded.findall(text), *styles.findall(text)] == [], path.name
