@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from tfpoison.classifier import Classifier
 from tfpoison.data import Examples
+from tfpoison.pixel_range import to_unit_range
 
 _BATCH = 512
 
@@ -60,13 +61,13 @@ class Predictor:
         return _batchwise(self._norms, images, labels)
 
     def _predict(self, images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(self._classifier.predictions(_to_unit_range(images)))
+        return tf.nn.softmax(self._classifier.predictions(to_unit_range(images)))
 
     def _extract(self, images: tf.Tensor) -> tf.Tensor:
-        return self._classifier.features(_to_unit_range(images))
+        return self._classifier.features(to_unit_range(images))
 
     def _gradient_norms(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        images = _to_unit_range(images)
+        images = to_unit_range(images)
         probabilities = tf.nn.softmax(self._classifier.predictions(images))
         errors = probabilities - tf.one_hot(labels, probabilities.shape[-1])
         features = self._classifier.features(images)
@@ -74,10 +75,6 @@ class Predictor:
 
 
 _LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
-def _to_unit_range(images: tf.Tensor) -> tf.Tensor:
-    return tf.cast(images, tf.float32) / 255
 
 
 def _batchwise(function: Any, images: np.ndarray | Examples, *others: np.ndarray) -> np.ndarray:

@@ -46,10 +46,10 @@ from tfpoison.jobs.report import ReportJob
 from tfpoison.jobs.train import TrainJob
 from tfpoison.perturbations import INITIALIZERS
 from tfpoison.perturbations import OPTIMIZERS as PERTURBATION_OPTIMIZERS
+from tfpoison.perturbations.patch import PLACES as TRIGGER_PLACES
 from tfpoison.recipes import benchmark_setups, exports, scenario
 from tfpoison.recipes.target_loss import TARGET_LOSSES
 from tfpoison.recipes.threat import SELECTIONS, THREAT_MODELS
-from tfpoison.recipes.trigger import PLACES as TRIGGER_PLACES
 from tfpoison.runs.run_directory import RunDirectory, read_flag_lines
 
 DONE = 0

@@ -86,3 +86,13 @@ class PixelRange:
         """Clips images to the range, widened to where the originals lie outside it."""
         low, high = tf.constant(self.low, images.dtype), tf.constant(self.high, images.dtype)
         return tf.clip_by_value(images, tf.minimum(low, originals), tf.maximum(high, originals))
+
+
+def to_unit_range(images: tf.Tensor | np.ndarray) -> tf.Tensor:
+    """Returns 8-bit images as float32 in [0, 1]."""
+    return tf.cast(images, tf.float32) / 255
+
+
+def to_8_bit(images: tf.Tensor) -> np.ndarray:
+    """Returns images in [0, 1] as uint8 in 0–255."""
+    return np.rint(255 * tf.clip_by_value(images, 0.0, 1.0).numpy()).astype(np.uint8)

@@ -1,9 +1,12 @@
 """A small data set whose classes differ by their brightness, and a network for it."""
 
+import functools
+
 import keras
 import numpy as np
 
 from tfpoison.data import ImageClassification, InMemoryExamples
+from tfpoison.perturbations.patch import Patch
 
 CLASSES, SHAPE = 4, (6, 6, 3)
 
@@ -22,6 +25,11 @@ def make_data_set(train=80, validation=40):
     return ImageClassification(
         "brightness", names, make_examples(train, 0), make_examples(validation, 1)
     )
+
+
+def patch(**settings):
+    """Returns what draws a trigger."""
+    return functools.partial(Patch.draw, **settings)
 
 
 def make_network(seed=0):

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from data_sets import make_data_set, make_examples
+from data_sets import make_data_set, make_examples, patch
 from test_poisons import make_poisons
 
 from tfpoison import data
@@ -31,7 +31,7 @@ def check_reads_back(poisons, read):
 
 
 def test_image_folder(tmp_path):
-    poisons, path = export("image_folder", tmp_path, trigger={"size": 2})
+    poisons, path = export("image_folder", tmp_path, trigger=patch(size=2))
     assert path == tmp_path / "image_folder"
     check_reads_back(poisons, data.load("image_folder", data_dir=path))
 
@@ -44,7 +44,7 @@ def test_tfds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"trigger": {"size": 2, "place": "3,1"}}, {"trigger": {"size": 2}}]
+    "more", [{}, {"trigger": patch(size=2, place="3,1")}, {"trigger": patch(size=2)}]
 )
 def test_poisoning_benchmark(tmp_path, more):
     poisons, path = export("poisoning_benchmark", tmp_path, **more)
@@ -63,7 +63,7 @@ def test_poisoning_benchmark(tmp_path, more):
     if more:
         pattern, (top, left) = trigger
         assert pattern.shape == (3, 2, 2)
-        assert [top, left] == [3, 1] or "place" not in more["trigger"]
+        assert [top, left] == [3, 1] or "place" not in more["trigger"].keywords
         # The benchmark pastes the pattern there, and sees what our victims see.
         seen = np.array(picture)
         seen[top : top + 2, left : left + 2] = np.rint(255 * pattern).transpose(1, 2, 0)

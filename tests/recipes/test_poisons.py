@@ -12,12 +12,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from data_sets import make_data_set, make_examples
+from data_sets import make_data_set, make_examples, patch
 
 from tfpoison import data
-from tfpoison.recipes import PoisonedExamples, Poisons, ThreatSettings, TrialKey, threat
+from tfpoison.recipes import (
+    PoisonedExamples,
+    Poisons,
+    ThreatSettings,
+    TrialKey,
+    poisons_file,
+    threat,
+)
 from tfpoison.recipes.fingerprints import fingerprint
-from tfpoison.recipes.poisons import _checksum
 from tfpoison.recipes.threat import positions_of
 
 DATA = make_data_set()
@@ -62,7 +68,7 @@ def test_poisoned_examples():
 
 
 def test_changed_labels():
-    poisons, _ = make_poisons(trigger={"size": 2})
+    poisons, _ = make_poisons(trigger=patch(size=2))
     examples = poisons.poison(DATA.train)
     assert (examples.labels[positions_of(DATA.train, poisons.ids)] == 3).all()
     labels = np.concatenate(
@@ -193,7 +199,7 @@ def test_another_data_set_is_refused():
 
 
 @pytest.mark.parametrize(
-    "more", [{}, {"trigger": {"size": 2}}, {"trigger": {"size": 2, "place": "1,2"}}]
+    "more", [{}, {"trigger": patch(size=2)}, {"trigger": patch(size=2, place="1,2")}]
 )
 def test_files(tmp_path, more):
     poisons, _ = make_poisons(**more)
@@ -246,18 +252,18 @@ def spoil(path: pathlib.Path, how: str) -> None:
             arrays = {name: archive[name] for name in archive.files}
         if how == "parts":
             del arrays["labels"], arrays["checksum"]
-            arrays["checksum"] = np.array(_checksum(arrays))
+            arrays["checksum"] = np.array(poisons_file.checksum(arrays))
         elif how == "changed":
             arrays["labels"] = arrays["labels"] + 1
         elif how in ("no JSON", "a list"):
             del arrays["checksum"]
             arrays["description"] = np.array("[]" if how == "a list" else "{")
-            arrays["checksum"] = np.array(_checksum(arrays))
+            arrays["checksum"] = np.array(poisons_file.checksum(arrays))
         else:
             description = json.loads(str(arrays["description"])) | {"format": "poisons 9"}
             arrays["description"] = np.array(json.dumps(description))
             del arrays["checksum"]
-            arrays["checksum"] = np.array(_checksum(arrays))
+            arrays["checksum"] = np.array(poisons_file.checksum(arrays))
         np.savez(path, **arrays)
 
 
@@ -293,12 +299,13 @@ def test_files_that_are_refused(tmp_path, how, message):
 def write_changed(path, poisons, description, arrays):
     """Writes poisons with other content, whose checksum is right."""
     parts, described = poisons._parts()
+    described["format"] = poisons_file.FORMAT
     parts |= arrays
     described |= description
     parts = {name: each for name, each in parts.items() if each is not None}
     described = {name: each for name, each in described.items() if each != "gone"}
     parts["description"] = np.array(json.dumps(described))
-    parts["checksum"] = np.array(_checksum(parts))
+    parts["checksum"] = np.array(poisons_file.checksum(parts))
     np.savez_compressed(path, **parts)
 
 
@@ -384,7 +391,7 @@ def test_content_that_is_refused(tmp_path, change):
 )
 def test_descriptions_that_are_refused(tmp_path, description, checksum, message):
     arrays = {"description": description}
-    arrays["checksum"] = np.array(_checksum(arrays)) if checksum is None else checksum
+    arrays["checksum"] = np.array(poisons_file.checksum(arrays)) if checksum is None else checksum
     np.savez(tmp_path / "poisons.npz", **arrays)
     with pytest.raises(ValueError, match=f"{message}.*poisons.npz|poisons.npz {message}"):
         Poisons.load(tmp_path / "poisons.npz")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from data_sets import CLASSES, make_data_set
+from data_sets import CLASSES, make_data_set, patch
 
 from tfpoison.data import ImageClassification, InMemoryExamples
 from tfpoison.recipes.threat import (
@@ -121,7 +121,7 @@ def test_small_classes_are_not_poisoned(model):
 
 
 def test_small_classes_are_no_sources():
-    more = {"trigger": {"size": 1}}
+    more = {"trigger": patch(size=1)}
     drawn = [draw_uneven(trial, more=more, poisons_are_sources=True)[0] for trial in range(40)]
     assert {threat.target_class for threat in drawn} == {0, 2, 4}
     assert {threat.adversarial_class for threat in drawn} == {0, 1, 2, 3, 4}
@@ -193,13 +193,13 @@ def test_sources_need_held_out_images_too():
     data = type(data)(data.name, data.class_names, data.train, validation)
     settings = ThreatSettings(budget=8, poisons_are_sources=True)
     with pytest.raises(ValueError, match="only some of them room for the budget"):
-        draw(settings, TrialKey(0, 0), data.train, validation, 5, trigger={"size": 1})
+        draw(settings, TrialKey(0, 0), data.train, validation, 5, trigger=patch(size=1))
 
 
 @pytest.mark.parametrize("sources", [False, True])
 def test_networks_have_no_say_in_a_threat_with_a_trigger(sources):
     """It is measured on a whole class: another machine's clean networks draw the same."""
-    trigger = {"trigger": {"size": 1}}
+    trigger = {"trigger": patch(size=1)}
     none = trigger | {"eligible": np.zeros(DATA.validation.size, bool)}
     for trial in range(5):
         threat = draw_threat(trial, more=none, poisons_are_sources=sources)
@@ -265,7 +265,7 @@ def test_the_class_of_given_poisons(trial):
     threat = draw_threat(trial, poison_ids=(15, 3))
     assert threat.adversarial_class == 1
     assert threat.target_class != 1
-    trigger = {"trigger": {"size": 2}}
+    trigger = {"trigger": patch(size=2)}
     threat = draw_threat(trial, poison_ids=(15, 3), more=trigger, poisons_are_sources=True)
     assert threat.target_class == 1
     assert threat.adversarial_class != 1
@@ -279,7 +279,7 @@ def test_what_is_given_is_taken():
 
 @pytest.mark.parametrize("sources", [0, 7])
 def test_triggers_have_all_held_out_sources_for_targets(sources):
-    more = {"trigger": {"size": 2}, "sources": sources}
+    more = {"trigger": patch(size=2), "sources": sources}
     threat = draw_threat(more=more)
     expected = DATA.validation.ids[DATA.validation.labels == threat.target_class]
     np.testing.assert_array_equal(threat.target_ids, expected)
@@ -295,7 +295,7 @@ def test_triggers_have_all_held_out_sources_for_targets(sources):
 
 
 def test_poisons_may_be_sources():
-    threat = draw_threat(more={"trigger": {"size": 2}, "sources": 10}, poisons_are_sources=True)
+    threat = draw_threat(more={"trigger": patch(size=2), "sources": 10}, poisons_are_sources=True)
     assert classes_of(DATA.train, threat.poison_ids) == {threat.target_class}
     assert not set(threat.source_ids) & set(threat.poison_ids)
 

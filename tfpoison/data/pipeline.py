@@ -23,6 +23,7 @@ from tfpoison.checks import check_number
 from tfpoison.data import augmentation as augmentations
 from tfpoison.data.augmentation import Augmentation
 from tfpoison.data.examples import Examples
+from tfpoison.pixel_range import to_unit_range
 from tfpoison.randomness import Purpose
 
 
@@ -89,7 +90,7 @@ def training_batches(
     @tf.autograph.experimental.do_not_convert
     def load(epoch: tf.Tensor, number: tf.Tensor, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = examples.fetch(references)
-        images = _to_unit_range(images)
+        images = to_unit_range(images)
         if augmentation is not None:
             key = Purpose.AUGMENTATION.key(seed, epoch, number)
             images = augmentation(images, key)
@@ -122,7 +123,7 @@ def evaluation_batches(
     @tf.autograph.experimental.do_not_convert
     def load(references: Any) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = examples.fetch(references)
-        return _to_unit_range(images), _to_labels(labels, one_hot_classes)
+        return to_unit_range(images), _to_labels(labels, one_hot_classes)
 
     references = examples.references(None).batch(batch_size, examples.size % batch_size == 0)
     batches = references.map(load, tf.data.AUTOTUNE)
@@ -136,10 +137,6 @@ def _check_batch_size(examples: Examples, batch_size: int, drop_remainder: bool)
             f"Expected `batch_size` to be at most the number of examples, {examples.size}, where "
             f"a shorter batch is dropped. Received: batch_size={batch_size}"
         )
-
-
-def _to_unit_range(images: tf.Tensor) -> tf.Tensor:
-    return tf.cast(images, tf.float32) / 255
 
 
 def _to_labels(labels: tf.Tensor, one_hot_classes: int | None) -> tf.Tensor:

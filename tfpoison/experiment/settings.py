@@ -1,6 +1,7 @@
 """The settings of an experiment: what the adversary does, and what features are pretrained on."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import keras
@@ -9,10 +10,11 @@ from tfpoison import data, recipes
 from tfpoison.checks import check_name, check_number
 from tfpoison.fitting.settings import TrainingSettings
 from tfpoison.objectives import Objective
+from tfpoison.perturbations.patch import Patch, read_pattern
 from tfpoison.randomness import Purpose
-from tfpoison.recipes import BrewSettings, ThreatSettings, Trigger, scenario, target_loss
+from tfpoison.recipes import BrewSettings, ThreatSettings, scenario, target_loss
 from tfpoison.recipes.benchmark_setups import Setup
-from tfpoison.recipes.trigger import read_pattern
+from tfpoison.recipes.threat import MakeTrigger
 from tfpoison.settings import Settings, setting
 
 PRETRAINING_SOURCES = ("other_images", "other_classes", "data_set")
@@ -179,17 +181,17 @@ class AttackSettings(Settings):
         chosen["augmentation"] = data.augmentation.get(settings["augmentation"])
         return BrewSettings(objective, **chosen)
 
-    def trigger(self, image_shape: tuple[int, int, int]) -> dict[str, Any] | None:
-        """Returns the arguments of `Trigger.draw`; None for a recipe without a trigger.
+    def trigger(self, image_shape: tuple[int, int, int]) -> MakeTrigger | None:
+        """Returns what draws the trigger; None for a recipe without one.
 
         Raises:
             ValueError: the trigger does not fit into images of that shape.
         """
         if not recipes.get(self.recipe).triggered:
             return None
-        quarter = max(min(image_shape[:2]) // 4, 1)
-        size = quarter if self.trigger_size is None else self.trigger_size
         pattern = None if self.trigger_image is None else read_pattern(self.trigger_image)
-        arguments = {"size": size, "place": self.trigger_place, "pattern": pattern}
-        Trigger.draw(Purpose.TRIGGER.generator(0), image_shape, **arguments)  # type: ignore[arg-type]
-        return arguments
+        draw = functools.partial(
+            Patch.draw, size=self.trigger_size, place=self.trigger_place, pattern=pattern
+        )
+        draw(Purpose.TRIGGER.generator(0), image_shape)
+        return draw

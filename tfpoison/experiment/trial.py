@@ -192,7 +192,7 @@ class Adversary:
         history: list[float] = []
         if self._recipe.perturbation == "trigger":
             assert drawn.trigger is not None
-            poisoned = drawn.trigger.paste(clean, drawn.poison_ids)
+            poisoned = drawn.trigger.put_on(clean, drawn.poison_ids)
         elif self._recipe.perturbation == "blend":
             targets = drawn.target_images(images.validation)
             poisoned = blend(clean, targets, self.settings.settings["epsilon"])

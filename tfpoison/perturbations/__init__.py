@@ -4,9 +4,9 @@ from typing import Any
 
 from tfpoison.checks import check_name
 from tfpoison.perturbations.additive import Additive
+from tfpoison.perturbations.additive_with_triggered_targets import AdditiveWithTriggeredTargets
 from tfpoison.perturbations.blend import Blend
 from tfpoison.perturbations.class_patch import ClassPatch
-from tfpoison.perturbations.hidden_trigger import AdditiveWithTriggeredTargets
 from tfpoison.perturbations.initializers import INITIALIZERS
 from tfpoison.perturbations.optimizers import OPTIMIZERS
 from tfpoison.perturbations.pair_patch import PairPatch

@@ -4,7 +4,6 @@ from tfpoison.recipes.brew import Brewer, BrewSettings
 from tfpoison.recipes.poisons import PoisonedExamples, Poisons
 from tfpoison.recipes.recipe import Recipe, get, known_settings, names, settings
 from tfpoison.recipes.threat import Threat, ThreatSettings, TrialKey
-from tfpoison.recipes.trigger import Trigger
 
 __all__ = [
     "BrewSettings",
@@ -15,7 +14,6 @@ __all__ = [
     "Threat",
     "ThreatSettings",
     "TrialKey",
-    "Trigger",
     "get",
     "known_settings",
     "names",

@@ -30,7 +30,7 @@ from tfpoison.data import Augmentation
 from tfpoison.perturbations import INITIALIZERS, OPTIMIZERS, Additive, BoundPerturbation
 from tfpoison.perturbations import optimizers as perturbation_optimizers
 from tfpoison.perturbations.additive import BoundAdditive
-from tfpoison.pixel_range import PixelRange
+from tfpoison.pixel_range import PixelRange, to_unit_range
 from tfpoison.randomness import Purpose
 
 _GREY_LEVELS = 255
@@ -305,11 +305,11 @@ class Brewer:
 
     def _batches(self, images, labels, targets, target_labels) -> list[tuple[tf.Tensor, ...]]:
         parts = -(-len(images) // self.settings.batch_size)
-        targets = _to_unit_range(targets)
+        targets = to_unit_range(targets)
         target_labels = tf.constant(np.asarray(target_labels, np.int64))
         return [
             (
-                _to_unit_range(some),
+                to_unit_range(some),
                 tf.constant(np.asarray(theirs, np.int64)),
                 targets,
                 target_labels,
@@ -390,10 +390,6 @@ class _Augmented(BoundPerturbation):
             return perturbed
         images = self._augmentation.apply(perturbed.poison_images, self._draws)
         return perturbed.replace(poison_images=images)
-
-
-def _to_unit_range(images: np.ndarray) -> tf.Tensor:
-    return tf.constant(images, tf.float32) / _GREY_LEVELS
 
 
 _LISTS = ("deltas", "best", "retrained_on")

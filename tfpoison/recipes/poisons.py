@@ -1,29 +1,25 @@
 """Poisons: what a recipe makes of a data set, in one file."""
 
 import dataclasses
-import functools
-import hashlib
 import os
 import pathlib
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import files, valid_json
 from tfpoison.checks import check_array, check_number
-from tfpoison.data import Examples, order
+from tfpoison.data import Examples
+from tfpoison.perturbations import triggers
 from tfpoison.pixel_range import PixelRange
-from tfpoison.recipes.fingerprints import (
-    digest_of_element,
-    digests_of,
-    fingerprint,
-)
+from tfpoison.recipes import poisons_file
+from tfpoison.recipes.fingerprints import digests_of, fingerprint
+from tfpoison.recipes.poisoned_examples import PoisonedExamples
+from tfpoison.recipes.poisoned_pipeline import poison_pipeline
 from tfpoison.recipes.threat import Threat, positions_of
-from tfpoison.recipes.trigger import Trigger
 
-FORMAT = "tfpoison poisons 2"
+_ARRAYS = ("ids", "perturbations", "labels", "clean_labels", "digests")
+_DESCRIBED = ("data_set", "fingerprint", "split_size", "classes", "settings")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -190,7 +186,7 @@ class Poisons:
         clean = train.read(positions_of(train, self.ids)).astype(np.int16)
         return np.clip(clean + self.perturbations, 0, 255).astype(np.uint8)
 
-    def poison(self, train: Examples) -> "PoisonedExamples":
+    def poison(self, train: Examples) -> PoisonedExamples:
         """Returns the training set with the poisons in it.
 
         Raises:
@@ -214,104 +210,13 @@ class Poisons:
             ValueError: the elements are something else, or not the images that the poisons were
                 made for (the whole data set is read once to see).
         """
-        spec = dataset.element_spec
-        single = isinstance(spec, tuple) and len(spec) == 2 and spec[0].shape.rank == 3
-        if not single or spec[1].shape.rank != 0 or not spec[1].dtype.is_integer:
-            raise ValueError(
-                "Expected a data set of single (image, integer label), before batching. "
-                f"Received elements of {spec}"
-            )
-        pixels = PixelRange(pixel_range)
-        numbers = self._find(dataset, pixels)
-        rows = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(numbers, np.arange(self.size)), default_value=-1
-        )
-        with tf.device("CPU:0"):
-            perturbations, labels = tf.constant(self.perturbations), tf.constant(self.labels)
-
-        def poison(number, element):
-            image, label = element
-            row = rows.lookup(number)
-            change = tf.where(row >= 0, perturbations[tf.maximum(row, 0)], tf.zeros([], tf.int16))
-            if image.dtype.is_integer:
-                poisoned = tf.clip_by_value(tf.cast(image, tf.int16) + change, 0, 255)
-                poisoned = tf.cast(poisoned, image.dtype)
-            else:
-                poisoned = image + pixels.span(image.dtype) * tf.cast(change, image.dtype) / 255
-            given = tf.cast(labels[tf.maximum(row, 0)], label.dtype)
-            return poisoned, tf.where(row >= 0, given, label)
-
-        return dataset.enumerate().map(poison, tf.data.AUTOTUNE)
-
-    def _find(self, dataset: tf.data.Dataset, pixels: PixelRange) -> np.ndarray:
-        """Returns the numbers of the elements that are to be poisoned, int64 (n,)."""
-        if order.file_names(dataset, int(dataset.cardinality())) is not None:
-            # Whoever lists a folder has an order of their own.
-            order.check(dataset)
-            return self._find_by_content(dataset, pixels)
-        numbers, positions = self.ids, order.positions(dataset)
-        if positions is not None:
-            elements = np.full(max(len(positions), self.ids.max(initial=0) + 1), len(positions))
-            elements[positions] = np.arange(len(positions))
-            numbers = elements[self.ids]
-        self._check_elements(dataset, pixels, numbers)
-        return numbers
-
-    def _find_by_content(self, dataset: tf.data.Dataset, pixels: PixelRange) -> np.ndarray:
-        rows: dict[tuple[bytes, int], list[int]] = {}
-        for row in reversed(range(self.size)):
-            key = self.digests[row].tobytes(), int(self.clean_labels[row])
-            rows.setdefault(key, []).append(row)
-        numbers = np.full(self.size, -1)
-        for number, (image, label) in enumerate(dataset):
-            # Of equal images with equal labels it makes no difference which is poisoned.
-            if left := rows.get((digest_of_element(image, pixels), int(label))):
-                numbers[left.pop()] = number
-        missing = np.flatnonzero(numbers < 0)
-        if len(missing):
-            raise ValueError(
-                f"Expected the images of {self.data_set!r} that the poisons were made for, in "
-                f"their own size. Received others: {len(missing)} of {self.size} are not among "
-                "them."
-            )
-        return numbers
-
-    def _check_elements(
-        self, dataset: tf.data.Dataset, pixels: PixelRange, numbers: np.ndarray
-    ) -> None:
-        left = iter(np.argsort(numbers))
-        row = next(left, None)
-        for number, (image, label) in enumerate(dataset):
-            if row is None:
-                return
-            if number != numbers[row]:
-                continue
-            matches = image.shape == self.perturbations.shape[1:] and np.array_equal(
-                np.frombuffer(digest_of_element(image, pixels), np.uint8), self.digests[row]
-            )
-            if not matches or int(label) != self.clean_labels[row]:
-                raise ValueError(
-                    f"Expected the images of {self.data_set!r} that the poisons were made for, in "
-                    f"their order. Received another image or label at position {number}."
-                )
-            row = next(left, None)
-        if row is not None:
-            raise ValueError(
-                f"Expected the whole split of {self.data_set!r} that the poisons were made for. "
-                f"Received a data set that ends before position {int(self.ids[row])}."
-            )
+        return poison_pipeline(self, dataset, PixelRange(pixel_range))
 
     # Files.
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
-        """Writes the poisons to a file, whole or not at all.
-
-        The file is a NumPy archive of plain arrays; reading it runs no code.
-        """
-        arrays, description = self._parts()
-        arrays["description"] = np.array(valid_json.dumps(description, sort_keys=True))
-        arrays["checksum"] = np.array(_checksum(arrays))
-        return files.write_whole(path, lambda file: files.write_arrays(file, arrays, compress=True))
+        """Writes the poisons to a file, whole or not at all, and returns its path."""
+        return poisons_file.write(path, self._parts())
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
@@ -320,27 +225,7 @@ class Poisons:
         Raises:
             ValueError: the file is missing, damaged, or something else.
         """
-        if not os.path.exists(path):
-            raise ValueError(f"Expected a file of poisons. There is none: {path}")
-        try:
-            arrays = files.read_arrays(path, most=_MOST_ARRAYS)
-        except ValueError as error:
-            raise ValueError(
-                "Expected a file of poisons. Received one that is damaged or something else: "
-                f"{error}"
-            ) from error
-        texts = [arrays.get(name, np.zeros(0)) for name in ("description", "checksum")]
-        if any(each.dtype.kind != "U" or each.ndim for each in texts):
-            raise ValueError(f"Expected a file of poisons. Received something else: {path}")
-        checksum = str(arrays.pop("checksum"))
-        if _checksum(arrays) != checksum:
-            raise ValueError(f"Expected a file of poisons as it was written. {path} was changed.")
-        description = _read_description(str(arrays.pop("description")), path)
-        if description.get("format") != FORMAT:
-            raise ValueError(
-                f"Expected a file of the format {FORMAT!r}. Received {description.get('format')!r}"
-                f" in {path}: poisons of another version are brewed anew."
-            )
+        arrays, description = poisons_file.read(path)
         try:
             poisons = cls._from_parts(arrays, description)
             if not poisons.size or not len(poisons.threat.target_ids):
@@ -361,7 +246,7 @@ class Poisons:
                 )
         return poisons
 
-    def _parts(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def _parts(self) -> poisons_file.Parts:
         threat, trigger = self.threat, self.threat.trigger
         arrays = {
             **{name: getattr(self, name) for name in _ARRAYS},
@@ -369,7 +254,6 @@ class Poisons:
             "source_ids": threat.source_ids,
         }
         description = {
-            "format": FORMAT,
             **{name: getattr(self, name) for name in _DESCRIBED},
             "image_shape": list(self.image_shape),
             "key": threat.key,
@@ -378,20 +262,15 @@ class Poisons:
             "trigger": None,
         }
         if trigger is not None:
-            arrays["trigger"] = trigger.pattern
-            description["trigger"] = {"place": trigger.place, "seed": trigger.seed}
+            pattern, description["trigger"] = triggers.to_parts(trigger)
+            arrays |= pattern
         return arrays, description
 
     @classmethod
     def _from_parts(cls, arrays: dict[str, np.ndarray], description: dict[str, Any]) -> Self:
         trigger = None
         if description["trigger"] is not None:
-            place = description["trigger"]["place"]
-            trigger = Trigger(
-                arrays["trigger"],
-                None if place is None else tuple(place),
-                description["trigger"]["seed"],
-            )
+            trigger = triggers.from_parts(arrays, description["trigger"])
         threat = Threat(
             key=description["key"],
             target_ids=arrays["target_ids"],
@@ -404,106 +283,3 @@ class Poisons:
         parts: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
         parts |= {name: description[name] for name in _DESCRIBED}
         return cls(threat=threat, image_shape=tuple(description["image_shape"]), **parts)
-
-
-_ARRAYS = ("ids", "perturbations", "labels", "clean_labels", "digests")
-# With the targets, the sources, the trigger, the description and the checksum.
-_MOST_ARRAYS = len(_ARRAYS) + 5
-_DESCRIBED = ("data_set", "fingerprint", "split_size", "classes", "settings")
-
-
-def _read_description(text: str, path: str | os.PathLike) -> dict[str, Any]:
-    try:
-        description = files.parse_json(text)
-    except ValueError:
-        description = None
-    if not isinstance(description, dict):
-        raise ValueError(
-            "Expected a file of poisons with a description, as JSON with names. Received: "
-            f"{path}, with {text[:80]!r}"
-        )
-    return description
-
-
-class PoisonedExamples(Examples):
-    """A training set with poisons in it."""
-
-    def __init__(self, clean: Examples, poisons: Poisons):
-        super().__init__(clean.ids, clean.labels.copy(), clean.image_shape)
-        positions_of(clean, poisons.ids)
-        is_poison = np.isin(clean.ids, poisons.ids)
-        self._clean = clean
-        self._poisons = poisons
-        self._rows = np.full(clean.size, -1, np.int64)
-        self._rows[is_poison] = np.searchsorted(poisons.ids, clean.ids[is_poison])
-        self.labels[is_poison] = poisons.labels[self._rows[is_poison]]
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the clean images are held in memory."""
-        return self._clean.in_memory
-
-    @property
-    def images(self) -> np.ndarray:
-        """All images, uint8 in 0–255, (size, H, W, C)."""
-        return self.read(np.arange(self.size))
-
-    def read(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the images at these positions, poisoned."""
-        return self._poison(self._clean.read(positions), self._rows[positions])
-
-    def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Yields all images in order, poisoned, at most `size` at a time."""
-        rows = (self._rows[first : first + size] for first in range(0, self.size, size))
-        return map(self._poison, self._clean.batches(size), rows)
-
-    def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
-        """Returns the references of the clean examples."""
-        return self._clean.references(key)
-
-    def positions(self, references: Any) -> tf.Tensor:
-        """Returns the positions of a batch of references."""
-        return self._clean.positions(references)
-
-    def fetch(self, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Fetches the clean images and adds the poisons' perturbations."""
-        images, _ = self._clean.fetch(references)
-        positions = self._clean.positions(references)
-        row_of_each, perturbations, labels = self._tensors
-        rows = tf.gather(row_of_each, positions)
-        changes = tf.gather(perturbations, tf.maximum(rows, 0))
-        changes = tf.where((rows >= 0)[:, None, None, None], changes, tf.zeros_like(changes))
-        poisoned = tf.clip_by_value(tf.cast(images, tf.int16) + changes, 0, 255)
-        return tf.cast(poisoned, tf.uint8), tf.gather(labels, positions)
-
-    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
-        """Returns the examples at ascending positions with the poisons that are among them."""
-        clean = self._clean.select(positions, labels)
-        rows = np.unique(self._rows[positions])
-        return PoisonedExamples(clean, self._poisons.select(rows[rows >= 0]))
-
-    def _poison(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        poisons = rows >= 0
-        changed = images[poisons].astype(np.int16) + self._poisons.perturbations[rows[poisons]]
-        images = images.copy()
-        images[poisons] = np.clip(changed, 0, 255)
-        return images
-
-    @functools.cached_property
-    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        with tf.init_scope(), tf.device("CPU:0"):
-            return (
-                tf.constant(self._rows),
-                tf.constant(self._poisons.perturbations),
-                tf.constant(self.labels),
-            )
-
-
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    """Returns a digest of arrays: names, types, shapes and contents."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = arrays[name]
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

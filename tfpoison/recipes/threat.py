@@ -3,17 +3,20 @@
 import collections
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 
 from tfpoison.checks import check_array, check_name, check_number, make_plain
 from tfpoison.data import Description, Examples
+from tfpoison.perturbations.trigger import Trigger
 from tfpoison.randomness import Purpose
-from tfpoison.recipes.trigger import Trigger
 
 THREAT_MODELS = ("single_class", "third_party", "random_images")
 SELECTIONS = ("random", "gradient_norm")
+
+MakeTrigger = Callable[[np.random.Generator, tuple[int, int, int]], Trigger]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,13 +253,13 @@ class Threat:
     def target_images(self, validation: Examples) -> np.ndarray:
         """Returns the targets as the victim will see them, uint8 (targets, H, W, C)."""
         images = validation.read(positions_of(validation, self.target_ids))
-        return images if self.trigger is None else self.trigger.paste(images, self.target_ids)
+        return images if self.trigger is None else self.trigger.put_on(images, self.target_ids)
 
     def source_images(self, train: Examples) -> np.ndarray:
         """Returns the sources with the trigger, uint8 (sources, H, W, C)."""
         assert self.trigger is not None
         images = train.read(positions_of(train, self.source_ids))
-        return self.trigger.paste(images, self.source_ids)
+        return self.trigger.put_on(images, self.source_ids)
 
 
 def draw(
@@ -268,7 +271,7 @@ def draw(
     *,
     eligible: np.ndarray | None = None,
     gradient_norms: np.ndarray | None = None,
-    trigger: dict[str, Any] | None = None,
+    trigger: MakeTrigger | None = None,
     sources: int = 0,
 ) -> Threat:
     """Draws a threat; the same key and settings give the same threat.
@@ -284,7 +287,7 @@ def draw(
             are, and so are those of a threat with a trigger, all held-out images of a class:
             `success_without_poisons` of a trial's record tells what clean networks say.
         gradient_norms: of every training image, (train,), for the selection by them.
-        trigger: arguments of `Trigger.draw` for a threat with a trigger; None for one without.
+        trigger: draws the trigger of a threat that has one, as `Patch.draw` does; None for none.
         sources: how many training images of the source class are drawn beside, to craft with.
 
     Raises:
@@ -317,7 +320,7 @@ def draw(
     )
     drawn, source_ids = None, np.zeros(0, np.int64)
     if trigger is not None:
-        drawn = Trigger.draw(key.rng(Purpose.TRIGGER), train.image_shape, **trigger)
+        drawn = trigger(key.rng(Purpose.TRIGGER), train.image_shape)
         candidates = np.setdiff1d(train.ids[train.labels == target_class], poison_ids)
         source_ids = np.sort(key.rng(Purpose.SOURCES).permutation(candidates)[:sources])
     return Threat(

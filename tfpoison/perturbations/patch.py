@@ -1,14 +1,19 @@
-"""Triggers: small patches that a backdoor answers to."""
+"""The trigger of most backdoors: a small patch of fixed pixels."""
 
 import dataclasses
 import io
 import pathlib
 from typing import Self
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from tfpoison import files
 from tfpoison.checks import check_array, check_number
+from tfpoison.perturbations.patches import Rectangles, draw_places, image_sides, paste
+from tfpoison.perturbations.trigger import Trigger
+from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose
 
 RANDOM_PLACE = "random"
@@ -21,8 +26,12 @@ _CORNERS = {
 PLACES = (RANDOM_PLACE, *_CORNERS)
 
 
+Places = tuple[tf.Tensor, tf.Tensor]
+
+
+@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True, eq=False)
-class Trigger:
+class Patch(Trigger):
     """A patch that is pasted on images.
 
     Attributes:
@@ -32,12 +41,13 @@ class Trigger:
     """
 
     pattern: np.ndarray
-    place: tuple[int, int] | None
+    place: tuple[int, int] | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_array("pattern", self.pattern, np.uint8, (None, None, None), minimum=0)
         if self.place is not None:
+            object.__setattr__(self, "place", tuple(self.place))
             if len(self.place) != 2:
                 raise ValueError(
                     f"Expected `place` to be a row and a column. Received: {self.place}"
@@ -52,7 +62,7 @@ class Trigger:
         rng: np.random.Generator,
         image_shape: tuple[int, int, int],
         *,
-        size: int,
+        size: int | None = None,
         place: str = RANDOM_PLACE,
         pattern: np.ndarray | None = None,
     ) -> Self:
@@ -61,7 +71,8 @@ class Trigger:
         Args:
             rng: the source of the draws.
             image_shape: height, width and channels of the images.
-            size: the side of the trigger in pixels; ignored where a pattern is given.
+            size: the side of the trigger in pixels, None for a quarter of the images' side;
+                ignored where a pattern is given.
             place: `"random"`, `"top_left"`, …, or `"ROW,COLUMN"`.
             pattern: a pattern in place of a random one, uint8, (height, width, channels).
 
@@ -69,6 +80,7 @@ class Trigger:
             ValueError: the trigger does not fit into the images, or there is no such place.
         """
         if pattern is None:
+            size = max(min(image_shape[:2]) // 4, 1) if size is None else size
             check_number("trigger_size", size, minimum=1, whole=True)
             pattern = rng.integers(0, 2, (size, size, image_shape[2]), dtype=np.uint8) * 255
         check_fits(pattern.shape, image_shape)
@@ -81,19 +93,27 @@ class Trigger:
         if self.place is not None:
             parse_place(",".join(map(str, self.place)), self.pattern.shape, image_shape)
 
-    def paste(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Returns images with the trigger on them.
-
-        Args:
-            images: uint8 in 0–255, (n, height, width, channels).
-            ids: the images' ids, (n,), on which random places depend.
-        """
+    def change(self, images: tf.Tensor, draws: Places) -> tf.Tensor:
+        """Returns images with the patch at these top rows and left columns."""
         height, width = self.pattern.shape[:2]
-        images = images.copy()
-        for image, each in zip(images, ids, strict=True):
-            top, left = self.place_on(int(each), image.shape)
-            image[top : top + height, left : left + width] = self.pattern
-        return images
+        rectangle = Rectangles(tf.constant([height]), tf.constant([width]), (height, width))
+        pattern = tf.constant(self.pattern[np.newaxis], images.dtype) / 255
+        which = tf.zeros(tf.shape(images)[:1], tf.int32)
+        return paste(images, pattern, rectangle, which, draws, PixelRange())
+
+    def draw_by_key(self, key: tf.Tensor, images: tf.Tensor) -> Places:
+        """Returns the patch's place on each image."""
+        count = tf.shape(images)[:1]
+        if self.place is not None:
+            return tf.fill(count, self.place[0]), tf.fill(count, self.place[1])
+        height, width = (tf.fill(count, side) for side in self.pattern.shape[:2])
+        return draw_places(key, height, width, image_sides(images))
+
+    def draw_by_id(self, ids: np.ndarray, image_shape: tuple[int, ...]) -> Places:
+        """Returns the patch's place on each image."""
+        places = [self.place_on(int(each), image_shape) for each in ids]
+        top, left = np.reshape(places, [-1, 2]).astype(np.int32).T
+        return tf.constant(top), tf.constant(left)
 
     def place_on(self, number: int, shape: tuple[int, ...]) -> tuple[int, int]:
         """Returns the top row and the left column on the image of that id and shape."""

@@ -1,0 +1,88 @@
+"""A training set with poisons in it."""
+
+import functools
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfpoison.data import Examples
+from tfpoison.recipes.threat import positions_of
+
+if TYPE_CHECKING:
+    from tfpoison.recipes.poisons import Poisons
+
+
+class PoisonedExamples(Examples):
+    """A training set with poisons in it."""
+
+    def __init__(self, clean: Examples, poisons: "Poisons"):
+        super().__init__(clean.ids, clean.labels.copy(), clean.image_shape)
+        positions_of(clean, poisons.ids)
+        is_poison = np.isin(clean.ids, poisons.ids)
+        self._clean = clean
+        self._poisons = poisons
+        self._rows = np.full(clean.size, -1, np.int64)
+        self._rows[is_poison] = np.searchsorted(poisons.ids, clean.ids[is_poison])
+        self.labels[is_poison] = poisons.labels[self._rows[is_poison]]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the clean images are held in memory."""
+        return self._clean.in_memory
+
+    @property
+    def images(self) -> np.ndarray:
+        """All images, uint8 in 0–255, (size, H, W, C)."""
+        return self.read(np.arange(self.size))
+
+    def read(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the images at these positions, poisoned."""
+        return self._poison(self._clean.read(positions), self._rows[positions])
+
+    def batches(self, size: int) -> Iterator[np.ndarray]:
+        """Yields all images in order, poisoned, at most `size` at a time."""
+        rows = (self._rows[first : first + size] for first in range(0, self.size, size))
+        return map(self._poison, self._clean.batches(size), rows)
+
+    def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
+        """Returns the references of the clean examples."""
+        return self._clean.references(key)
+
+    def positions(self, references: Any) -> tf.Tensor:
+        """Returns the positions of a batch of references."""
+        return self._clean.positions(references)
+
+    def fetch(self, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Fetches the clean images and adds the poisons' perturbations."""
+        images, _ = self._clean.fetch(references)
+        positions = self._clean.positions(references)
+        row_of_each, perturbations, labels = self._tensors
+        rows = tf.gather(row_of_each, positions)
+        changes = tf.gather(perturbations, tf.maximum(rows, 0))
+        changes = tf.where((rows >= 0)[:, None, None, None], changes, tf.zeros_like(changes))
+        poisoned = tf.clip_by_value(tf.cast(images, tf.int16) + changes, 0, 255)
+        return tf.cast(poisoned, tf.uint8), tf.gather(labels, positions)
+
+    def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
+        """Returns the examples at ascending positions with the poisons that are among them."""
+        clean = self._clean.select(positions, labels)
+        rows = np.unique(self._rows[positions])
+        return PoisonedExamples(clean, self._poisons.select(rows[rows >= 0]))
+
+    def _poison(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        poisons = rows >= 0
+        changed = images[poisons].astype(np.int16) + self._poisons.perturbations[rows[poisons]]
+        images = images.copy()
+        images[poisons] = np.clip(changed, 0, 255)
+        return images
+
+    @functools.cached_property
+    def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        with tf.init_scope(), tf.device("CPU:0"):
+            return (
+                tf.constant(self._rows),
+                tf.constant(self._poisons.perturbations),
+                tf.constant(self.labels),
+            )
