@@ -8,7 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from tfpoison import files
+from tfpoison import defenses, files
+from tfpoison.data import InMemoryExamples
 from tfpoison.fitting.trainer import load_weights
 from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.runs.checkpoint import FILE, Checkpoint
@@ -130,10 +131,13 @@ def test_deep_json():
     assert files.parse_json(json.dumps({"a": [1]})) == {"a": [1]}
 
 
+EXAMPLES = InMemoryExamples(np.zeros((2, 2, 2, 1), np.uint8), np.arange(2))
 # What reads its own files, by their names.
 READERS = {
     FILE: lambda directory: Checkpoint(directory, seconds=0),
-    "set.npz": lambda directory: TrainingSet.load(directory, "set.npz"),
+    "without_suspects.npz": lambda directory: TrainingSet(
+        EXAMPLES, defenses.get("deep_knn"), directory, 0
+    ).remove_suspects(pytest.fail),
     "network.npz": lambda directory: load_weights(directory, "network.npz"),
     CONFIGURATION: lambda directory: read_flags(directory.path / CONFIGURATION),
 }

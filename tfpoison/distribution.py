@@ -47,6 +47,19 @@ def replica_id() -> tf.Tensor | int:
     return 0 if context is None else context.replica_id_in_sync_group
 
 
+def spans_workers(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether the strategy has several worker processes."""
+    return (
+        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        and strategy.extended._in_multi_worker_mode()
+    )
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Returns whether this process is the one, of those of a strategy, that writes."""
+    return not spans_workers(strategy) or strategy.cluster_resolver.task_id in (0, None)
+
+
 def serves_every_replica(batch_size: int, replicas: int) -> bool:
     """Returns whether TensorFlow gives every replica an example of a batch of this size.
 

@@ -110,6 +110,7 @@ ELSEWHERE = {
     "runs/record_checks": "runs/test_records",
     "report/tables": "report/test_estimates",
     "fitting/settings": "experiment/test_settings",
+    "fitting/training_report": "jobs/test_train",
     "networks/architecture": "networks/test_networks",
     "networks/blocks": "networks/test_networks",
     "networks/convnet": "networks/test_networks",

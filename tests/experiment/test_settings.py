@@ -1,17 +1,15 @@
 """Settings of jobs: the training images that a keep-list leaves."""
 
 import dataclasses
-import types
 
 import numpy as np
 import pytest
 
 from tfpoison import KeepList, data, launch
-from tfpoison.defenses import Defense
 from tfpoison.experiment import data as experiment_data
 from tfpoison.experiment.settings import PretrainingSettings
+from tfpoison.fitting import training_set
 from tfpoison.fitting.settings import DataSettings
-from tfpoison.jobs.train import TrainJob
 from tfpoison.recipes import Poisons, ThreatSettings, TrialKey, threat
 
 LABELS = data.training_labels("digits")
@@ -59,8 +57,7 @@ def test_poisons_with_a_keep_list(tmp_path, brewed_for_the_list):
         labels = LABELS.copy()
         labels[poisons.ids] = 3
         settings = DataSettings(keep_list=write(tmp_path / "poisoned.csv", labels=labels))
-    job = TrainJob(settings, *[None] * 2, Defense(), "none", types.SimpleNamespace())
-    trained_on = job._training_images(images.train, poisons)
+    trained_on = training_set.load(settings, poisons).train
     np.testing.assert_array_equal(trained_on.ids, IDS)
     there = np.isin(trained_on.ids, poisons.ids)
     assert there.sum() == np.isin(poisons.ids, IDS).sum() > 0

@@ -148,9 +148,9 @@ def test_victims_start_from_the_features_of_their_column_and_see_the_poisons(def
     trainer = clean.trainer("transfer", defense)
     train, calls = trainer.train, []
 
-    def record(examples, seed, **more):
+    def record(examples, seed, checkpoint, **more):
         calls.append((examples.images, seed, more["pretrained"]))
-        return train(examples, seed, **more)
+        return train(examples, seed, checkpoint, **more)
 
     trainer.train = record
     pretrained = clean.pretrained("transfer", defense)

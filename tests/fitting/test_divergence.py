@@ -61,10 +61,10 @@ def test_from_pretrained_features(scenario, tmp_path):
     images = make_images()
     clean = make_clean_networks(tmp_path, images, images, learning_rate=1e38, epochs=4)
     trainer = clean.trainer(scenario, "none")
-    pretrained = clean.trainer("from_scratch", "none").plan.make_network(0)
+    pretrained = clean.trainer("from_scratch", "none").fresh_network(0)
     checkpoint = Checkpoint(RunDirectory(tmp_path, {}).folder("head"), seconds=0)
     with pytest.raises(DivergedError):
-        trainer.train(images.train, 0, pretrained=pretrained, checkpoint=checkpoint)
+        trainer.train(images.train, 0, checkpoint, pretrained=pretrained)
 
 
 def test_the_job_train_leaves_no_network(tmp_path, capsys):

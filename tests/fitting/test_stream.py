@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from tfpoison.data import InMemoryExamples
-from tfpoison.fitting.settings import DataSettings, TrainingSettings
+from tfpoison.fitting.settings import DataSettings
 from tfpoison.fitting.stream import Stream
 
 
 def make_stream(size, batch_size, replicas):
     examples = InMemoryExamples(np.zeros((size, 2, 2, 1), np.uint8), np.arange(size) % 2)
     settings = DataSettings(dataset="digits", batch_size=batch_size)
-    return Stream(examples, settings, TrainingSettings(), classes=2, replicas=replicas)
+    return Stream(examples, settings, replicas=replicas)
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 """Victims: trained one after the other by one model, they end as if each had its own."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from tfpoison import data, defenses
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.fitting.trainer import Plan, Trainer, load_weights, save_weights
+from tfpoison.fitting.trainer import Trainer, load_weights, network_maker, save_weights
 from tfpoison.recipes import scenario
 from tfpoison.runs.checkpoint import FILE, Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
@@ -16,27 +14,21 @@ IMAGES = data.load("digits", train_size=96, validation_size=50)
 DEFENDED = defenses.get("noise_uniform")
 
 
-def make_plan(defense=DEFENDED, start="from_scratch", **training):
-    mean, std = data.channel_statistics(IMAGES.train)
-    return Plan(
-        network=NetworkSettings("mlp", width=8),
-        image_shape=IMAGES.image_shape,
-        classes=10,
-        mean=mean,
-        std=std,
-        data=DataSettings(batch_size=32, augmentation="shift"),
-        training=TrainingSettings(
-            **({"epochs": 3, "momentum": 0.9, "weight_decay": 1e-3} | training)
-        ),
-        defense=defense,
-        scenario=scenario.get(start),
+def make_trainer(defense=DEFENDED, start="from_scratch", **training):
+    return Trainer(
+        network_maker(NetworkSettings("mlp", width=8), IMAGES),
+        IMAGES.classes,
+        DataSettings(batch_size=32, augmentation="shift"),
+        TrainingSettings(**({"epochs": 3, "momentum": 0.9, "weight_decay": 1e-3} | training)),
+        defense,
+        scenario.get(start),
     )
 
 
 def train(trainer, seed, directory, *, seconds=0.0, **more):
     checkpoint = Checkpoint(RunDirectory(directory, {}), seconds=seconds, every_epoch=False)
-    trained = trainer.train(IMAGES.train, seed, checkpoint=checkpoint, **more)
-    return trained.predictor.network.get_weights(), checkpoint
+    predictor, _ = trainer.train(IMAGES.train, seed, checkpoint, **more)
+    return predictor.network.get_weights(), checkpoint
 
 
 def assert_same(ours, theirs):
@@ -49,21 +41,21 @@ def differ(ours, theirs):
 
 
 def test_one_model_for_many_trainings(tmp_path):
-    trainer = Trainer(make_plan())
+    trainer = make_trainer()
     first, _ = train(trainer, 1, tmp_path)
     second, _ = train(trainer, 2, tmp_path)
     again, _ = train(trainer, 1, tmp_path)
-    own, _ = train(Trainer(make_plan()), 2, tmp_path)
+    own, _ = train(make_trainer(), 2, tmp_path)
     assert_same(first, again)
     assert_same(second, own)
     assert differ(first, second)
-    plain, _ = train(Trainer(make_plan(defenses.Defense())), 1, tmp_path)
+    plain, _ = train(make_trainer(defenses.Defense()), 1, tmp_path)
     assert differ(plain, first)
 
 
 def test_victims_draw_apart(tmp_path):
     """What is crafted, and the gradient's noise, whatever the seeds have in common."""
-    trainer = Trainer(make_plan(defenses.from_text("noise_uniform+gradient_shaping"), epochs=1))
+    trainer = make_trainer(defenses.from_text("noise_uniform+gradient_shaping"), epochs=1)
     images, labels = np.full((4, 8, 8, 1), 0.5, "float32"), np.zeros(4, int)
     crafted, first_steps = [], set()
     seeds = (1, 1 + 2**11, 1 + 2**20, 2**31 - 1)
@@ -75,7 +67,7 @@ def test_victims_draw_apart(tmp_path):
 
 
 def test_a_training_stopped_early(tmp_path):
-    trainer = Trainer(make_plan())
+    trainer = make_trainer()
     early, checkpoint = train(trainer, 1, tmp_path, until_epoch=1)
     assert [row["epoch"] for row in checkpoint.rows] == [1]
     assert differ(early, train(trainer, 1, tmp_path)[0])
@@ -98,33 +90,33 @@ def test_an_interrupted_training(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     whole, expected = train(
-        Trainer(make_plan()),
+        make_trainer(),
         1,
         tmp_path / "a",
         watch=lambda p: float(p.probabilities(IMAGES.validation.images)[:, 3].mean()),
     )
     with pytest.raises(StopError):
-        train(Trainer(make_plan()), 1, tmp_path / "b", seconds=1e-6, watch=watch)
+        train(make_trainer(), 1, tmp_path / "b", seconds=1e-6, watch=watch)
     assert (tmp_path / "b" / FILE).exists()
-    resumed, checkpoint = train(Trainer(make_plan()), 1, tmp_path / "b", seconds=1e-6, watch=watch)
+    resumed, checkpoint = train(make_trainer(), 1, tmp_path / "b", seconds=1e-6, watch=watch)
     assert_same(resumed, whole)
     assert [row["watched"] for row in checkpoint.rows] == [row["watched"] for row in expected.rows]
 
 
 def test_transfer_trains_the_last_layer_alone(tmp_path):
-    pretrained = make_plan().make_network(5)
-    trainer = Trainer(make_plan(start="transfer"))
+    pretrained = make_trainer().fresh_network(5)
+    trainer = make_trainer(start="transfer")
     for seed in (1, 2):
         weights, _ = train(trainer, seed, tmp_path, pretrained=pretrained)
         assert_same(weights[:-2], pretrained.get_weights()[:-2])
-        assert differ(weights[-2:], trainer.plan.make_network(seed, pretrained).get_weights()[-2:])
+        assert differ(weights[-2:], trainer.fresh_network(seed, pretrained).get_weights()[-2:])
 
 
 def test_fine_tuning_starts_from_all_weights_at_its_rate(tmp_path):
-    pretrained = make_plan().make_network(5)
-    plan = make_plan(start="fine_tuning")
-    assert plan.training_from(3).learning_rate == pytest.approx(1e-4)
-    weights, _ = train(Trainer(plan), 1, tmp_path, pretrained=pretrained)
+    pretrained = make_trainer().fresh_network(5)
+    trainer = make_trainer(start="fine_tuning")
+    assert trainer.last_learning_rate(IMAGES.train, 3) == pytest.approx(1e-4)
+    weights, _ = train(trainer, 1, tmp_path, pretrained=pretrained)
     assert differ(weights, pretrained.get_weights())
     for ours, theirs in zip(weights[:2], pretrained.get_weights()[:2], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=0.02)
@@ -132,12 +124,14 @@ def test_fine_tuning_starts_from_all_weights_at_its_rate(tmp_path):
 
 def test_weights_in_files(tmp_path):
     directory = RunDirectory(tmp_path, {})
-    weights = make_plan().make_network(1).get_weights()
+    weights = make_trainer().fresh_network(1).get_weights()
     assert load_weights(directory, "network.npz") is None
     save_weights(directory, "network.npz", weights)
     assert_same(load_weights(directory, "network.npz"), weights)
 
 
-def test_plans_keep_the_seed_apart():
-    plan = make_plan(seed=9)
-    assert plan.training_from(4) == dataclasses.replace(plan.training, seed=4)
+def test_the_seed_of_the_settings_is_not_that_of_a_training(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    ours, _ = train(make_trainer(seed=9), 4, tmp_path / "a")
+    assert_same(ours, train(make_trainer(seed=4), 4, tmp_path / "b")[0])

@@ -13,10 +13,10 @@ from tfpoison.data import InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filters import Filter, Suspicion
 from tfpoison.defenses.revisions.base import Revised, Revision
+from tfpoison.evaluation import Predictor
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.fitting.trainer import Plan, Trainer
-from tfpoison.fitting.training_set import TrainingSet, remove_suspects
-from tfpoison.recipes import scenario
+from tfpoison.fitting.trainer import Trainer, network_maker
+from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.runs.checkpoint import METRICS, Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -56,19 +56,12 @@ class SuspectAll(SuspectNines):
 
 
 def make_trainer(defense, epochs=EPOCHS):
-    mean, std = data.channel_statistics(IMAGES.train)
     return Trainer(
-        Plan(
-            network=NetworkSettings("mlp", width=8),
-            image_shape=IMAGES.image_shape,
-            classes=IMAGES.classes,
-            mean=mean,
-            std=std,
-            data=DataSettings(batch_size=64),
-            training=TrainingSettings(epochs=epochs),
-            defense=defense,
-            scenario=scenario.get("from_scratch"),
-        )
+        network_maker(NetworkSettings("mlp", width=8), IMAGES),
+        IMAGES.classes,
+        DataSettings(batch_size=64),
+        TrainingSettings(epochs=epochs),
+        defense,
     )
 
 
@@ -86,8 +79,8 @@ def train(defense, folder, *, seconds=0.0, stop_after=None):
         return 0.0
 
     checkpoint = Checkpoint(RunDirectory(folder, {}).folder("run"), seconds=seconds)
-    trained = make_trainer(defense).train(IMAGES.train, 1, checkpoint=checkpoint, watch=watch)
-    return trained.predictor.network.get_weights(), trained.kept
+    predictor, left = make_trainer(defense).train(IMAGES.train, 1, checkpoint, watch=watch)
+    return predictor.network.get_weights(), left.kept
 
 
 def is_same(ours, theirs):
@@ -128,8 +121,8 @@ def test_killed_after_every_write(name, tmp_path, monkeypatch):
 
     def run(folder):
         checkpoint = Checkpoint(RunDirectory(folder, {}), seconds=1e-9)
-        trained = trainer.train(examples, 1, checkpoint=checkpoint)
-        return trained.predictor.network.get_weights(), trained.kept, checkpoint.rows
+        predictor, left = trainer.train(examples, 1, checkpoint)
+        return predictor.network.get_weights(), left.kept, checkpoint.rows
 
     weights, kept, rows = run(RunDirectory(tmp_path, {}).folder("at once").path)
     write, kills = RunDirectory.write, []
@@ -185,36 +178,47 @@ def test_everything_is_suspected(tmp_path):
         train(Defense(filter=SuspectAll()), tmp_path)
 
 
-def test_examples_keep_their_number():
+NETWORK = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+
+
+class DropSome(DropZerosAndDim):
+    """Drops examples by their labels and leaves images as they are."""
+
+    def _revise(self, network, images, labels, seed):
+        return Revised(~np.isin(labels, [2, 5, 7]), images)
+
+
+def test_examples_keep_their_number(tmp_path):
     examples = InMemoryExamples(
         np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8),
         np.arange(10),
     )
-    dropped = np.isin(np.arange(10), [2, 5, 7])
-    left = TrainingSet.whole(examples).without(dropped)
-    filled = left.examples(examples, seed=0)
+    left = TrainingSet(examples, Defense(revision=DropSome()), RunDirectory(tmp_path, {}), 0)
+    assert left.current is examples
+    left.revise(NETWORK, 1, again=False)
+    filled = left.current
     assert filled.size == 10
     assert set(filled.ids) == set(range(10)) - {2, 5, 7}
     np.testing.assert_array_equal(filled.labels, filled.ids)
     np.testing.assert_array_equal(filled.images[:, 0, 0, 0], filled.ids)
-    np.testing.assert_array_equal(filled.ids, left.examples(examples, seed=0).ids)
-    assert TrainingSet.whole(examples).examples(examples, seed=0) is examples
+    np.testing.assert_array_equal(filled.ids, left.current.ids)
 
 
 def test_suspects_on_disk_are_removed(tmp_path):
+    predictor = Predictor(make_trainer(Defense()).fresh_network(0))
+
+    def without_suspects(examples, folder):
+        directory = RunDirectory(tmp_path, {}).folder(folder)
+        left = TrainingSet(examples, Defense(filter=SuspectNines()), directory, 1)
+        left.remove_suspects(lambda: predictor)
+        return left
+
     examples = put_on_disk(IMAGES.train)
-    trainer = make_trainer(Defense())
-    left = remove_suspects(
-        Defense(filter=SuspectNines()),
-        examples,
-        Checkpoint(RunDirectory(tmp_path, {}), seconds=0),
-        seed=1,
-        train_plain=lambda checkpoint: trainer.plan.make_network(0),
-    )
+    left = without_suspects(examples, "on disk")
     np.testing.assert_array_equal(left.kept, np.flatnonzero(examples.labels != 9))
-    filled = left.examples(examples, seed=0)
-    assert not filled.in_memory
-    np.testing.assert_array_equal(filled.ids, left.examples(IMAGES.train, seed=0).ids)
+    assert not left.current.in_memory
+    in_memory = without_suspects(IMAGES.train, "in memory")
+    np.testing.assert_array_equal(left.current.ids, in_memory.current.ids)
 
 
 def test_images_on_disk_are_not_revised(tmp_path):
@@ -222,17 +226,28 @@ def test_images_on_disk_are_not_revised(tmp_path):
     defense = Defense(filter=SuspectNines(), revision=DropZerosAndDim())
     checkpoint = Checkpoint(RunDirectory(tmp_path, {}), seconds=0)
     with pytest.raises(ValueError, match="up to 2 GiB for a defense that revises"):
-        make_trainer(defense).train(examples, 1, checkpoint=checkpoint)
+        make_trainer(defense).train(examples, 1, checkpoint)
+
+
+class DropZerosOfSevens(DropZerosAndDim):
+    """Drops zeros and makes all pixels 7."""
+
+    def _revise(self, network, images, labels, seed):
+        return Revised(labels != 0, np.full_like(images, 7))
 
 
 def test_changed_images_are_kept_and_saved(tmp_path):
-    directory = RunDirectory(tmp_path, {})
     examples = InMemoryExamples(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4))
-    changed = TrainingSet(np.arange(4), np.full((4, 2, 2, 1), 7, np.uint8))
-    left = changed.without(np.array([True, False, False, False]))
-    left.save(directory, "left.npz")
-    loaded = TrainingSet.load(directory, "left.npz")
-    assert loaded is not None
-    assert (loaded.examples(examples, 0).images == 7).all()
-    assert set(loaded.examples(examples, 0).ids) == {1, 2, 3}
-    assert TrainingSet.load(directory, "other.npz") is None
+
+    def revised(epoch, **settings):
+        defense = Defense(revision=DropZerosOfSevens())
+        left = TrainingSet(examples, defense, RunDirectory(tmp_path, {}), 0)
+        left.revise(NETWORK, epoch, **settings)
+        return left
+
+    revised(1, again=False)
+    loaded = revised(1, again=True)
+    assert (loaded.current.images == 7).all()
+    assert set(loaded.current.ids) == {1, 2, 3}
+    with pytest.raises(ValueError, match="Put it back"):
+        revised(2, again=True)

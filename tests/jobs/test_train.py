@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tfpoison import data, launch
+from tfpoison.fitting import trainer
 from tfpoison.fitting.settings import TrainingSettings
-from tfpoison.jobs import train as train_job
 from tfpoison.recipes import Poisons
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -209,13 +209,13 @@ def assert_same_training(ours, theirs):
 
 
 def test_a_mirrored_job_trains_as_one_device(alone, tmp_path, mirrored_by_name, monkeypatch):
-    models, make_model = [], train_job.make_model
+    models, make_model = [], trainer.RobustModel
 
-    def record(*arguments):
-        models.append(make_model(*arguments))
+    def record(*arguments, **settings):
+        models.append(make_model(*arguments, **settings))
         return models[-1]
 
-    monkeypatch.setattr(train_job, "make_model", record)
+    monkeypatch.setattr(trainer, "RobustModel", record)
     assert launch.main([*SHARED, "--strategy=mirrored", f"--output_dir={tmp_path / 'run'}"]) == 0
     assert_same_training(read_run(tmp_path / "run"), alone)
     assert [each.distribute_strategy for each in models] == [mirrored_by_name]
@@ -230,7 +230,7 @@ def test_a_job_of_two_workers_trains_as_one_device(alone, tmp_path, two_workers)
 
 
 def start(directory, *more):
-    program = [sys.executable, pathlib.Path(__file__).parent / "launch_with_dropout.py"]
+    program = [sys.executable, ROOT / "tests/launch_with_dropout.py"]
     return subprocess.Popen(
         [*program, *QUICK, *more, f"--output_dir={directory}"],
         env=os.environ | {"PYTHONPATH": str(ROOT)},

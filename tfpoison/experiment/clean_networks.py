@@ -4,6 +4,7 @@ Each is trained once, by one of the processes that share the directory, and kept
 """
 
 import dataclasses
+import functools
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -11,19 +12,24 @@ from typing import Any, Self
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from tfpoison import data, files
+from tfpoison import files
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.evaluation import Predictor, most_probable
 from tfpoison.experiment import data as experiment_data
 from tfpoison.experiment.settings import PretrainingSettings
-from tfpoison.fitting import optimization
 from tfpoison.fitting import stream as fitting
 from tfpoison.fitting.divergence import DivergedError
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.fitting.trainer import Plan, Trainer, Weights, load_weights, save_weights
+from tfpoison.fitting.trainer import (
+    Trainer,
+    Weights,
+    load_weights,
+    network_maker,
+    save_weights,
+    set_up_keras,
+)
 from tfpoison.recipes import scenario
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import WORK, RunDirectory, file_name
@@ -90,7 +96,10 @@ class CleanNetworks:
         self._directory = directory
         self._seconds = checkpoint_seconds
         self._verbose = verbose
-        self._statistics = data.channel_statistics(images.train)
+        # The images' statistics are the same for all.
+        self._network_maker = functools.cache(
+            functools.partial(network_maker, setup.network, images)
+        )
         self._trainers: dict[tuple[str, str, int], Trainer] = {}
         self._pretrained: dict[str, keras.Model | None] = {}
 
@@ -104,9 +113,7 @@ class CleanNetworks:
         verbose: bool,
     ) -> Self:
         """Loads the images and sets Keras up; the arguments are those of the class."""
-        keras.config.set_dtype_policy(setup.training.precision)
-        if setup.training.deterministic:
-            tf.config.experimental.enable_op_determinism()
+        set_up_keras(setup.training)
         images, others = experiment_data.load(setup.data, setup.pretraining)
         fitting.check_data(images.description, setup.network, setup.defenses.values())
         return cls(
@@ -136,10 +143,9 @@ class CleanNetworks:
         self, scenario_name: str, defense: str, count: int, *, staggered: bool = False
     ) -> list[float]:
         """Returns the learning rates that the training of `surrogates` has come to."""
-        training = self.trainer(scenario_name, defense).plan.training_from(seed=0)
-        batches = data.batches_per_epoch(self.images.train, self.setup.data.batch_size)
+        trainer = self.trainer(scenario_name, defense)
         return [
-            optimization.last_learning_rate(training, batches, stop)
+            trainer.last_learning_rate(self.images.train, stop)
             for stop in self._stops(count, staggered)
         ]
 
@@ -188,7 +194,7 @@ class CleanNetworks:
                 name, trainer, self._others.train, self.seed_of("pretraining")
             )
             assert weights is not None
-            network = trainer.plan.make_network(0)
+            network = trainer.fresh_network(0)
             self._fill(network, name, weights)
             self._pretrained[column] = network
         return self._pretrained[column]
@@ -213,9 +219,9 @@ class CleanNetworks:
         for seed in seeds:
             work, name = self._directory.folder(WORK), f"retrained-{seed}"
             checkpoint = Checkpoint(work.folder(name), seconds=0, every_epoch=False)
-            trained = trainer.train(examples, seed, pretrained=pretrained, checkpoint=checkpoint)
-            network = trainer.plan.make_network(0, pretrained)
-            network.set_weights(trained.predictor.network.get_weights())
+            predictor, _ = trainer.train(examples, seed, checkpoint, pretrained=pretrained)
+            network = trainer.fresh_network(0, pretrained)
+            network.set_weights(predictor.network.get_weights())
             networks.append(network)
             work.discard(name)
         return networks
@@ -242,7 +248,7 @@ class CleanNetworks:
         weights = self._weights(kind)
         assert weights is not None
         trainer = self.trainer(kind.scenario, kind.defense)
-        network = trainer.plan.make_network(0, self.pretrained(kind.scenario, kind.defense))
+        network = trainer.fresh_network(0, self.pretrained(kind.scenario, kind.defense))
         self._fill(network, self._name(kind), weights)
         return network
 
@@ -299,13 +305,15 @@ class CleanNetworks:
             self._directory.folder(WORK).discard(name)
             return weights
 
-    def _train(self, name: str, trainer: Trainer, *arguments: Any, **settings: Any) -> Weights:
+    def _train(
+        self, name: str, trainer: Trainer, examples: Examples, seed: int, **settings: Any
+    ) -> Weights:
         """Trains a network and returns its weights; the arguments are those of `Trainer.train`."""
         started = time.monotonic()
         work = self._directory.folder(WORK).folder(name)
         checkpoint = Checkpoint(work, seconds=self._seconds, every_epoch=False)
         try:
-            trained = trainer.train(*arguments, checkpoint=checkpoint, **settings)
+            predictor, _ = trainer.train(examples, seed, checkpoint, **settings)
         except DivergedError as error:
             raise DivergedError(
                 f"The network {name} diverges on clean data, and nothing can be measured without "
@@ -315,7 +323,7 @@ class CleanNetworks:
             accuracy = checkpoint.rows[-1]["accuracy"]
             seconds = time.monotonic() - started
             print(f"trained {name}: training accuracy {accuracy:.3f}, {seconds:.0f} s")
-        return trained.predictor.network.get_weights()
+        return predictor.network.get_weights()
 
     def _trainer(self, scenario_name: str, defense: str, classes: int) -> Trainer:
         key = scenario_name, defense, classes
@@ -327,19 +335,14 @@ class CleanNetworks:
                 training = self.setup.pretraining.training(training)
             else:
                 start = scenario.get(scenario_name)
-            mean, std = self._statistics
-            plan = Plan(
-                network=self.setup.network,
-                image_shape=self.images.image_shape,
-                classes=classes,
-                mean=mean,
-                std=std,
-                data=self.setup.data,
-                training=training,
-                defense=self.setup.defenses[defense],
-                scenario=start,
+            self._trainers[key] = Trainer(
+                self._network_maker(classes),
+                classes,
+                self.setup.data,
+                training,
+                self.setup.defenses[defense],
+                start,
             )
-            self._trainers[key] = Trainer(plan)
         return self._trainers[key]
 
 

@@ -326,17 +326,16 @@ def measure_victim(
     pretrained = clean.pretrained(scenario, defense)
     checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
     try:
-        trained = clean.trainer(scenario, defense).train(
+        predictor, left = clean.trainer(scenario, defense).train(
             poisons.poison(images.train),
             seed,
+            checkpoint,
             pretrained=pretrained,
-            checkpoint=checkpoint,
             watch=confidence,
         )
     except DivergedError as error:
         unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
         return {**unknown, "diverged": str(error), "seconds": seconds()}
-    predictor = trained.predictor
     measures = evaluation.measure(
         predictor.probabilities(images.validation),
         images.validation.labels,
@@ -346,7 +345,7 @@ def measure_victim(
         poison_classes=np.unique(poisons.clean_labels),
     )
     if clean.setup.defenses[defense].changes_training_set:
-        measures |= _removal(images.train, trained.kept, poisons)
+        measures |= _removal(images.train, left.kept, poisons)
     return {
         **{key: round(value, 6) for key, value in measures.items()},
         "confidence_by_epoch": [round(row["watched"], 6) for row in checkpoint.rows],

@@ -1,4 +1,4 @@
-"""Victims and surrogates: networks that are trained many times over, from fresh weights."""
+"""The one way to train: networks of one kind, each from fresh weights."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -6,15 +6,17 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from tfpoison import files, networks
-from tfpoison.data import Examples
+from tfpoison import data, files, networks
+from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense, GradientShaping
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting import optimization
+from tfpoison.fitting.divergence import DivergenceCheck
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.fitting.stream import Stream
-from tfpoison.fitting.training_set import fit_defended, remove_suspects
+from tfpoison.fitting.stream import Stream, check_steps
+from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.recipes.scenario import Scenario
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
@@ -23,163 +25,228 @@ from tfpoison.training import RobustModel
 Weights = list[np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How networks of one kind are trained.
+def set_up_keras(settings: TrainingSettings) -> None:
+    """Sets, for this process, the precision of networks and whether a GPU is deterministic."""
+    keras.config.set_dtype_policy(settings.precision)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def network_maker(
+    settings: NetworkSettings, images: ImageClassification, classes: int | None = None
+) -> Callable[[int], keras.Model]:
+    """Returns a function from a seed to a fresh network for these images.
+
+    Args:
+        settings: which network.
+        images: those whose size it takes, and whose statistics it normalises by.
+        classes: the number of classes; None for that of the images.
+    """
+    mean, std = data.channel_statistics(images.train)
+
+    def make_network(seed: int) -> keras.Model:
+        return networks.get(
+            image_shape=images.image_shape,
+            classes=images.classes if classes is None else classes,
+            mean=mean,
+            std=std,
+            seed=seed,
+            **settings.choice,
+        )
+
+    return make_network
+
+
+@dataclasses.dataclass
+class Trainer:
+    """Trains networks of one kind, each from fresh weights.
+
+    One model is compiled and traced, and put back to its start for every training: small networks
+    train in less time than tracing takes. Trained one after the other or each in a process of its
+    own, networks end with the same bits. Under a strategy each training has a model of its own.
 
     Attributes:
-        network: the network.
-        image_shape: height, width and channels.
+        make_network: from a seed to a network with fresh weights: images in [0, 1] to logits.
         classes: the number of classes.
-        mean: of the pixels, for the network's normalisation.
-        std: of the pixels.
         data: batch size and augmentation.
-        training: optimizer, schedule, epochs; its seed is not used.
+        training: optimizer, schedule, epochs; neither its seed nor its strategy is used.
         defense: the defense.
         scenario: what the networks start from, and which weights train.
+        strategy: what distributes the training.
+        seed: that of crafting and of the gradient's noise. A training of another seed draws as if
+            it were so many times 2³¹ steps on: no training has as many.
     """
 
-    network: NetworkSettings
-    image_shape: tuple[int, int, int]
+    make_network: Callable[[int], keras.Model]
     classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
     data: DataSettings
     training: TrainingSettings
-    defense: Defense
-    scenario: Scenario
+    defense: Defense = dataclasses.field(default_factory=Defense)
+    scenario: Scenario = dataclasses.field(default_factory=Scenario)
+    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
+    seed: int = 0
 
-    def make_network(self, seed: int, pretrained: keras.Model | None = None) -> keras.Model:
+    def __post_init__(self) -> None:
+        rate = self.training.learning_rate * self.scenario.rate_factor
+        self._settings = dataclasses.replace(self.training, learning_rate=rate)
+        one_hot = self.defense.needs_one_hot or self.training.label_smoothing
+        self._one_hot_classes = self.classes if one_hot else None
+        self._model: RobustModel | None = None
+        self._fresh: list[np.ndarray] = []
+        self._undefended: Trainer | None = None
+
+    def train(
+        self,
+        examples: Examples,
+        seed: int,
+        checkpoint: Checkpoint,
+        *,
+        pretrained: keras.Model | None = None,
+        until_epoch: int | None = None,
+        validation: Examples | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        watch: Callable[[Predictor], float] | None = None,
+        verbose: int = 0,
+    ) -> tuple[Predictor, TrainingSet]:
+        """Trains a network from where its checkpoint stands.
+
+        Args:
+            examples: the training set.
+            seed: of weights, order, augmentation, dropout and crafting.
+            checkpoint: where an interrupted training goes on, and is saved.
+            pretrained: what the scenario starts from.
+            until_epoch: the epoch to stop after; None for the last one.
+            validation: what `fit` evaluates on after every epoch.
+            callbacks: other callbacks; what they add to an epoch's logs is saved.
+            watch: looked at after every epoch; recorded as `watched` in the checkpoint's rows.
+            verbose: Keras's verbosity.
+
+        Returns:
+            Answers for the network, which is overwritten by the next training, and what the
+            defense has left of the training set.
+
+        Raises:
+            DivergedError: the training diverges; its last epoch is not saved.
+            ValueError: the data are too few or too many for the defense, the checkpoint is another
+                training's, or behind a revision whose outcome is gone.
+        """
+        last = self.training.epochs if until_epoch is None else until_epoch
+
+        def train_plain() -> Predictor:
+            inner = checkpoint.inner("plain")
+            return self._plain.train(examples, seed, inner, pretrained=pretrained, verbose=verbose)[
+                0
+            ]
+
+        left = TrainingSet(examples, self.defense, checkpoint.directory, seed)
+        left.remove_suspects(train_plain)
+        model = self._start(self.stream(examples, seed), seed, pretrained)
+        watching = [] if watch is None else [_Watch(self._predictor, watch)]
+        for stop in [
+            *(each for each in left.revised_after(self.training.epochs) if each < last),
+            last,
+        ]:
+            # A checkpoint within the epoch that follows a revision is of the set that it has left.
+            is_past = (checkpoint.epoch, checkpoint.batch) > (stop, 0)
+            if not is_past:
+                self._fit(
+                    self.stream(left.current, seed),
+                    checkpoint,
+                    epochs=stop,
+                    validation_data=None if validation is None else self._evaluation(validation),
+                    callbacks=[DivergenceCheck(), *callbacks, *watching, checkpoint],
+                    verbose=verbose,
+                )
+            if stop < last:
+                left.revise(model.network, stop, again=is_past)
+        return self._predictor, left
+
+    def evaluate(self, examples: Examples) -> dict[str, float]:
+        """Returns loss and accuracy of the network that was trained last."""
+        assert self._model is not None
+        return self._model.evaluate(self._evaluation(examples), verbose=0, return_dict=True)
+
+    def fresh_network(self, seed: int, pretrained: keras.Model | None = None) -> keras.Model:
         """Returns a network before its training.
 
         Args:
             seed: of the fresh weights.
             pretrained: what the scenario starts from, if it does.
         """
-        network = networks.get(
-            image_shape=self.image_shape,
-            classes=self.classes,
-            mean=self.mean,
-            std=self.std,
-            seed=seed,
-            **self.network.choice,
-        )
+        network = self.make_network(seed)
         self.scenario.start(network, pretrained)
         return network
 
-    def training_from(self, seed: int) -> TrainingSettings:
-        """Returns the settings of a training with that seed, at the scenario's rate."""
-        rate = self.training.learning_rate * self.scenario.rate_factor
-        return dataclasses.replace(self.training, seed=seed, learning_rate=rate)
+    def last_learning_rate(self, examples: Examples, epochs: int) -> float:
+        """Returns the learning rate of a training's last step where it stops after these epochs."""
+        batches = data.batches_per_epoch(examples, self.data.batch_size)
+        return optimization.last_learning_rate(self._settings, batches, epochs)
 
+    def stream(self, examples: Examples, seed: int) -> Stream:
+        """Returns the batches of a training with that seed.
 
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A network after its training.
-
-    Attributes:
-        predictor: answers for the network, until the next one is trained.
-        kept: positions of the examples that the defense has left in the training set, ascending.
-    """
-
-    predictor: Predictor
-    kept: np.ndarray
-
-
-class Trainer:
-    """Trains networks of one kind, each from fresh weights.
-
-    One model is compiled and traced, and put back to its start for every training: small networks
-    train in less time than tracing takes. Trained one after the other or each in a process of its
-    own, networks end with the same bits.
-
-    Args:
-        plan: how they are trained.
-    """
-
-    def __init__(self, plan: Plan):
-        self.plan = plan
-        self._model: RobustModel | None = None
-        self._plain: Trainer | None = None
-        self._fresh: list[np.ndarray] = []
-        self._predictor: Predictor | None = None
-
-    def train(
-        self,
-        examples: Examples,
-        seed: int,
-        *,
-        pretrained: keras.Model | None = None,
-        until_epoch: int | None = None,
-        checkpoint: Checkpoint,
-        watch: Callable[[Predictor], float] | None = None,
-        verbose: int = 0,
-    ) -> Trained:
-        """Trains a network and returns it; it is overwritten by the next training.
-
-        Args:
-            examples: the training set.
-            seed: of weights, order, augmentation, dropout and crafting.
-            pretrained: what the scenario starts from.
-            until_epoch: the epoch to stop after; None for the last one.
-            checkpoint: where an interrupted training goes on.
-            watch: looked at after every epoch; recorded as `watched` in the checkpoint's rows.
-            verbose: Keras's verbosity.
+        Raises:
+            ValueError: steps_per_execution does not divide the batches of an epoch, or some
+                replicas get no example of a batch.
         """
-        training, defense = self.plan.training_from(seed), self.plan.defense
-
-        def train_plain(inner: Checkpoint) -> keras.Model:
-            trained = self._undefended().train(
-                examples, seed, pretrained=pretrained, checkpoint=inner, verbose=verbose
-            )
-            return trained.predictor.network
-
-        def make_stream(some: Examples) -> Stream:
-            return Stream(
-                some,
-                self.plan.data,
-                training,
-                classes=self.plan.classes,
-                one_hot=defense.needs_one_hot,
-            )
-
-        left = remove_suspects(defense, examples, checkpoint, seed=seed, train_plain=train_plain)
-        model = self._reset(training, make_stream(examples), pretrained)
-        assert self._predictor is not None
-        left = fit_defended(
-            model,
-            defense,
+        stream = Stream(
             examples,
-            left,
-            make_stream,
-            checkpoint,
-            [] if watch is None else [_Watch(self._predictor, watch)],
-            epochs=training.epochs,
-            until_epoch=training.epochs if until_epoch is None else until_epoch,
+            self.data,
             seed=seed,
-            verbose=verbose,
+            one_hot_classes=self._one_hot_classes,
+            replicas=self.strategy.num_replicas_in_sync,
         )
-        return Trained(self._predictor, left.kept)
+        check_steps(self.training, stream.batches)
+        return stream
 
-    def _undefended(self) -> "Trainer":
-        if self._plain is None:
-            self._plain = Trainer(dataclasses.replace(self.plan, defense=Defense()))
-        return self._plain
+    def _evaluation(self, examples: Examples) -> tf.data.Dataset:
+        return data.evaluation_batches(
+            examples, self.data.batch_size, one_hot_classes=self._one_hot_classes
+        )
 
-    def _reset(
-        self, training: TrainingSettings, stream: Stream, pretrained: keras.Model | None
-    ) -> RobustModel:
-        keras.utils.set_random_seed(training.seed)
-        if self._model is None:
-            self._model = self._compile(training, stream, pretrained)
-        network = self.plan.make_network(training.seed, pretrained)
-        variables = [*self._model.variables, *self._model.optimizer.variables]
-        for variable, value in zip(variables, self._fresh, strict=True):
-            variable.assign(value)
-        for variable, fresh in zip(self._model.network.variables, network.variables, strict=True):
-            variable.assign(fresh)
-        # Crafting and noise draw by the number of the step: no training has as many as 2**31.
-        first_step = training.seed * 2**31
+    def _fit(self, stream: Stream, checkpoint: Checkpoint, *, epochs: int, **settings: Any) -> None:
+        """Trains the model from where its checkpoint stands to the end of the epochs.
+
+        Where that is the end, the model is put there: what was to follow is still to come.
+        """
+        assert self._model is not None
+        while True:
+            # An epoch that was cut short is finished by itself: it has fewer batches.
+            last = checkpoint.epoch + 1 if checkpoint.batch else epochs
+            # Keras looks at a batch even if there is no epoch to train.
+            end = max(last, checkpoint.epoch + 1)
+            self._model.fit(
+                stream.training(checkpoint.epoch, checkpoint.batch, end),
+                initial_epoch=checkpoint.epoch,
+                epochs=last,
+                steps_per_epoch=stream.batches - checkpoint.batch,
+                shuffle=False,
+                **settings,
+            )
+            if checkpoint.epoch >= epochs:
+                break
+
+    @property
+    def _plain(self) -> "Trainer":
+        """What trains networks for the defense's filter."""
+        if self._undefended is None:
+            self._undefended = dataclasses.replace(self, defense=Defense())
+        return self._undefended
+
+    def _start(self, stream: Stream, seed: int, pretrained: keras.Model | None) -> RobustModel:
+        """Returns the model before a training with that seed."""
+        keras.utils.set_random_seed(seed)
+        if self._model is None or not self._fresh:
+            self._model = self._compile(stream, seed, pretrained)
+        else:
+            network = self.fresh_network(seed, pretrained)
+            variables = [*self._model.variables, *self._model.optimizer.variables]
+            for variable, value in zip(variables, self._fresh, strict=True):
+                variable.assign(value)
+            ours = self._model.network.variables
+            for variable, fresh in zip(ours, network.variables, strict=True):
+                variable.assign(fresh)
+        first_step = (seed - self.seed) * 2**31
         self._model.set_first_step(first_step)
         optimizer = self._model.optimizer
         if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
@@ -188,23 +255,26 @@ class Trainer:
             optimizer.set_first_step(first_step)
         return self._model
 
-    def _compile(
-        self, training: TrainingSettings, stream: Stream, pretrained: keras.Model | None
-    ) -> RobustModel:
-        network = self.plan.make_network(training.seed, pretrained)
-        optimization.add_weight_decay(network, training)
-        model = RobustModel(network, seed=0, **self.plan.defense.robust_model_arguments())
-        defense = self.plan.defense
-        model.compile(
-            defense.optimizer(optimization.make_optimizer(training, stream.batches)),
-            training.loss(one_hot=defense.needs_one_hot),
-            metrics=["accuracy"],
-            steps_per_execution=training.steps_per_execution,
-            jit_compile="auto" if training.jit_compile is None else training.jit_compile,
-        )
-        model.create_state(stream.training(0, 0, 1))
-        variables = [*model.variables, *model.optimizer.variables]
-        self._fresh = [keras.ops.convert_to_numpy(each) for each in variables]
+    def _compile(self, stream: Stream, seed: int, pretrained: keras.Model | None) -> RobustModel:
+        settings = self._settings
+        with self.strategy.scope():
+            network = self.fresh_network(seed, pretrained)
+            optimization.add_weight_decay(network, settings)
+            model = RobustModel(network, seed=self.seed, **self.defense.robust_model_arguments())
+            model.compile(
+                self.defense.optimizer(
+                    optimization.make_optimizer(settings, stream.batches), seed=self.seed
+                ),
+                settings.loss(one_hot=self._one_hot_classes is not None),
+                metrics=["accuracy"],
+                steps_per_execution=settings.steps_per_execution,
+                jit_compile="auto" if settings.jit_compile is None else settings.jit_compile,
+            )
+            distributed = tf.distribute.has_strategy()
+        if not distributed:  # Else Keras makes the optimizer's variables in `fit` alone.
+            model.create_state(stream.training(0, 0, 1))
+            variables = [*model.variables, *model.optimizer.variables]
+            self._fresh = [keras.ops.convert_to_numpy(each) for each in variables]
         self._predictor = Predictor(model.network)
         return model
 

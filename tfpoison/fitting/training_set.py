@@ -1,4 +1,4 @@
-"""The training set as a defense leaves it: without suspects, and revised in mid-training."""
+"""The training set: on the keep-list, with poisons in it, and as a defense leaves it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,189 +6,173 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfpoison import files
+from tfpoison import data, files
 from tfpoison.checks import check_array
-from tfpoison.data import Examples, InMemoryExamples
+from tfpoison.data import Examples, ImageClassification, InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.defenses.revisions.base import with_stand_ins
 from tfpoison.evaluation import Predictor
-from tfpoison.fitting.stream import Stream, fit_resumably
-from tfpoison.runs.checkpoint import FILE, Checkpoint
+from tfpoison.fitting.settings import DataSettings
+from tfpoison.recipes import Poisons
+from tfpoison.recipes.fingerprints import fingerprint
+from tfpoison.runs.checkpoint import FILE
 from tfpoison.runs.run_directory import RunDirectory
-from tfpoison.training import RobustModel
 
 _SUSPECTS = "without_suspects.npz"
 
 
-@dataclasses.dataclass(frozen=True)
+def load(settings: DataSettings, poisons: Poisons | None) -> ImageClassification:
+    """Returns the images on the keep-list, with the poisons among them.
+
+    Raises:
+        ValueError: the poisons are of other data, or of another keep-list.
+    """
+    images = data.load(**settings.source)
+    if poisons is None:
+        return dataclasses.replace(images, train=settings.kept(images.train))
+    poisons.check_classes(images.classes)
+    if settings.keep_list is None or poisons.fingerprint == fingerprint(images.train):
+        train = settings.kept(poisons.poison(images.train))
+    else:  # The poisons were brewed for what is on the list.
+        train = poisons.poison(settings.kept(images.train))
+    _check_targets(poisons, images.validation)
+    return dataclasses.replace(images, train=train)
+
+
+def _check_targets(poisons: Poisons, validation: Examples) -> None:
+    """Raises ValueError where the targets are not among these held-out images."""
+    threat = poisons.threat
+    known = validation.labels[np.isin(validation.ids, threat.target_ids)]
+    if len(known) != len(threat.target_ids) or (known != threat.target_class).any():
+        raise ValueError(
+            "Expected the held-out images that the poisons' targets are among: give the "
+            "--validation_size, --balanced and --subset_seed that they were brewed with. Received: "
+            f"{validation.size} images, of which {len(known)} are among the "
+            f"{len(threat.target_ids)} target(s)"
+        )
+
+
 class TrainingSet:
-    """What is left of the examples, and how they look now.
+    """What a defense has left of the examples by now, and how they look.
+
+    It is remembered in files beside the training's checkpoint.
+
+    Args:
+        examples: the examples at the start.
+        defense: what removes and revises them.
+        directory: that of the checkpoint.
+        seed: of filter, revisions and stand-ins.
 
     Attributes:
-        kept: positions among the examples that there were at the start, ascending int64, (kept,).
+        kept: positions among the examples at the start, ascending int64, (kept,).
         images: how all examples look now, dropped ones included, uint8 in 0–255, (size, H, W, C);
             None where they are as they were.
+
+    Raises:
+        ValueError: the defense revises examples that are on disk.
     """
 
-    kept: np.ndarray
-    images: np.ndarray | None = None
+    def __init__(self, examples: Examples, defense: Defense, directory: RunDirectory, seed: int):
+        if defense.revision is not None and not examples.in_memory:
+            raise ValueError(
+                "Expected a data set of up to 2 GiB for a defense that revises all images during "
+                f"the training. Received: {examples.size} images of {examples.image_shape} and "
+                f"{defense.revision}. Give a smaller train_size or image_size."
+            )
+        self.kept = np.arange(examples.size)
+        self.images: np.ndarray | None = None
+        self._examples = examples
+        self._defense = defense
+        self._directory = directory
+        self._seed = seed
 
-    @classmethod
-    def whole(cls, examples: Examples) -> "TrainingSet":
-        """Returns the training set before anything was done to it."""
-        return cls(np.arange(examples.size))
-
-    def without(self, dropped: np.ndarray) -> "TrainingSet":
-        """Returns what is left without those that are marked, bool (size,)."""
-        return TrainingSet(self.kept[~dropped[self.kept]], self.images)
-
-    def examples(self, examples: Examples, seed: int) -> Examples:
-        """Returns as many examples as there were at the start; see `with_stand_ins`."""
+    @property
+    def current(self) -> Examples:
+        """As many examples as there were at the start; see `with_stand_ins`."""
+        examples = self._examples
         if self.images is None and len(self.kept) == examples.size:
             return examples
-        positions = with_stand_ins(self.kept, examples.size, seed)
+        positions = with_stand_ins(self.kept, examples.size, self._seed)
         if self.images is None:
             return examples.select(positions)
         return InMemoryExamples(
             self.images[positions], examples.labels[positions], examples.ids[positions]
         )
 
-    def save(self, directory: RunDirectory, name: str) -> None:
-        """Writes it into a file, whole or not at all."""
-        arrays = {"kept": self.kept}
-        if self.images is not None:
-            arrays["images"] = self.images
-        directory.write_arrays(name, arrays)
+    def remove_suspects(self, train_plain: Callable[[], Predictor]) -> None:
+        """Drops those that the defense's filter suspects, if it has one.
 
-    @classmethod
-    def load(cls, directory: RunDirectory, name: str) -> "TrainingSet | None":
-        """Returns what `save` wrote; None where there is nothing."""
-        path = directory.path / name
+        Args:
+            train_plain: trains an undefended network on all examples.
+
+        Raises:
+            ValueError: everything is suspected, or the filter cannot inspect so few examples.
+        """
+        examples, suspects = self._examples, self._defense.filter
+        if suspects is None or self._load(_SUSPECTS):
+            return
+        suspects.check(examples.size)
+        features = train_plain().features(examples)
+        suspicion = suspects.inspect(features, examples.labels, self._seed)
+        self._drop(suspicion.suspects)
+        if not len(self.kept):
+            raise ValueError(
+                "Expected the filter to leave examples to train on. Received: all are suspects of "
+                f"{suspects}"
+            )
+        self._save(_SUSPECTS)
+
+    def revised_after(self, epochs: int) -> tuple[int, ...]:
+        """Returns after how many finished epochs of a training it is revised, ascending."""
+        revision = self._defense.revision
+        return () if revision is None else revision.epochs(epochs)
+
+    def revise(self, network: keras.Model, epoch: int, *, again: bool) -> None:
+        """Has the defense revise what is left after an epoch.
+
+        Args:
+            network: the network after that epoch; a later one where the revision was made before.
+            epoch: the number of epochs that are done.
+            again: whether the training has gone past the revision already.
+
+        Raises:
+            ValueError: it has, and the revision's outcome is gone.
+        """
+        name = f"revised_after_{epoch}.npz"
+        if self._load(name):
+            return
+        if again:
+            raise ValueError(
+                f"Expected {self._directory.path / name}: the training set as a revision left it, "
+                "which the checkpoint goes on with. Received none. Put it back, or remove "
+                f"{self._directory.path / FILE} to start again."
+            )
+        assert self._defense.revision is not None
+        images = self._examples.images if self.images is None else self.images
+        revised = self._defense.revision.revise(
+            network, images, self._examples.labels, self._seed + epoch
+        )
+        self.images = revised.images
+        self._drop(~revised.kept)
+        self._save(name)
+
+    def _drop(self, dropped: np.ndarray) -> None:
+        """Drops the examples that are marked, bool (size,)."""
+        self.kept = self.kept[~dropped[self.kept]]
+
+    def _save(self, name: str) -> None:
+        images = {} if self.images is None else {"images": self.images}
+        self._directory.write_arrays(name, {"kept": self.kept} | images)
+
+    def _load(self, name: str) -> bool:
+        """Takes up what stands in a file, and returns whether there is one."""
+        path = self._directory.path / name
         if not path.exists():
-            return None
+            return False
         remedy = "Remove it and the checkpoint beside it: the training starts again."
         with files.read_back(path, remedy):
             arrays = files.read_arrays(path)
             kept = arrays["kept"]
             check_array("kept", kept, np.int64, (None,), minimum=0, ascending=True)
-            return cls(kept, arrays.get("images"))
-
-
-def remove_suspects(
-    defense: Defense,
-    examples: Examples,
-    checkpoint: Checkpoint,
-    *,
-    seed: int,
-    train_plain: Callable[[Checkpoint], keras.Model],
-) -> TrainingSet:
-    """Returns the training set without those that the defense's filter suspects.
-
-    Args:
-        defense: the defense; without a filter nothing is removed.
-        examples: the examples.
-        checkpoint: of the training that follows; what is kept is remembered beside it.
-        seed: of the filter.
-        train_plain: trains an undefended network on all examples, given the checkpoint of that.
-
-    Raises:
-        ValueError: everything is suspected, the filter cannot inspect so few examples, or the
-            defense revises examples that are on disk.
-    """
-    if defense.revision is not None and not examples.in_memory:
-        raise ValueError(
-            "Expected a data set of up to 2 GiB for a defense that revises all images during the "
-            f"training. Received: {examples.size} images of {examples.image_shape} and "
-            f"{defense.revision}. Give a smaller train_size or image_size."
-        )
-    whole = TrainingSet.whole(examples)
-    if defense.filter is None:
-        return whole
-    left = TrainingSet.load(checkpoint.directory, _SUSPECTS)
-    if left is None:
-        defense.filter.check(examples.size)
-        predictor = Predictor(train_plain(checkpoint.inner("plain")))
-        features = predictor.features(examples)
-        suspicion = defense.filter.inspect(features, examples.labels, seed)
-        left = whole.without(suspicion.suspects)
-        if not len(left.kept):
-            raise ValueError(
-                "Expected the filter to leave examples to train on. Received: all are suspects of "
-                f"{defense.filter}"
-            )
-        left.save(checkpoint.directory, _SUSPECTS)
-    return left
-
-
-def fit_defended(
-    model: RobustModel,
-    defense: Defense,
-    examples: Examples,
-    left: TrainingSet,
-    make_stream: Callable[[Examples], Stream],
-    checkpoint: Checkpoint,
-    callbacks: list[keras.callbacks.Callback],
-    *,
-    epochs: int,
-    until_epoch: int,
-    seed: int,
-    validation: Examples | None = None,
-    verbose: int = 0,
-) -> TrainingSet:
-    """Trains a model from where its checkpoint stands, and has the defense revise the training set.
-
-    Args:
-        model: the compiled model.
-        defense: the defense.
-        examples: the training set at the start.
-        left: what is left of it before training.
-        make_stream: returns the batches of examples.
-        checkpoint: where it goes on from, and is saved.
-        callbacks: other callbacks.
-        epochs: the number of epochs of the whole training.
-        until_epoch: the epoch to stop after.
-        seed: of the revisions.
-        validation: what `fit` evaluates on after every epoch.
-        verbose: Keras's verbosity.
-
-    Returns:
-        The training set at the end.
-
-    Raises:
-        ValueError: the checkpoint is behind a revision whose outcome is gone.
-    """
-    revision = defense.revision
-    revised_after = () if revision is None else revision.epochs(epochs)
-    for stop in [*(each for each in revised_after if each < until_epoch), until_epoch]:
-        # A checkpoint within the epoch that follows a revision is of the set that it has left.
-        is_past = (checkpoint.epoch, checkpoint.batch) > (stop, 0)
-        if not is_past:
-            stream = make_stream(left.examples(examples, seed))
-            evaluated = None if validation is None else stream.evaluation(validation)
-            fit_resumably(
-                model,
-                stream,
-                checkpoint,
-                callbacks,
-                epochs=stop,
-                validation=evaluated,
-                verbose=verbose,
-            )
-        if stop == until_epoch:
-            break
-        assert revision is not None
-        name = f"revised_after_{stop}.npz"
-        saved = TrainingSet.load(checkpoint.directory, name)
-        if saved is None and is_past:
-            raise ValueError(
-                f"Expected {checkpoint.directory.path / name}: the training set as a revision left "
-                "it, which the checkpoint goes on with. Received none. Put it back, or remove "
-                f"{checkpoint.directory.path / FILE} to start again."
-            )
-        if saved is None:
-            images = examples.images if left.images is None else left.images
-            revised = revision.revise(model.network, images, examples.labels, seed + stop)
-            saved = TrainingSet(left.kept, revised.images).without(~revised.kept)
-            saved.save(checkpoint.directory, name)
-        left = saved
-    return left
+        self.kept, self.images = kept, arrays.get("images")
+        return True

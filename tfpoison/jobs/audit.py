@@ -17,8 +17,8 @@ from tfpoison.defenses.filters import Filter, Suspicion
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting import optimization
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.fitting.trainer import Plan, Trainer
-from tfpoison.recipes import Poisons, scenario
+from tfpoison.fitting.trainer import Trainer, network_maker, set_up_keras
+from tfpoison.recipes import Poisons
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -162,24 +162,16 @@ class AuditJob:
         return Audit({name: suspicions[repr(each)] for name, each in self.filters.items()})
 
     def _train(self, images: ImageClassification) -> Predictor:
-        mean, std = data.channel_statistics(images.train)
-        plan = Plan(
-            network=self.network,
-            image_shape=images.image_shape,
-            classes=images.classes,
-            mean=mean,
-            std=std,
-            data=self.data,
-            training=self.training,
-            defense=Defense(),
-            scenario=scenario.get("from_scratch"),
+        set_up_keras(self.training)
+        trainer = Trainer(
+            network_maker(self.network, images), images.classes, self.data, self.training
         )
         checkpoint = Checkpoint(self.directory, seconds=self.checkpoint_seconds)
         verbosity = 2 if self.verbose else 0
-        trained = Trainer(plan).train(
-            images.train, self.training.seed, checkpoint=checkpoint, verbose=verbosity
+        predictor, _ = trainer.train(
+            images.train, self.training.seed, checkpoint, verbose=verbosity
         )
-        return trained.predictor
+        return predictor
 
 
 def _write_suspicions(directory: RunDirectory, suspicions: dict[str, Suspicion]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison import csv_files, files, valid_json
-from tfpoison.distribution import replica_id
+from tfpoison.distribution import replica_id, spans_workers
 from tfpoison.runs.run_directory import RunDirectory
 
 FILE = "checkpoint.npz"
@@ -145,7 +145,10 @@ class Checkpoint(keras.callbacks.Callback):
             self._write_metrics()
 
     def _is_time(self) -> bool:
-        return bool(self._seconds) and time.monotonic() - self._saved_at >= self._seconds
+        # The metrics within an epoch can only be read by all workers at once.
+        if not self._seconds or spans_workers(self._strategy):
+            return False
+        return time.monotonic() - self._saved_at >= self._seconds
 
     @property
     def _replicas(self) -> int:

@@ -11,15 +11,9 @@ import keras
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer as keras_trainer
 
+from tfpoison.distribution import spans_workers
+
 _keras_reduce_per_replica = keras_trainer.reduce_per_replica
-
-
-def spans_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Returns whether the strategy has several worker processes."""
-    return (
-        isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-        and strategy.extended._in_multi_worker_mode()
-    )
 
 
 def bridge_log_reduction() -> None:

@@ -17,7 +17,13 @@ from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier, computes_in_half_precision
 from tfpoison.defenses import Mixing
 from tfpoison.defenses import mixing as mixings
-from tfpoison.distribution import Reduction, call_on_examples, lend_example, replica_id
+from tfpoison.distribution import (
+    Reduction,
+    call_on_examples,
+    lend_example,
+    replica_id,
+    spans_workers,
+)
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
@@ -183,7 +189,7 @@ class RobustModel(keras.Model):
         self._lowest_pixel = keras.metrics.Mean(name="lowest_pixel")
         self._highest_pixel = keras.metrics.Mean(name="highest_pixel")
         self._of_no_other_class = keras.metrics.Mean(name="of_no_other_class")
-        if multi_worker.spans_workers(self.distribute_strategy):
+        if spans_workers(self.distribute_strategy):
             multi_worker.bridge_log_reduction()
         shape = getattr(network, "input_shape", None)
         shape = shape or (network.get_build_config() or {}).get("input_shape")
