@@ -14,6 +14,7 @@ import pytest
 import tfpoison
 from tfpoison import attacks, defenses, launch
 from tfpoison.perturbations import class_patch
+from tfpoison.registry import Registry
 
 TESTS = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(tfpoison.__file__).parent
@@ -21,11 +22,11 @@ PACKAGE = pathlib.Path(tfpoison.__file__).parent
 # Where each table is tested: in files that name every entry.
 NAMED = {
     "attacks.zoo.names": ["attacks/test_zoo.py"],
-    "perturbations.names": [
+    "perturbations.table.PERTURBATIONS": [
         *("perturbations/test_additive.py", "perturbations/test_patches.py", "attacks/test_zoo.py")
     ],
-    "perturbations.initializers.INITIALIZERS": ["perturbations/test_additive.py"],
-    "perturbations.optimizers.OPTIMIZERS": ["perturbations/test_optimizers.py"],
+    "perturbations.table.INITIALIZERS": ["perturbations/test_additive.py"],
+    "perturbations.table.OPTIMIZERS": ["perturbations/test_optimizers.py"],
     "batch.TARGET_SELECTIONS": ["test_batch.py"],
     "distribution.names": ["test_distribution.py"],
     "distribution.MATCHING": ["test_distribution.py"],
@@ -52,7 +53,7 @@ NAMED = {
 }
 # Or in files that run over the whole of it, by these expressions.
 WHOLE = {
-    "objectives.names": [
+    "objectives.table.OBJECTIVES": [
         ("objectives.names()", "objectives/test_objectives.py"),
         ("objectives.names()", "training/distributed.py"),
     ],
@@ -129,12 +130,14 @@ ELSEWHERE = {
     "objectives/hidden_trigger": "objectives/test_objectives",
     "objectives/metapoison": "objectives/test_objectives",
     "objectives/objective": "objectives/test_objectives",
+    "objectives/table": "objectives/test_objectives",
     "perturbations/additive_with_triggered_targets": "attacks/test_zoo",
     "perturbations/blend": "perturbations/test_additive",
     "perturbations/class_patch": "perturbations/test_patches",
     "perturbations/initializers": "perturbations/test_additive",
     "perturbations/pair_patch": "perturbations/test_patches",
     "perturbations/perturbation": "attacks/test_zoo",
+    "perturbations/table": "attacks/test_zoo",
     "perturbations/trigger": "perturbations/test_patch",
     "perturbations/triggers": "recipes/test_poisons",
     "recipes/brew": "recipes/test_brewing",
@@ -178,7 +181,7 @@ def entries(table):
 
 
 def tables():
-    """The public tables of the package: functions `names`, and constants that hold strings."""
+    """The public tables of the package: registries, and constants that hold strings."""
     found = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
@@ -192,7 +195,9 @@ def tables():
                 defined = [each.id for each in targets if isinstance(each, ast.Name)]
             for name in defined:
                 value = getattr(importlib.import_module(f"tfpoison.{module}".rstrip(".")), name)
-                is_table = name == "names" or isinstance(value, tuple | list | dict | set)
+                is_table = name == "names" or isinstance(
+                    value, tuple | list | dict | set | Registry
+                )
                 if is_table and not name.startswith("_"):
                     found[f"{module}.{name}"] = set(entries(f"{module}.{name}"))
     return found

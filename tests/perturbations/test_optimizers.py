@@ -6,14 +6,13 @@ import pytest
 import tensorflow as tf
 
 from tfpoison.perturbations import OPTIMIZERS
-from tfpoison.perturbations.optimizers import get
 
 START = np.array([1.0, -2.0, 3.0], "float32")
 CURVATURE = np.array([1.0, 10.0, 0.1], "float32")
 
 
 def run(name, step_size, radius, steps=6):
-    optimizer = get(name, step_size, radius)
+    optimizer = OPTIMIZERS.get(name, radius=radius, step_size=step_size)
     parameters = [tf.constant(START)]
     moments = optimizer.start(parameters)
     for iteration in range(steps):
@@ -49,7 +48,7 @@ def test_every_optimizer_is_compared():
 
 
 def test_default_step_sizes():
-    assert get("sign_adam", None, 0.1).step_size == 0.025
-    assert get("pgd", None, 0.1).step_size == 0.5
+    assert OPTIMIZERS.get("sign_adam", radius=0.1).step_size == 0.025
+    assert OPTIMIZERS.get("pgd", radius=0.1).step_size == 0.5
     with pytest.raises(ValueError, match="sign_adam"):
-        get("sign_adm", None, 0.1)
+        OPTIMIZERS.get("sign_adm", radius=0.1)

@@ -7,13 +7,12 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number, make_plain
+from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
-from tfpoison.objectives import Objective
-from tfpoison.perturbations import OPTIMIZERS, BoundPerturbation, Perturbation
-from tfpoison.perturbations.optimizers import get as get_optimizer
-from tfpoison.perturbations.perturbation import Parameters
+from tfpoison.objectives.objective import Objective
+from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
+from tfpoison.perturbations.table import OPTIMIZERS
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
 
@@ -74,7 +73,7 @@ class Attack(Configurable):
                     f"{name}={value!r}. tfpoison.{name}s.get makes one by its name."
                 )
         check_number("steps", self.steps, minimum=0, whole=True)
-        check_name("optimizer of perturbations", self.optimizer, OPTIMIZERS)
+        OPTIMIZERS.check(self.optimizer)
         if self.step_size is not None:
             check_number("step_size", self.step_size, minimum=0, exclusive_minimum=True)
         check_number(
@@ -154,7 +153,9 @@ class Attack(Configurable):
         initial = aim.perturbation.initial
         if self.steps == 0:
             return aim.perturbation.project(initial)
-        optimizer = get_optimizer(self.optimizer, self.step_size, self.perturbation.radius)
+        optimizer = OPTIMIZERS.get(
+            self.optimizer, radius=self.perturbation.radius, step_size=self.step_size
+        )
 
         def step(iteration, parameters, moments):
             parameters, moments = optimizer.step(

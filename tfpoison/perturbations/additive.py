@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number, make_plain
-from tfpoison.perturbations.initializers import INITIALIZERS
+from tfpoison.checks import check_number, make_plain
 from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
+from tfpoison.perturbations.table import INITIALIZERS
 from tfpoison.pixel_range import PixelRange
 
 
@@ -53,7 +53,7 @@ class Additive(Perturbation):
     def __post_init__(self) -> None:
         make_plain(self)
         check_number("epsilon", self.epsilon, minimum=0, maximum=1)
-        check_name("initializer", self.initializer, INITIALIZERS)
+        INITIALIZERS.check(self.initializer)
 
     @property
     def radius(self) -> float:

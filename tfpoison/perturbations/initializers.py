@@ -1,6 +1,4 @@
-"""Where a perturbation starts: draws by name, in units of ε."""
-
-from collections.abc import Callable
+"""Where a perturbation starts: draws in units of ε."""
 
 import numpy as np
 import tensorflow as tf
@@ -32,12 +30,3 @@ def laplace(shape: tf.Tensor, key: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     tiny = np.finfo(dtype.as_numpy_dtype).tiny
     share = tf.random.stateless_uniform(shape, key, -1, 1, dtype)
     return -tf.sign(share) * tf.math.log(tf.maximum(1 - tf.abs(share), tiny))
-
-
-INITIALIZERS: dict[str, Callable[[tf.Tensor, tf.Tensor, tf.DType], tf.Tensor]] = {
-    "zero": zero,
-    "uniform": uniform,
-    "normal": normal,
-    "bernoulli": bernoulli,
-    "laplace": laplace,
-}

@@ -1,4 +1,4 @@
-"""The optimizers of perturbations, by name.
+"""The optimizers of perturbations.
 
 Keras's optimizers move variables; these are pure functions of tensors, so that they run inside
 `tf.while_loop` with their moments as loop variables.
@@ -8,8 +8,6 @@ import abc
 from typing import ClassVar
 
 import tensorflow as tf
-
-from tfpoison.checks import check_name
 
 Tensors = list[tf.Tensor]
 
@@ -21,9 +19,10 @@ class PerturbationOptimizer(abc.ABC):
     """A rule that moves a perturbation down its gradient.
 
     Args:
-        step_size: how far, as a share of the pixel range (`sign_adam`, `adam`) or of ε (`pgd`). For
-            `momentum` what the gradient is multiplied by, in units of ε.
         radius: ε, as a share of the pixel range.
+        step_size: how far, as a share of the pixel range (`sign_adam`, `adam`) or of ε (`pgd`). For
+            `momentum` what the gradient is multiplied by, in units of ε. None: 0.025 for both
+            Adams (τ = 0.1 of a normalised pixel in the paper), 0.5 for the others.
     """
 
     moments: ClassVar[int] = 0
@@ -31,9 +30,9 @@ class PerturbationOptimizer(abc.ABC):
 
     default_step_size: ClassVar[float]
 
-    def __init__(self, step_size: float, radius: float):
-        self.step_size = step_size
+    def __init__(self, radius: float, step_size: float | None = None):
         self.radius = radius
+        self.step_size = self.default_step_size if step_size is None else step_size
 
     def start(self, parameters: Tensors) -> list[Tensors]:
         """Returns the moments before the first step."""
@@ -126,29 +125,3 @@ class Momentum(PerturbationOptimizer):
         return [
             value - rate * velocity for value, velocity in zip(parameters, velocities, strict=True)
         ], [velocities]
-
-
-OPTIMIZERS: dict[str, type[PerturbationOptimizer]] = {
-    "sign_adam": SignAdam,
-    "pgd": ProjectedGradientDescent,
-    "momentum": Momentum,
-    "adam": Adam,
-}
-
-
-def get(name: str, step_size: float | None, radius: float) -> PerturbationOptimizer:
-    """Returns the optimizer of that name.
-
-    Args:
-        name: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
-        step_size: None for the optimizer's default: 0.025 of the pixel range for both Adams (τ =
-            0.1 of a normalised pixel in the paper), half of ε for PGD, 0.5 for momentum, whose
-            steps are as long as the gradient makes them: see `Momentum`.
-        radius: ε.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    check_name("optimizer of perturbations", name, OPTIMIZERS)
-    kind = OPTIMIZERS[name]
-    return kind(kind.default_step_size if step_size is None else step_size, radius)

@@ -24,12 +24,12 @@ import tensorflow as tf
 from tfpoison import files, objectives, perturbations, valid_json
 from tfpoison.attacks.attack import BoundObjective
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_name, check_number, make_plain
+from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.data import Augmentation
-from tfpoison.perturbations import INITIALIZERS, OPTIMIZERS, Additive, BoundPerturbation
-from tfpoison.perturbations import optimizers as perturbation_optimizers
-from tfpoison.perturbations.additive import BoundAdditive
+from tfpoison.perturbations.additive import Additive, BoundAdditive
+from tfpoison.perturbations.perturbation import BoundPerturbation
+from tfpoison.perturbations.table import INITIALIZERS, OPTIMIZERS
 from tfpoison.pixel_range import PixelRange, to_unit_range
 from tfpoison.randomness import Purpose
 
@@ -78,8 +78,8 @@ class BrewSettings:
         check_number("retrainings", self.retrainings, minimum=0, whole=True)
         if self.step_size is not None:
             check_number("step_size", self.step_size, minimum=0, exclusive_minimum=True)
-        check_name("optimizer of perturbations", self.optimizer, OPTIMIZERS)
-        check_name("initializer", self.initializer, INITIALIZERS)
+        OPTIMIZERS.check(self.optimizer)
+        INITIALIZERS.check(self.initializer)
         if self.retrainings >= self.steps:
             raise ValueError(
                 "Expected fewer retrainings than steps. Received: "
@@ -186,8 +186,8 @@ class Brewer:
                 )
             self._objectives = [settings.objective.at_rate(rate) for rate in learning_rates]
         self._pixels = PixelRange()
-        self._optimizer = perturbation_optimizers.get(
-            settings.optimizer, settings.step_size, settings.epsilon
+        self._optimizer = OPTIMIZERS.get(
+            settings.optimizer, radius=settings.epsilon, step_size=settings.step_size
         )
         self._prepare = tf.function(self._prepare_objectives, reduce_retracing=True)
         self._take_step = tf.function(self._step, reduce_retracing=True)

@@ -1,0 +1,59 @@
+"""Parts as a user writes them: `NAME`, or `NAME(setting=value;setting=value)`."""
+
+import ast
+import re
+from typing import Any
+
+_NAME = re.compile(r"\w+")
+_NAME_AND_SETTINGS = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*")
+# The sign between two parts, outside of the brackets around settings.
+_PLUS = re.compile(r"\+(?![^(]*\))")
+_FRACTION = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)")
+_TRUTHS = {"true": True, "false": False}
+
+
+def is_name(text: object) -> bool:
+    """Returns whether a text can stand for a part in an expression."""
+    return isinstance(text, str) and _NAME.fullmatch(text) is not None
+
+
+def split(text: str) -> list[str]:
+    """Returns the parts of an expression with `+` between."""
+    return _PLUS.split(text)
+
+
+def parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Returns the name in an expression, and its settings.
+
+    A value is a Python literal, `true` or `false`, a fraction such as `16/255`, or else a name.
+
+    Raises:
+        ValueError: the text is no such expression, or tells a setting twice.
+    """
+    found = _NAME_AND_SETTINGS.fullmatch(text)
+    if found is None:
+        raise ValueError(f"Expected NAME, or NAME(setting=value;setting=value). Received: {text!r}")
+    settings: dict[str, Any] = {}
+    for each in filter(str.strip, (found[2] or "").split(";")):
+        name, equals, value = (part.strip() for part in each.partition("="))
+        if not (name and equals and value):
+            raise ValueError(
+                f"Expected settings as name=value with ; between. Received: {each!r} in {text!r}"
+            )
+        if name in settings:
+            raise ValueError(f"Expected every setting once. Received {name} twice in {text!r}")
+        settings[name] = parse_value(value)
+    return found[1], settings
+
+
+def parse_value(text: str) -> Any:
+    """Returns the Python literal, the fraction or the truth that the text is, or else the text."""
+    if text in _TRUTHS:
+        return _TRUTHS[text]
+    if fraction := _FRACTION.fullmatch(text):
+        numerator, denominator = (float(each) for each in fraction.groups())
+        return numerator / denominator if denominator else text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text

@@ -1,0 +1,53 @@
+"""The perturbations by name, where they start, and what moves them."""
+
+from typing import TYPE_CHECKING, Any
+
+from tfpoison.registry import Registry
+
+if TYPE_CHECKING:
+    from tfpoison.perturbations.optimizers import PerturbationOptimizer
+    from tfpoison.perturbations.perturbation import Perturbation
+
+PERTURBATIONS: "Registry[Perturbation]" = Registry(
+    "perturbation",
+    ".perturbation:Perturbation",
+    {
+        "additive": ".additive:Additive",
+        "additive_with_triggered_targets": (
+            ".additive_with_triggered_targets:AdditiveWithTriggeredTargets"
+        ),
+        "blend": ".blend:Blend",
+        "class_patch": ".class_patch:ClassPatch",
+        "pair_patch": ".pair_patch:PairPatch",
+    },
+    __package__,
+)
+
+# Functions: they draw as many numbers as a perturbation has.
+INITIALIZERS: Registry[Any] = Registry(
+    "initializer of perturbations",
+    "tensorflow:Tensor",
+    {
+        "zero": ".initializers:zero",
+        "uniform": ".initializers:uniform",
+        "normal": ".initializers:normal",
+        "bernoulli": ".initializers:bernoulli",
+        "laplace": ".initializers:laplace",
+    },
+    __package__,
+)
+
+OPTIMIZERS: "Registry[PerturbationOptimizer]" = Registry(
+    "optimizer of perturbations",
+    ".optimizers:PerturbationOptimizer",
+    {
+        "sign_adam": ".optimizers:SignAdam",
+        "pgd": ".optimizers:ProjectedGradientDescent",
+        "momentum": ".optimizers:Momentum",
+        "adam": ".optimizers:Adam",
+    },
+    __package__,
+)
+
+get, names, settings = PERTURBATIONS.get, PERTURBATIONS.names, PERTURBATIONS.settings
+register = PERTURBATIONS.register
