@@ -7,6 +7,5 @@ TUTORIALS = sorted((pages.DOCS / "tutorials").glob("*.md"))
 
 
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
-def test_tutorial_can_be_carried_out(path, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_tutorial_can_be_carried_out(path, in_an_empty_folder):
     pages.carry_out(path)
