@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tfpoison.checks import check_bool, check_name, check_number, make_plain
+from tfpoison.checks import check_array, check_bool, check_name, check_number, make_plain
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1, 1.0, np.float32(0.5), np.int64(1), np.uint8(0)])
@@ -47,6 +47,35 @@ def test_numbers_of_numpy_become_pythons():
     make_plain(settings)
     assert settings == Settings(3, 0.5)
     assert [type(each) for each in dataclasses.astuple(settings)] == [int, float, str]
+
+
+ARRAY = np.array([3, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("value", "settings", "error", "message"),
+    [
+        (ARRAY.tolist(), {}, TypeError, "`ids` to be a numpy array of int64 of shape .any,."),
+        (ARRAY.astype("int32"), {}, ValueError, "Received: dtype int32, shape .3,."),
+        (ARRAY.astype(">i8"), {}, ValueError, "Received: dtype >i8"),
+        (ARRAY, {"shape": (None, 2)}, ValueError, r"of shape \(any, 2\)"),
+        (ARRAY[:0], {"filled": True}, ValueError, "not empty"),
+        (ARRAY, {"minimum": 2}, ValueError, "between 2 and inf. Received: values from 1 to 3"),
+        (ARRAY, {"maximum": 2}, ValueError, "from 1 to 3"),
+        (ARRAY, {"ascending": True}, ValueError, "to ascend"),
+        (ARRAY / 1, {"dtype": np.integer}, ValueError, "a numpy array of integers"),
+        (ARRAY / np.nan, {"dtype": np.floating}, ValueError, "to be finite"),
+    ],
+)
+def test_arrays_that_do_not_pass(value, settings, error, message):
+    with pytest.raises(error, match=message):
+        check_array("ids", value, **{"dtype": np.int64, "shape": (None,)} | settings)
+
+
+def test_arrays_that_pass():
+    check_array("ids", ARRAY, np.int64, (3,), minimum=1, maximum=3, filled=True)
+    check_array("ids", ARRAY.astype(">i2")[:0], np.integer, (None,), minimum=1)
+    check_array("ids", ARRAY.astype("float16"), np.floating, (None,))
 
 
 def test_truths():

@@ -52,37 +52,51 @@ def check_number(
 def check_array(
     name: str,
     value: Any,
-    dtype: type[np.generic],
+    dtype: Any,
     shape: tuple[int | None, ...],
     *,
-    minimum: int,
+    minimum: float = -math.inf,
     maximum: float = math.inf,
     ascending: bool = False,
+    filled: bool = False,
 ) -> None:
-    """Raises ValueError unless `value` is an array of integers of that type and shape.
+    """Raises unless `value` is an array of that type and shape, of finite values within the bounds.
 
     Args:
         name: the array's name, for the message.
         value: what was received.
-        dtype: the type of its integers.
+        dtype: its type; `np.integer` and `np.floating` stand for all of their kind.
         shape: its shape; None for an axis of any length.
         minimum: the least value allowed.
         maximum: the greatest value allowed.
         ascending: whether each value must be greater than the one before.
+        filled: whether it must not be empty.
+
+    Raises:
+        TypeError: `value` is no array.
+        ValueError: it is another one.
     """
-    expected = f"an array of {np.dtype(dtype)} of the shape {shape}".replace("None", "any")
+    kinds = {np.integer: "integers", np.floating: "floats"}
+    kind = kinds.get(dtype) or str(np.dtype(dtype))
+    expected = f"a numpy array of {kind} of shape {shape}".replace("None", "any")
+    expected += ", not empty" if filled else ""
     if not isinstance(value, np.ndarray):
-        raise ValueError(f"Expected `{name}` to be {expected}. Received: {value!r}")
+        raise TypeError(f"Expected `{name}` to be {expected}. Received: {type(value)}")
     fits = len(shape) == value.ndim and all(
         wanted in (None, length) for wanted, length in zip(shape, value.shape, strict=True)
     )
-    if value.dtype != dtype or not fits:
+    # Not `issubdtype` alone: numbers of another byte order are of the same type.
+    fits &= np.issubdtype(value.dtype, dtype) if dtype in kinds else value.dtype == dtype
+    if not fits or (filled and not value.size):
         raise ValueError(
-            f"Expected `{name}` to be {expected}. Received: {value.dtype} of {value.shape}"
+            f"Expected `{name}` to be {expected}. Received: dtype {value.dtype}, shape "
+            f"{value.shape}"
         )
+    if kind == "floats" and not np.isfinite(value).all():
+        raise ValueError(f"Expected `{name}` to be finite. Received some values that are not.")
     if value.size and not minimum <= value.min() <= value.max() <= maximum:
         raise ValueError(
-            f"Expected `{name}` to lie between {minimum} and {maximum}. Received values from "
+            f"Expected `{name}` to lie between {minimum} and {maximum}. Received: values from "
             f"{value.min()} to {value.max()}"
         )
     if ascending and (np.diff(value) <= 0).any():

@@ -16,6 +16,8 @@ from tfpoison.features import FeatureExtractor, replaced_call
 Weights = Sequence[tf.Tensor]
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
+# What this package's own networks are trained with.
+_LOSS_OF_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 # Half-precision gradients below 6e-8 vanish; those of a mean over a batch often are.
 _HALF_PRECISION_LOSS_SCALE = 1024.0
 
@@ -30,7 +32,8 @@ class Classifier:
     Args:
         network: a built `keras.Model` with one output, (n, classes) or (n, 1).
         loss: what was given to `compile`: a name, a function or a `keras.losses.Loss`, with its
-            settings (logits or probabilities, label smoothing, …).
+            settings (logits or probabilities, label smoothing, …). By default the cross-entropy of
+            logits and integers.
         features: the layer whose output is the features, or its name; None for the input of the
             last Dense layer. It is looked for when features are asked for.
         reduction: how means are taken over the replicas of a strategy.
@@ -46,7 +49,7 @@ class Classifier:
     def __init__(
         self,
         network: keras.Model,
-        loss: Any,
+        loss: Any = _LOSS_OF_LOGITS,
         *,
         features: keras.Layer | str | None = None,
         reduction: Reduction | None = None,
@@ -65,23 +68,23 @@ class Classifier:
 
     def on_one_replica(self) -> "Classifier":
         """Returns the same classifier with means over this replica's examples alone."""
-        return self._with(self._loss, self._target_loss, Reduction("replica"))
+        return self._with(reduction=Reduction("replica"))
 
     def with_target_loss(self) -> "Classifier":
         """Returns the same classifier with the targets' loss in place of the poisons'."""
         if self._target_loss is self._loss:
             return self
-        return self._with(self._target_loss, None, self.reduction)
+        return self._with(loss=self._target_loss)
 
-    def _with(self, loss: Any, target_loss: Any, reduction: Reduction) -> "Classifier":
-        return Classifier(
-            self.network,
-            loss,
-            features=self._features,
-            reduction=reduction,
-            target_loss=target_loss,
-            batch_statistics=self.batch_statistics,
-        )
+    def _with(self, **changes: Any) -> "Classifier":
+        own = {
+            "loss": self._loss,
+            "features": self._features,
+            "reduction": self.reduction,
+            "target_loss": self._target_loss,
+            "batch_statistics": self.batch_statistics,
+        }
+        return Classifier(self.network, **own | changes)
 
     @property
     def weights(self) -> list[tf.Tensor]:
@@ -140,10 +143,7 @@ class Classifier:
     ) -> tf.Tensor:
         """Returns the mean loss over this replica's images; 0 for no image at all."""
         losses = self._losses(images, labels, weights)
-        count = tf.shape(images)[:1]
-        return tf.math.divide_no_nan(
-            tf.reduce_sum(tf.broadcast_to(losses, count)), tf.cast(count[0], losses.dtype)
-        )
+        return _mean(tf.broadcast_to(losses, tf.shape(images)[:1]))
 
     def _losses(self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None) -> tf.Tensor:
         predictions = self.predictions(images, weights)
@@ -189,12 +189,8 @@ class Classifier:
 
     def mean_features(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the mean of the features over the images of all replicas, (features,)."""
-        features = self.features(images)
-        count = tf.shape(images)[0]
-        mean = tf.math.divide_no_nan(
-            tf.reduce_sum(features, axis=0), tf.cast(count, features.dtype)
-        )
-        return self.reduction.mean([mean], count)[0]
+        mean = _mean(self.features(images))
+        return self.reduction.mean([mean], tf.shape(images)[0])[0]
 
     def check_purity(
         self, images: tf.Tensor | tf.TensorSpec, *, replaces_weights: bool = False
@@ -313,6 +309,12 @@ def _batch_statistics(network: keras.Model) -> Iterator[None]:
 
 def _call_in_training(call: Callable, inputs: tf.Tensor, **settings: Any) -> tf.Tensor:
     return call(inputs, **settings | {"training": True})
+
+
+def _mean(rows: tf.Tensor) -> tf.Tensor:
+    """Returns the mean of the rows; 0 for none."""
+    count = tf.cast(tf.shape(rows)[0], rows.dtype)
+    return tf.math.divide_no_nan(tf.reduce_sum(rows, axis=0), count)
 
 
 def _at_least_single(tensor: tf.Tensor) -> tf.Tensor:

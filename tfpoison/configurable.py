@@ -5,12 +5,16 @@ from typing import Any, Self
 
 import keras
 
+from tfpoison.settings import Settings
 
-class Configurable:
+
+class Configurable(Settings):
     """Base of the frozen dataclasses that Keras can save within a model and load again.
 
     A subclass is a frozen dataclass registered with
-    `keras.saving.register_keras_serializable("tfpoison")`; its fields are its settings.
+    `keras.saving.register_keras_serializable("tfpoison")`; its fields are its settings. Making one
+    raises TypeError where a setting has the wrong type, ValueError where it has a value that cannot
+    be.
     """
 
     @classmethod

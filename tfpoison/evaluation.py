@@ -24,7 +24,7 @@ class Predictor:
 
     def __init__(self, network: keras.Model):
         self.network = network
-        self._classifier = Classifier(network, _LOSS)
+        self._classifier = Classifier(network)
         images = tf.TensorSpec(network.input_shape, tf.uint8)
         labels = tf.TensorSpec([None], tf.int64)
         self._probabilities = tf.function(self._predict, [images])
@@ -72,9 +72,6 @@ class Predictor:
         errors = probabilities - tf.one_hot(labels, probabilities.shape[-1])
         features = self._classifier.features(images)
         return tf.norm(errors, axis=1) * tf.sqrt(tf.reduce_sum(features**2, axis=1) + 1)
-
-
-_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def _batchwise(function: Any, images: np.ndarray | Examples, *others: np.ndarray) -> np.ndarray:

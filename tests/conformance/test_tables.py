@@ -100,6 +100,7 @@ ELSEWHERE = {
     "defenses/mixing/mixup": "defenses/mixing/test_mixing",
     "defenses/mixing/table": "defenses/mixing/test_mixing",
     "defenses/revisions/base": "defenses/revisions/test_training_set_revision",
+    "defenses/revisions/network_check": "defenses/revisions/test_training_set_revision",
     "defenses/revisions/table": "defenses/revisions/test_training_set_revision",
     "defenses/table": "defenses/test_defense",
     "audit/page": "jobs/test_audit",

@@ -130,3 +130,19 @@ def test_packed_records_are_read_and_not_gone_on_with(records, tmp_path):
         packed.write_bytes(content)
         with pytest.raises(ValueError, match="Received a damaged file"):
             read_records(packed)
+
+
+def test_every_line_says_its_version(records, tmp_path):
+    records.append(record())
+    (line,) = (tmp_path / FILE).read_text().splitlines()
+    assert json.loads(line) == {"schema_version": 1} | record()
+    # Lines of before there were versions are of the first one.
+    (tmp_path / FILE).write_text(f"{line}\n{json.dumps(record(1))}\n")
+    assert records.read() == [record(), record(1)]
+
+
+@pytest.mark.parametrize("line", [{"schema_version": 2} | record(1), {"schema_version": 2}])
+def test_records_of_a_newer_version_are_refused(records, tmp_path, line):
+    (tmp_path / FILE).write_text(f"{json.dumps(record())}\n{json.dumps(line)}\n")
+    with pytest.raises(ValueError, match=r"version 1 of the schema.*version 2 in line 2"):
+        records.read()

@@ -21,13 +21,9 @@ _SHARES = (
 _DIVERGED = "diverged"
 
 
-def is_whole(value: Any) -> bool:
-    """Returns whether a JSON value is a record that says which victim it is about, and its end."""
-    return (
-        isinstance(value, dict)
-        and all(name in value for name in VICTIM)
-        and ("success" in value or _DIVERGED in value)
-    )
+def is_whole(record: Record) -> bool:
+    """Returns whether a record says which victim it is about, and its end."""
+    return all(name in record for name in VICTIM) and bool({"success", _DIVERGED} & set(record))
 
 
 def check_record(record: Record) -> None:

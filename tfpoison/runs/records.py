@@ -1,4 +1,7 @@
-"""The records of an experiment: a JSON line for each victim, written as it comes."""
+"""The records of an experiment: a JSON line for each victim, written as it comes.
+
+Each line says by which version of the schema it is written; the first one did not say so.
+"""
 
 import gzip
 import os
@@ -13,6 +16,8 @@ from tfpoison.runs.run_directory import RunDirectory
 FILE = "records.jsonl"
 # Of a finished experiment that is kept.
 PACKED = f"{FILE}.gz"
+SCHEMA_VERSION = 1
+_VERSION = "schema_version"
 _LOCK = "records"
 _REMEDY = "Mend or remove the line: a grid that goes on trains its victim again."
 
@@ -52,7 +57,7 @@ class Records:
         Raises:
             OSError: it cannot be written, as on a full disk; earlier records stay as they are.
         """
-        line = (valid_json.dumps(record) + "\n").encode()
+        line = (valid_json.dumps({_VERSION: SCHEMA_VERSION} | record) + "\n").encode()
         with self._directory.locked(_LOCK), open(self._path, "ab+") as file:
             end = file.seek(0, os.SEEK_END)
             if end:
@@ -82,8 +87,8 @@ def read_records(path: str | os.PathLike) -> list[Record]:
     A file that ends in .gz is unpacked.
 
     Raises:
-        ValueError: the file cannot be read, a record is not as an experiment writes it, or two are
-            about one victim.
+        ValueError: the file cannot be read, a record is of a newer version or not as an experiment
+            writes it, or two are about one victim.
     """
     with files.read_back(path, "Remove it: all victims are trained again."):
         content = files.read_bytes(path)
@@ -91,11 +96,10 @@ def read_records(path: str | os.PathLike) -> list[Record]:
             content = _unpack(content)
         # A crash can cut a line within a character.
         lines = content.decode("utf-8-sig", "replace").split("\n")
-    records: dict[tuple, Record] = {}
-    known_lines: dict[tuple, int] = {}
+    records: dict[tuple, tuple[int, Record]] = {}
     torn = []
     for number, line in enumerate(lines, 1):
-        record = _parse_record(line)
+        record = _parse_record(line, f"line {number} of {path}")
         if record is None:
             torn += [number] if line else []
             continue
@@ -103,14 +107,14 @@ def read_records(path: str | os.PathLike) -> list[Record]:
             check_record(record)
             victim = tuple(record[name] for name in VICTIM)
             if victim in records:
-                raise ValueError(f"line {known_lines[victim]} is about the same victim")
-        records[victim], known_lines[victim] = record, number
+                raise ValueError(f"line {records[victim][0]} is about the same victim")
+        records[victim] = number, record
     if torn:
         tell_once(
             f"{path}: passed over what is no whole record, as a crash leaves it, in line(s) "
             f"{', '.join(map(str, torn[:10]))}. A grid that goes on trains these victims again."
         )
-    return list(records.values())
+    return [record for _, record in records.values()]
 
 
 def _unpack(content: bytes) -> bytes:
@@ -120,10 +124,23 @@ def _unpack(content: bytes) -> bytes:
         raise ValueError(str(error)) from error
 
 
-def _parse_record(line: str) -> Record | None:
-    """Returns the record of a line; None where it was cut off."""
+def _parse_record(line: str, where: str) -> Record | None:
+    """Returns the record of a line; None where it was cut off.
+
+    Raises:
+        ValueError: it is of another version of the schema.
+    """
     try:
-        value = files.parse_json(line)
+        record = files.parse_json(line)
     except ValueError:
         return None
-    return value if is_whole(value) else None
+    if not isinstance(record, dict):
+        return None
+    version = record.pop(_VERSION, 1)
+    if version != SCHEMA_VERSION:
+        raise ValueError(
+            f"Expected records of version {SCHEMA_VERSION} of the schema. Received: version "
+            f"{version!r} in {where}. Read it with the version of tfpoison that wrote it, or with "
+            "a newer one."
+        )
+    return record if is_whole(record) else None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfpoison.defenses import filters
-from tfpoison.defenses.filters import ActivationClustering, DeepKNN, SpectralSignatures, deep_knn
+from tfpoison.defenses.filters import ActivationClustering, DeepKNN, SpectralSignatures
 from tfpoison.defenses.filters.activation_clustering import cluster, reduce
 from tfpoison.defenses.filters.spectral_signatures import outlier_scores
 
@@ -174,16 +174,6 @@ def test_what_cannot_be_inspected_is_known_before(name):
     if name == "deep_knn":
         with pytest.raises(ValueError, match="3 with 3 examples"):
             DeepKNN(neighbors=3).check(3)
-
-
-def test_deep_knn_counts_the_votes_part_by_part(monkeypatch):
-    draw = np.random.default_rng(0)
-    features, labels = draw.normal(size=(50, 3)), draw.integers(0, 6, 50)
-    whole = DeepKNN(neighbors=5).inspect(features, labels)
-    monkeypatch.setattr(deep_knn, "_ROWS", 7)
-    np.testing.assert_array_equal(
-        DeepKNN(neighbors=5).inspect(features, labels).suspects, whole.suspects
-    )
 
 
 def test_deep_knn_with_too_few_examples():

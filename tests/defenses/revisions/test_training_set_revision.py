@@ -270,7 +270,7 @@ def test_epochs_of_other_lengths_are_refused_before_the_training():
 
 def test_labels_beyond_the_network_are_refused_before_the_training():
     defense = TrainingSetRevision(Epic(), IMAGES, LABELS + 1, batch_size=6)
-    with pytest.raises(ValueError, match=r"number of classes, 2\. Received: a label of 2"):
+    with pytest.raises(ValueError, match=r"from 0 to 1, .* outputs being 2\. Received: 2"):
         begin(make_network(), defense)
 
 
@@ -325,7 +325,7 @@ def test_fit_refuses_a_training_without_a_revision():
         ({"revision": "epic"}, TypeError, "`revision`"),
         ({"images": IMAGES / 255}, ValueError, "uint8"),
         ({"images": IMAGES.tolist()}, TypeError, "`images`"),
-        ({"images": IMAGES[:0], "labels": LABELS[:0]}, ValueError, "at least one"),
+        ({"images": IMAGES[:0], "labels": LABELS[:0]}, ValueError, "not empty"),
         ({"labels": LABELS[1:]}, ValueError, "`labels`"),
         ({"labels": LABELS - 1}, ValueError, "`labels`"),
         ({"labels": LABELS / 1}, ValueError, "`labels`"),
@@ -379,7 +379,7 @@ def test_table():
         ({"network": broken()}, ValueError, "diverged"),
         ({"network": make_network("softmax")}, ValueError, "logits"),
         ({"images": IMAGES[0]}, ValueError, "uint8"),
-        ({"labels": LABELS + 1}, ValueError, "number of classes, 2. Received: a label of 2"),
+        ({"labels": LABELS + 1}, ValueError, "from 0 to 1, .* outputs being 2. Received: 2"),
         ({"seed": 0.5}, TypeError, "`seed`"),
     ],
 )

@@ -9,8 +9,8 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FastICA
 from sklearn.exceptions import ConvergenceWarning
 
-from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.filters.base import Filter, Suspicion, members_of_classes
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -26,28 +26,21 @@ class ActivationClustering(Filter):
     The score is the distance to the larger cluster's centre less that to the smaller one's, over
     the distance of the two: in [-1, 1], positive within the smaller cluster.
 
-    Args:
-        components: the number of independent components; 10 in the paper. Where the class has
-            fewer features or too few examples, as many as there can be.
-        largest_share: the share of a class up to which its smaller cluster is suspect, above 0 and
-            at most 0.5, which takes the smaller cluster of every class, as the paper on
-            adversarial poisoning does. The relative size that its authors find in poisoned
-            classes is the share of the poisons, where clean ones split in about half.
-
-    Raises:
-        TypeError: a setting has the wrong type.
-        ValueError: a setting has a value that cannot be.
+    The default takes the smaller cluster of every class, as the paper on adversarial poisoning
+    does. The authors find that the smaller cluster of a poisoned class is as large as the share of
+    its poisons, where clean classes split in about half.
     """
 
-    components: int = 10
-    largest_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("components", self.components, minimum=1, whole=True)
-        check_number(
-            "largest_share", self.largest_share, minimum=0, maximum=0.5, exclusive_minimum=True
-        )
+    components: int = setting(
+        10, "Independent components, or as many as the class can have.", minimum=1
+    )
+    largest_share: float = setting(
+        0.5,
+        "The share of a class up to which its smaller cluster is suspect.",
+        minimum=0,
+        maximum=0.5,
+        exclusive_minimum=True,
+    )
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         scores = np.zeros(len(labels))

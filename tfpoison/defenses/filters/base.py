@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from tfpoison.checks import check_number
+from tfpoison.checks import check_array, check_number
 from tfpoison.configurable import Configurable
 
 
@@ -47,7 +47,8 @@ class Filter(Configurable, abc.ABC):
             ValueError: shapes or types are others, or features are not finite.
         """
         check_number("seed", seed, minimum=0, maximum=2**32 - 1, whole=True)
-        _check(features, labels)
+        check_array("features", features, np.floating, (None, None), filled=True)
+        check_array("labels", labels, np.integer, features.shape[:1])
         self.check(len(labels))
         return self._inspect(features.astype(np.float64), labels, seed)
 
@@ -60,21 +61,3 @@ def members_of_classes(labels: np.ndarray) -> list[np.ndarray]:
     """Returns the positions of the examples of each class that there is, ascending."""
     counts = np.unique(labels, return_counts=True)[1]
     return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
-
-
-def _check(features: np.ndarray, labels: np.ndarray) -> None:
-    for name, array in (("features", features), ("labels", labels)):
-        if not isinstance(array, np.ndarray):
-            raise TypeError(f"Expected `{name}` to be a numpy array. Received: {type(array)}")
-    if features.ndim != 2 or not features.size or not np.issubdtype(features.dtype, np.floating):
-        raise ValueError(
-            "Expected `features` to be floats of shape (n, d). Received: dtype "
-            f"{features.dtype}, shape {features.shape}"
-        )
-    if not np.isfinite(features).all():
-        raise ValueError("Expected `features` to be finite. Received some that are not.")
-    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != features.shape[:1]:
-        raise ValueError(
-            f"Expected `labels` to be integers of shape ({len(features)},). Received: dtype "
-            f"{labels.dtype}, shape {labels.shape}"
-        )

@@ -4,12 +4,11 @@ import dataclasses
 
 import keras
 import numpy as np
+import scipy.stats
 from sklearn.neighbors import NearestNeighbors
 
-from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.filters.base import Filter, Suspicion
-
-_ROWS = 4096
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -22,23 +21,13 @@ class DeepKNN(Filter):
         it is a suspect where its label is not the most frequent one in S
 
     Where several labels are the most frequent, its own is enough. The score is the share of the
-    neighbours with another label.
-
-    Args:
-        neighbors: k; None for as many as a class has examples in the mean (the authors'
-            "normalized k" of 1). They advise at least twice the number of poisons.
-
-    Raises:
-        TypeError: k is no integer.
-        ValueError: k is below 1; in `check` and `inspect`, k is not below the number of examples.
+    neighbours with another label. k must be below the number of examples. The authors advise at
+    least twice the number of poisons.
     """
 
-    neighbors: int | None = None
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        if self.neighbors is not None:
-            check_number("neighbors", self.neighbors, minimum=1, whole=True)
+    neighbors: int | None = setting(
+        None, "k; unset for as many as a class has examples in the mean.", minimum=1
+    )
 
     def check(self, examples: int) -> None:
         """Raises ValueError where there are fewer examples than neighbours."""
@@ -49,16 +38,12 @@ class DeepKNN(Filter):
             )
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
-        classes, own = np.unique(labels, return_inverse=True)
-        count = self.neighbors or max(1, min(len(labels) // len(classes), len(labels) - 1))
+        classes = len(np.unique(labels))
+        # The authors call this a "normalized k" of 1.
+        count = self.neighbors or max(1, min(len(labels) // classes, len(labels) - 1))
         index = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(features)
         # Asked about no other points, scikit-learn leaves each point out of its own neighbours.
-        nearest = index.kneighbors(return_distance=False)
-        of_own_label = (own[nearest] == own[:, None]).sum(axis=1)
-        most = np.empty(len(labels), np.int64)
-        # Votes of all examples for all classes would be too many at once.
-        for rows in np.array_split(np.arange(len(labels)), -(-len(labels) // _ROWS)):
-            votes = np.zeros((len(rows), len(classes)), np.int64)
-            np.add.at(votes, (np.arange(len(rows))[:, None], own[nearest[rows]]), 1)
-            most[rows] = votes.max(axis=1)
-        return Suspicion(1 - of_own_label / count, of_own_label < most)
+        votes = labels[index.kneighbors(return_distance=False)]
+        of_own_label = (votes == labels[:, None]).sum(axis=1)
+        of_most_frequent = scipy.stats.mode(votes, axis=1).count
+        return Suspicion(1 - of_own_label / count, of_own_label < of_most_frequent)

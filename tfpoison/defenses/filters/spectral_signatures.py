@@ -5,8 +5,8 @@ import dataclasses
 import keras
 import numpy as np
 
-from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.filters.base import Filter, Suspicion, members_of_classes
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -21,23 +21,16 @@ class SpectralSignatures(Filter):
         the ⌊share · n⌋ examples of the largest scores are suspects
 
     Scores are divided by their mean within the class, to compare across classes; that changes no
-    suspect. Of equal scores the first examples are suspects.
-
-    Args:
-        share: the share of each class that is removed, from 0 to 1, 1 excluded. The authors remove
-            1.5 times as many examples as there are poisons at most, 15 % for poisons that are a
-            tenth of their class.
-
-    Raises:
-        TypeError: the share is no number.
-        ValueError: it is out of range.
+    suspect. Of equal scores the first examples are suspects. The authors remove 1.5 times as many
+    examples as there are poisons at most: 15 % for poisons that are a tenth of their class.
     """
 
-    share: float = 0.15
+    share: float = setting(
+        0.15, "The share of each class that is removed, below 1.", minimum=0, maximum=1
+    )
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("share", self.share, minimum=0, maximum=1)
+        super().__post_init__()
         if self.share == 1:
             raise ValueError("Expected `share` to leave examples, below 1. Received: share=1")
 

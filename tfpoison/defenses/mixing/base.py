@@ -53,9 +53,7 @@ class Mixing(Configurable, abc.ABC):
         """
         images, labels = tf.convert_to_tensor(images), tf.convert_to_tensor(labels)
         self.check_classifier(classifier)
-        _check_images(images)
-        if self.needs_one_hot:
-            _check_one_hot(self, labels)
+        self._check(images, labels)
         mixed_images, mixed_labels = self._mix(classifier, images, labels, key)
         return (
             tf.ensure_shape(mixed_images, images.shape),
@@ -74,26 +72,23 @@ class Mixing(Configurable, abc.ABC):
                 "tfpoison.RobustModel(network, attack=None, mixing=...)."
             )
 
+    def _check(self, images: tf.Tensor, labels: tf.Tensor) -> None:
+        check_channels_last()
+        if images.shape.rank != 4 or not images.dtype.is_floating:
+            raise ValueError(
+                "Expected floating-point images of shape (n, H, W, C). Received: images of dtype "
+                f"{images.dtype.name} and shape {images.shape}"
+            )
+        is_one_hot = labels.shape.rank == 2 and labels.shape[-1] != 1 and labels.dtype.is_floating
+        if self.needs_one_hot and not is_one_hot:
+            raise ValueError(
+                f"Expected one-hot labels, floating-point of shape (n, classes): {self!r} mixes "
+                f"labels. Received: labels of dtype {labels.dtype.name} and shape {labels.shape}. "
+                "Map them with tf.one_hot and compile with a categorical cross-entropy."
+            )
+
     @abc.abstractmethod
     def _mix(
         self, classifier: Classifier | None, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
     ) -> Batch:
         """Returns the changed images and labels; the arguments have been checked."""
-
-
-def _check_images(images: tf.Tensor) -> None:
-    check_channels_last()
-    if images.shape.rank != 4 or not images.dtype.is_floating:
-        raise ValueError(
-            "Expected floating-point images of shape (n, H, W, C). Received: images of dtype "
-            f"{images.dtype.name} and shape {images.shape}"
-        )
-
-
-def _check_one_hot(mixing: Mixing, labels: tf.Tensor) -> None:
-    if labels.shape.rank != 2 or labels.shape[-1] == 1 or not labels.dtype.is_floating:
-        raise ValueError(
-            f"Expected one-hot labels, floating-point of shape (n, classes): {mixing!r} mixes "
-            f"labels. Received: labels of dtype {labels.dtype.name} and shape {labels.shape}. "
-            "Map them with tf.one_hot and compile with a categorical cross-entropy."
-        )

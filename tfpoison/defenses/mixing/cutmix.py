@@ -6,11 +6,11 @@ from typing import ClassVar
 import keras
 import tensorflow as tf
 
-from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.defenses.mixing.base import Batch, Mixing
 from tfpoison.defenses.mixing.draws import boxes, combine, dirichlet
 from tfpoison.randomness import permutation, split_key
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -24,39 +24,25 @@ class CutMix(Mixing):
 
     with s the share of pixels in the box and π a random order of the batch. As in the authors' code
     for CIFAR, and in the one that arXiv 2102.13624 compares with, half of the images are left as
-    they are; there it is half of the batches.
-
-    Args:
-        alpha: α, above 0.
-        probability: the share of images that are changed, above 0 and at most 1. The authors use
-            1 for ImageNet.
-
-    Raises:
-        TypeError: a setting has the wrong type.
-        ValueError: a setting has a value that cannot be.
+    they are; there it is half of the batches. For ImageNet the authors change all of them.
     """
 
-    alpha: float = 1.0
-    probability: float = 0.5
+    alpha: float = setting(
+        1.0, "α of the boxes' sizes; 1 for uniform ones.", minimum=0, exclusive_minimum=True
+    )
+    probability: float = setting(
+        0.5, "The share of images that are changed.", minimum=0, maximum=1, exclusive_minimum=True
+    )
     needs_one_hot: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("alpha", self.alpha, minimum=0, exclusive_minimum=True)
-        check_number("probability", self.probability, minimum=0, maximum=1, exclusive_minimum=True)
 
     def _mix(
         self, classifier: Classifier | None, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
     ) -> Batch:
-        count, height, width = tf.unstack(tf.shape(images)[:3])
+        count, *sides = tf.unstack(tf.shape(images)[:3])
         keys = split_key(key)
-        sides = tf.sqrt(dirichlet(next(keys), self.alpha, count, 2)[:, 1])
-        inside = boxes(
-            next(keys),
-            images,
-            tf.cast(sides * tf.cast(height, sides.dtype), tf.int32),
-            tf.cast(sides * tf.cast(width, sides.dtype), tf.int32),
-        )
+        shares = tf.sqrt(dirichlet(next(keys), self.alpha, count, 2)[:, 1])
+        height, width = (tf.cast(shares * tf.cast(side, shares.dtype), tf.int32) for side in sides)
+        inside = boxes(next(keys), images, height, width)
         chosen = tf.random.stateless_uniform([count], next(keys)) < self.probability
         inside &= chosen[:, tf.newaxis, tf.newaxis, tf.newaxis]
         order = permutation(next(keys), count)

@@ -9,7 +9,7 @@ from tfpoison.randomness import Purpose
 
 
 def on_batches(dataset: tf.data.Dataset, mixing: str | Mixing, seed: int = 0) -> tf.data.Dataset:
-    """Mixes the batches of a data set, for training without `tfpoison.RobustModel`.
+    """Mixes the batches of a data set.
 
     The draws depend on the seed and on the number of the batch: a data set that is iterated again
     draws the same again. For other draws in every epoch, repeat the data set before.

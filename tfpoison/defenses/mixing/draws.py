@@ -56,15 +56,9 @@ def boxes(key: tf.Tensor, images: tf.Tensor, heights: tf.Tensor, widths: tf.Tens
 def dirichlet(key: tf.Tensor, alpha: float, count: tf.Tensor | int, ways: int) -> tf.Tensor:
     """Draws from the symmetric Dirichlet distribution; float32 (count, ways), rows sum to 1.
 
-    Gamma draws divided by their sum, in logarithms: for a small `alpha` all of a row underflow.
-    """
-    return tf.nn.softmax(_log_gamma(key, alpha, count, ways), axis=1)
-
-
-def _log_gamma(key: tf.Tensor, alpha: float, count: tf.Tensor | int, ways: int) -> tf.Tensor:
-    """Draws logarithms of Gamma(alpha, 1), float32 (count, ways), by operations XLA has.
-
-    Marsaglia and Tsang (2000) for α + 1, and their Gamma(α) = Gamma(α + 1) · uniform^(1 / α):
+    Gamma draws divided by their sum, in logarithms: for a small `alpha` all of a row underflow. The
+    Gamma draws are Marsaglia and Tsang's (2000), of α + 1, by operations that XLA has, and from
+    these theirs of α: Gamma(α) = Gamma(α + 1) · uniform^(1 / α).
 
         d ← α + 1 - ⅓,    v ← (1 + normal / √(9 d))³
         accept d · v if log(uniform) < ½ normal² + d (1 - v + log(v))
@@ -80,7 +74,7 @@ def _log_gamma(key: tf.Tensor, alpha: float, count: tf.Tensor | int, ways: int) 
     accepted = (root > 0) & (_log_uniform(next(keys), shape) < limit)
     first = tf.argmax(tf.cast(accepted, tf.int32), axis=-1)
     log_larger = math.log(d) + tf.gather(log_v, first, axis=-1, batch_dims=2)
-    return log_larger + _log_uniform(next(keys), [count, ways]) / alpha
+    return tf.nn.softmax(log_larger + _log_uniform(next(keys), [count, ways]) / alpha, axis=1)
 
 
 def _log_uniform(key: tf.Tensor, shape: list[Any]) -> tf.Tensor:

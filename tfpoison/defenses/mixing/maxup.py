@@ -6,11 +6,11 @@ from typing import ClassVar, cast
 import keras
 import tensorflow as tf
 
-from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.defenses.mixing.base import Batch, Mixing
-from tfpoison.defenses.mixing.cutout import Cutout, _check_cutout
+from tfpoison.defenses.mixing.cutout import Cutout
 from tfpoison.randomness import split_key
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -27,39 +27,27 @@ class MaxUp(Mixing):
     is no warm-up. The code that arXiv 2102.13624 compares with warms up for five epochs, and for
     cutouts then takes the mean over the copies, not the maximum. A step costs `copies` forward
     passes more.
-
-    Args:
-        copies: m, the number of cutouts of each image, at least 1.
-        size: the side of the squares, as for `Cutout`.
-        fill_value: what erased pixels become, as for `Cutout`.
-
-    Raises:
-        TypeError: a setting has the wrong type.
-        ValueError: a setting has a value that cannot be. In `mix`: the images are smaller than the
-            square.
     """
 
-    copies: int = 4
-    size: int | None = None
-    fill_value: float | None = None
+    copies: int = setting(4, "m, how many cutouts of each image.", minimum=1, maximum=1000)
+    size: int | None = setting(None, "The side of the squares, as for cutout.", minimum=1)
+    fill_value: float | None = setting(None, "What erased pixels become, as for cutout.")
     needs_classifier: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("copies", self.copies, minimum=1, maximum=1000, whole=True)
-        _check_cutout(self.size, self.fill_value)
+    @property
+    def cutout(self) -> Cutout:
+        """What makes the copies."""
+        return Cutout(self.size, self.fill_value)
 
     def check_sides(self, sides: tuple[int | None, int | None]) -> None:
         """Raises ValueError where the squares are larger than images of that height and width."""
-        Cutout(self.size).check_sides(sides)
+        self.cutout.check_sides(sides)
 
     def _mix(
         self, classifier: Classifier | None, images: tf.Tensor, labels: tf.Tensor, key: tf.Tensor
     ) -> Batch:
-        network = cast(Classifier, classifier)
-        cutout = Cutout(self.size, self.fill_value)
-        keys = split_key(key)
-        copies = [cutout.mix(classifier, images, labels, next(keys))[0] for _ in range(self.copies)]
+        network, keys = cast(Classifier, classifier), split_key(key)
+        copies = [self.cutout.mix(None, images, labels, next(keys))[0] for _ in range(self.copies)]
         losses = [network.losses(copy, labels) for copy in copies]
         worst = tf.argmax(tf.stack(losses), axis=0)
         return tf.gather(tf.stack(copies, axis=1), worst, axis=1, batch_dims=1), labels

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances
 
-from tfpoison.checks import check_number, make_plain
 from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.evaluation import Predictor
+from tfpoison.settings import setting
 
 _PREDICTOR = "_tfpoison_predictor"
 
@@ -36,33 +36,29 @@ class Epic(Revision):
     revision drops a whole class. Memory is about 5 n² bytes for the largest class.
 
     Their recipe for 40 epochs is to drop after 10, 12, … 34 epochs (ε = 8/255) or after
-    5, 10, … 35 (ε = 16/255); for 200 epochs, after 30, 40, … 150.
-
-    Args:
-        share: the share of each class that becomes medoids, above 0 and at most 1; the authors
-            use 0.1 to 0.3, and 0.6 for fine-tuning. More medoids leave more of them alone.
-        first_epoch: the number of finished epochs of the first revision; None: a quarter of the
-            training, 10 of 40.
-        last_epoch: no revision comes later; None: ⅞ of the training, 35 of 40.
-        interval: the number of epochs from revision to revision; None: a twentieth of the
-            training, 2 of 40.
-
-    Raises:
-        TypeError: a setting has the wrong type.
-        ValueError: a setting has a value that cannot be.
+    5, 10, … 35 (ε = 16/255); for 200 epochs, after 30, 40, … 150. Their share is 0.1 to 0.3, and
+    0.6 for fine-tuning: more medoids leave more of them alone.
     """
 
-    share: float = 0.1
-    first_epoch: int | None = None
-    last_epoch: int | None = None
-    interval: int | None = None
+    share: float = setting(
+        0.1,
+        "The share of each class that becomes medoids.",
+        minimum=0,
+        maximum=1,
+        exclusive_minimum=True,
+    )
+    first_epoch: int | None = setting(
+        None, "Epochs before the first revision; unset for a quarter of all.", minimum=1
+    )
+    last_epoch: int | None = setting(
+        None, "No revision comes after so many epochs; unset for ⅞ of all.", minimum=1
+    )
+    interval: int | None = setting(
+        None, "Epochs from revision to revision; unset for a twentieth of all.", minimum=1
+    )
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("share", self.share, minimum=0, maximum=1, exclusive_minimum=True)
-        for name in ("first_epoch", "last_epoch", "interval"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), minimum=1, whole=True)
+        super().__post_init__()
         first, last = self.first_epoch, self.last_epoch
         if first is not None and last is not None and last < first:
             raise ValueError(

@@ -6,13 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier, differentiate
 from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.randomness import Purpose
+from tfpoison.settings import setting
 
 _BATCH = 128
-_LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -39,40 +38,29 @@ class FriendlyNoise(Revision):
     100/128 on each image's own objective, which makes the noise independent of the batch.
 
     Images are 8-bit images again afterwards: the noise is rounded to whole levels, by half a level
-    (1/510) at most, and never beyond ε.
+    (1/510) at most, and never beyond ε (the paper's ζ).
 
-    Args:
-        epsilon: the bound of the noise, ε (the paper's ζ), as a share of the pixel range, from
-            1/255 to 1.
-        size_weight: how much the noise's size counts against the divergence, at least 0.
-        steps: the number of steps of SGD, at least 1.
-        step_size: the learning rate, above 0. Where answers are very sensitive to single pixels, as
-            in images of 8×8, smaller steps (0.1) leave noise that the network minds less.
-        momentum: Nesterov's momentum, from 0 to 1.
-        epoch: the number of finished epochs after which the noise is made; None: an eighth of the
-            training, 5 of 40.
-
-    Raises:
-        TypeError: a setting has the wrong type.
-        ValueError: a setting has a value that cannot be.
+    Where answers are very sensitive to single pixels, as in images of 8×8, smaller steps (0.1)
+    leave noise that the network minds less.
     """
 
-    epsilon: float = 16 / 255
-    size_weight: float = 1.0
-    steps: int = 30
-    step_size: float = 100 / 128
-    momentum: float = 0.9
-    epoch: int | None = None
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("epsilon", self.epsilon, minimum=1 / 255, maximum=1)
-        check_number("size_weight", self.size_weight, minimum=0)
-        check_number("steps", self.steps, minimum=1, whole=True)
-        check_number("step_size", self.step_size, minimum=0, exclusive_minimum=True)
-        check_number("momentum", self.momentum, minimum=0, maximum=1)
-        if self.epoch is not None:
-            check_number("epoch", self.epoch, minimum=1, whole=True)
+    epsilon: float = setting(
+        16 / 255,
+        "The bound of the noise, as a share of the pixel range.",
+        minimum=1 / 255,
+        maximum=1,
+    )
+    size_weight: float = setting(
+        1.0, "How much the noise's size counts against the divergence.", minimum=0
+    )
+    steps: int = setting(30, "Steps of SGD.", minimum=1)
+    step_size: float = setting(
+        100 / 128, "The learning rate of SGD.", minimum=0, exclusive_minimum=True
+    )
+    momentum: float = setting(0.9, "Nesterov's momentum.", minimum=0, maximum=1)
+    epoch: int | None = setting(
+        None, "Epochs before the noise is made; unset for an eighth of all.", minimum=1
+    )
 
     def _epochs(self, total: int) -> range:
         epoch = self.epoch or max(1, total // 8)
@@ -82,7 +70,7 @@ class FriendlyNoise(Revision):
         self, network: keras.Model, images: np.ndarray, labels: np.ndarray, seed: int
     ) -> Revised:
         craft = tf.function(
-            lambda batch, key: self.craft(Classifier(network, _LOSS), batch, key),
+            lambda batch, key: self.craft(Classifier(network), batch, key),
             [tf.TensorSpec([None, *images.shape[1:]]), tf.TensorSpec([2], tf.int32)],
             autograph=False,
         )

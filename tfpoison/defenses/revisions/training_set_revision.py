@@ -8,13 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison.checks import check_number
-from tfpoison.defenses.revisions.base import (
-    Revision,
-    check_answers,
-    check_examples,
-    check_network,
-    with_stand_ins,
-)
+from tfpoison.defenses.revisions.base import Revision, check_examples, with_stand_ins
+from tfpoison.defenses.revisions.network_check import check_answers, check_network
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose, permutation
 
