@@ -149,7 +149,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("line", REFUSED)
 def test_refused_before_any_image_is_read(line, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("tfpoison.data.load", None)
+    monkeypatch.setattr("tfpoison.data.Selection.load", None)
     output_dir = tmp_path / "out"
     arguments = line.split()
     if "--job=benchmark" not in line:

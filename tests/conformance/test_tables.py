@@ -84,6 +84,7 @@ ELSEWHERE = {
     "data/image_classification": "data/test_sources",
     "data/loading": "data/test_sources",
     "data/order": "data/test_keep_list",
+    "data/selection": "data/test_sources",
     "data/source": "data/test_sources",
     "data/tfds_source": "data/test_sources",
     "defenses/filters/activation_clustering": "defenses/filters/test_filters",

@@ -50,13 +50,13 @@ def splits(tmp_path):
 
 def load(folder, **options):
     """Loads all images, and returns them by the names of their files."""
-    images = data.load("image_folder", data_dir=folder, whole_split=True, **options)
-    names = data.file_names("image_folder", data_dir=folder)
-    return dict(zip(names, images.train.images, strict=True))
+    selection = data.Selection("image_folder", data_dir=folder, whole_split=True, **options)
+    names = selection.source.train.file_names()
+    return dict(zip(names, selection.load().train.images, strict=True))
 
 
 def check(folder):
-    return data.check("image_folder", data_dir=folder)
+    return data.Selection("image_folder", data_dir=folder).check()
 
 
 def stream(monkeypatch):

@@ -77,7 +77,7 @@ def test_the_whole_split_has_what_is_held_out(flat):
     assert whole.train.ids.tolist() == list(range(30))
     np.testing.assert_array_equal(np.bincount(whole.train.labels), [10, 20])
     np.testing.assert_array_equal(whole.validation.ids, usual.validation.ids)
-    assert data.check("image_folder", data_dir=flat, whole_split=True).train_size == 30
+    assert data.Selection("image_folder", data_dir=flat, whole_split=True).check().train_size == 30
     with pytest.raises(ValueError, match="`train_size` to be at most 24"):
         data.load("image_folder", data_dir=flat, train_size=25)
     part = data.load("image_folder", data_dir=flat, train_size=25, whole_split=True)
@@ -104,11 +104,23 @@ def test_the_whole_split_needs_nothing_that_is_held_out(tmp_path, splits):
 
 
 def test_labels_of_the_training_split(flat):
-    labels = data.training_labels("image_folder", data_dir=flat)
+    labels = data.Selection("image_folder", data_dir=flat).source.train.labels()
     part = data.load("image_folder", data_dir=flat, train_size=7)
     np.testing.assert_array_equal(np.bincount(labels), [10, 20])
     for examples in (part.train, part.validation):
         np.testing.assert_array_equal(labels[examples.ids], examples.labels)
+
+
+def test_images_that_are_not_on_the_keep_list_are_left_out(flat):
+    train = data.load("image_folder", data_dir=flat).train
+    kept = data.KeepList(train.ids[::2], train.labels[::2], split_size=30)
+    (flat / "keep.csv").write_text(kept.text())
+    left = data.load("image_folder", data_dir=flat, keep_list=flat / "keep.csv")
+    np.testing.assert_array_equal(left.train.ids, kept.ids)
+    assert left.validation.size == 6
+    (flat / "cat" / "0.png").unlink()
+    with pytest.raises(ValueError, match="keep-list of 29 examples"):
+        data.Selection("image_folder", data_dir=flat, keep_list=flat / "keep.csv").check()
 
 
 def test_ids_name_an_image_whatever_the_subset(flat):
@@ -122,8 +134,8 @@ def test_ids_name_an_image_whatever_the_subset(flat):
 
 def test_check_tells_what_is_known_before_reading(flat):
     expected = data.Description("image_folder", ("cat", "dog"), None, 24, 6, 30, 30)
-    assert data.check("image_folder", data_dir=flat) == expected
-    sized = data.check("image_folder", data_dir=flat, image_size=(8, 9), train_size=5)
+    assert data.Selection("image_folder", data_dir=flat).check() == expected
+    sized = data.Selection("image_folder", data_dir=flat, image_size=(8, 9), train_size=5).check()
     assert (sized.image_shape, sized.train_size, sized.classes) == ((8, 9, 3), 5, 2)
 
 
@@ -175,7 +187,7 @@ def test_a_streamed_flat_folder_lasts_as_long_as_its_examples(flat, monkeypatch)
 )
 def test_no_image_folder(tmp_path, make, message):
     with pytest.raises(ValueError, match=message):
-        data.check("image_folder", data_dir=make(tmp_path))
+        data.Selection("image_folder", data_dir=make(tmp_path)).check()
 
 
 @pytest.mark.parametrize(
@@ -188,7 +200,7 @@ def test_no_image_folder(tmp_path, make, message):
             r"Unknown data set.*Received: 'cifar11'.*Did you mean 'cifar10",
         ),
         ("digit", {}, ValueError, r"Did you mean 'digits'"),
-        (7, {}, TypeError, r"to be a string"),
+        (7, {}, TypeError, r"`dataset` to be text"),
         ("cifar10", {"data_dir": "nowhere"}, ValueError, r"'cifar10' to lie prepared.*nowhere"),
         ("cifar10/blue", {}, ValueError, r"blue"),
         ("cifar10", {"download": True}, ValueError, r"folder to download into"),
@@ -199,16 +211,16 @@ def test_no_image_folder(tmp_path, make, message):
         ("digits", {"validation_size": 518}, ValueError, r"at most 517.*test split.*518"),
         ("digits", {"train_size": 0}, ValueError, r"train_size"),
         ("digits", {"train_size": 1.5}, TypeError, r"train_size"),
-        ("digits", {"image_size": (8,)}, ValueError, r"image_size"),
+        ("digits", {"image_size": (8,)}, TypeError, r"image_size"),
         ("digits", {"image_size": (8, 0)}, ValueError, r"image_size"),
-        ("digits", {"image_size": 8}, ValueError, r"image_size"),
-        ("digits", {"seed": -1}, ValueError, r"seed"),
+        ("digits", {"image_size": 8}, TypeError, r"image_size"),
+        ("digits", {"subset_seed": -1}, ValueError, r"subset_seed"),
         ("digits", {"balanced": "yes"}, TypeError, r"balanced"),
     ],
 )
 def test_wrong_arguments_are_refused_before_reading(name, options, error, message):
     with pytest.raises(error, match=message):
-        data.check(name, **options)
+        data.Selection(name, **options).check()
 
 
 def test_unprepared_data_sets_leave_no_trace(tmp_path):
@@ -248,7 +260,7 @@ def test_data_sets_of_another_kind_are_refused(tmp_path):
     features = {"words": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=2)}
     make_tfds_data_set(tmp_path, features, ("words", "label"), {"words": "a", "label": 1})
     with pytest.raises(ValueError, match=r"features: label \(ClassLabel\), words \(Text\)"):
-        data.check("odd", data_dir=tmp_path)
+        data.Selection("odd", data_dir=tmp_path).check()
 
 
 def make_tfds_images(folder, keys=("image", "label"), **options):
@@ -267,7 +279,7 @@ def make_tfds_images(folder, keys=("image", "label"), **options):
 def test_a_split_to_train_on_is_needed(tmp_path):
     make_tfds_images(tmp_path, splits=["everything"])
     with pytest.raises(ValueError, match=r"a split 'train'.*everything"):
-        data.check("odd", data_dir=tmp_path)
+        data.Selection("odd", data_dir=tmp_path).check()
 
 
 @pytest.mark.parametrize("keys", [None, ("picture", "label")])
@@ -276,7 +288,7 @@ def test_labels_are_needed(tmp_path, keys):
     info = files / "dataset_info.json"
     info.write_text(info.read_text().replace('"image"', '"picture"'))
     with pytest.raises(ValueError, match=r"supervised_keys=.*Its features: image \(Image\)"):
-        data.check("odd", data_dir=tmp_path)
+        data.Selection("odd", data_dir=tmp_path).check()
 
 
 def write_text(path):

@@ -12,7 +12,7 @@ from tfpoison.fitting import training_set
 from tfpoison.fitting.settings import DataSettings
 from tfpoison.recipes import Poisons, ThreatSettings, TrialKey, threat
 
-LABELS = data.training_labels("digits")
+LABELS = data.Selection("digits").source.train.labels()
 IDS = np.flatnonzero(np.arange(len(LABELS)) % 7)
 
 

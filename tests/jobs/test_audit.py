@@ -201,13 +201,13 @@ def read_audit(directory):
 def test_nothing_of_a_folder_is_held_out(tmp_path, monkeypatch):
     write_digits(tmp_path / "images", 100)
     flags = ["--dataset=image_folder", f"--data_dir={tmp_path / 'images'}", *ONE_FILTER]
-    load = data.load
+    load = data.Selection.load
 
-    def load_from_disk(*which, **how):
-        images = load(*which, **how)
+    def load_from_disk(selection):
+        images = load(selection)
         return dataclasses.replace(images, train=put_on_disk(images.train))
 
-    monkeypatch.setattr(data, "load", load_from_disk)
+    monkeypatch.setattr(data.Selection, "load", load_from_disk)
     assert audit(tmp_path / "output", *flags, "--verbosity=-1") == 0
     report, rows, kept = read_audit(tmp_path / "output")
     assert (report["images"], report["unaudited"]) == (100, 0)
@@ -236,7 +236,7 @@ def test_images_that_were_not_looked_at_are_kept(tmp_path, capsys):
     assert said in capsys.readouterr().out
     assert said in (tmp_path / "output/audit.html").read_text()
     # The list goes with the whole data set.
-    labels = data.training_labels("image_folder", data_dir=tmp_path / "images")
+    labels = data.Selection("image_folder", data_dir=tmp_path / "images").source.train.labels()
     np.testing.assert_array_equal(labels[kept.ids], kept.labels)
 
 
@@ -250,7 +250,7 @@ def test_the_rest_of_a_split_with_poisons_is_kept(tmp_path):
     report, rows, kept = read_audit(tmp_path / "output")
     assert (report["unaudited"], report["poisons"], report["unaudited_poisons"]) == (1080, 8, 0)
     assert kept.size == 1080 + report["kept"]
-    labels = data.training_labels("digits")
+    labels = data.Selection("digits").source.train.labels()
     changed = kept.ids[labels[kept.ids] != kept.labels]
     poisoned = {int(row["id"]) for row in rows if (row["poison"], row["agreement"]) == ("1", "0")}
     assert set(changed.tolist()) == poisoned

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfpoison import data
-from tfpoison.data import Description, Examples, ImageClassification, subsets
+from tfpoison.data import Description, Examples, ImageClassification, Selection, subsets
 from tfpoison.experiment.settings import PretrainingSettings
 from tfpoison.fitting.settings import DataSettings
 from tfpoison.randomness import Purpose
@@ -32,17 +31,12 @@ def load(
         return settings.load(), None
     if pretraining.source == "data_set":
         images = settings.load()
-        others = data.load(
-            str(pretraining.dataset),
-            data_dir=pretraining.data_dir,
-            download=settings.download,
-            image_size=images.image_shape[:2],
-            train_size=pretraining.size,
-            seed=settings.subset_seed,
-        )
+        others = _other_data_set(settings, pretraining, images.image_shape[:2]).load()
         _check_channels(images, others)
         return images, others
-    everything = settings.load(train_size=None, validation_size=None, balanced=False)
+    everything = dataclasses.replace(
+        settings, train_size=None, validation_size=None, balanced=False
+    ).load()
     if pretraining.source == "other_classes":
         _check_classes(pretraining, everything.classes)
         kept = [each for each in range(everything.classes) if each not in pretraining.classes]
@@ -58,6 +52,19 @@ def load(
             dataclasses.replace(others, train=_subset(others.train, settings, pretraining.size)),
         )
     return _of_other_images(everything, settings, pretraining.size)
+
+
+def _other_data_set(
+    settings: DataSettings, pretraining: PretrainingSettings, image_size: tuple[int, int] | None
+) -> Selection:
+    return Selection(
+        str(pretraining.dataset),
+        data_dir=pretraining.data_dir,
+        download=settings.download,
+        image_size=image_size,
+        train_size=pretraining.size,
+        subset_seed=settings.subset_seed,
+    )
 
 
 def _of_other_images(
@@ -166,7 +173,7 @@ def check(settings: DataSettings, pretraining: PretrainingSettings | None) -> De
                 "Received: train_size=None"
             )
         train_size = settings.train_size + (pretraining.size or 1)
-    description = settings.check(train_size=train_size)
+    description = dataclasses.replace(settings, train_size=train_size).check()
     if settings.train_size is not None:
         description = dataclasses.replace(description, train_size=settings.train_size)
     if pretraining is not None and pretraining.source == "other_classes":
@@ -175,13 +182,7 @@ def check(settings: DataSettings, pretraining: PretrainingSettings | None) -> De
         kept = [names[n] for n in range(len(names)) if n not in pretraining.classes]
         return dataclasses.replace(description, class_names=tuple(kept))
     if pretraining is not None and pretraining.source == "data_set":
-        data.check(
-            str(pretraining.dataset),
-            data_dir=pretraining.data_dir,
-            download=settings.download,
-            image_size=settings.image_size,
-            train_size=pretraining.size,
-        )
+        _other_data_set(settings, pretraining, settings.image_size).check()
     return description
 
 

@@ -3,12 +3,11 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from tfpoison.data.selection import Selection
 from tfpoison.settings import Settings, setting
 
 if TYPE_CHECKING:
     import keras
-
-    from tfpoison.data import Description, Examples, ImageClassification
 
 SCHEDULES = ("constant", "steps", "cosine")
 # These define weight decay as apart from the gradient; for the others it is an L2 penalty.
@@ -16,68 +15,13 @@ DECOUPLED_DECAY = ("adamw", "lion", "lamb", "muon")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings(Settings):
-    """Which images are trained on, and in what batches; see `tfpoison.data.load`.
+class DataSettings(Selection):
+    """Which images are trained on, and in what batches."""
 
-    Attributes:
-        train_ids: images that a subset to train on holds in any case.
-        validation_ids: images that a subset to validate on holds in any case.
-    """
-
-    dataset: str = setting("digits", "digits, image_folder, or any TFDS name, as cifar10.")
-    data_dir: str | None = setting(None, "TFDS's folder, or the folder of image_folder.")
-    download: bool = setting(False, "Let TFDS download what data_dir lacks.")
-    image_size: tuple[int, int] | None = setting(None, "HEIGHT,WIDTH to resize images to.")
-    train_size: int | None = setting(None, "Size of a random subset to train on; unset for all.")
-    validation_size: int | None = setting(None, "Size of a random subset to validate on.")
-    balanced: bool = setting(False, "Subsets hold as many images of every class.")
-    subset_seed: int = setting(0, "Seed of the subsets and of held-out data.")
     augmentation: str = setting(
         "none", "How training images are augmented.", choices="tfpoison.data.augmentation:names"
     )
     batch_size: int = setting(128, "Images of a step, over all replicas.", minimum=1)
-    keep_list: str | None = setting(
-        None, "A keep-list of --job=audit: training images that are not on it are left out."
-    )
-    train_ids: tuple[int, ...] = ()
-    validation_ids: tuple[int, ...] = ()
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """The arguments of `tfpoison.data.load`."""
-        others = {"dataset": "name", "subset_seed": "seed"}
-        return {
-            others.get(name, name): value
-            for name, value in vars(self).items()
-            if name not in ("augmentation", "batch_size", "keep_list")
-        }
-
-    def load(self, **changes: Any) -> "ImageClassification":
-        """Returns the images, without those that the keep-list leaves out.
-
-        Args:
-            changes: other arguments of `tfpoison.data.load` than `source`.
-        """
-        from tfpoison import data
-
-        images = data.load(**(self.source | changes))
-        return dataclasses.replace(images, train=self.kept(images.train))
-
-    def kept(self, train: "Examples") -> "Examples":
-        """Returns the training images that are on the keep-list; all where there is none."""
-        from tfpoison.data import KeepList
-
-        return train if self.keep_list is None else KeepList.load(self.keep_list).select(train)
-
-    def check(self, **changes: Any) -> "Description":
-        """Raises what `load` would raise, as far as can be told without reading images."""
-        from tfpoison import data
-
-        description = data.check(**(self.source | changes))
-        if self.keep_list is not None:
-            files = data.file_names(self.dataset, data_dir=self.data_dir)
-            data.KeepList.load(self.keep_list).check(description.train_ids, files)
-        return description
 
 
 @dataclasses.dataclass(frozen=True)

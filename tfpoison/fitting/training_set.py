@@ -6,7 +6,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfpoison import data, files
+from tfpoison import files
 from tfpoison.checks import check_array
 from tfpoison.data import Examples, ImageClassification, InMemoryExamples
 from tfpoison.defenses import Defense
@@ -27,9 +27,9 @@ def load(settings: DataSettings, poisons: Poisons | None) -> ImageClassification
     Raises:
         ValueError: the poisons are of other data, or of another keep-list.
     """
-    images = data.load(**settings.source)
     if poisons is None:
-        return dataclasses.replace(images, train=settings.kept(images.train))
+        return settings.load()
+    images = dataclasses.replace(settings, keep_list=None).load()
     poisons.check_classes(images.classes)
     if settings.keep_list is None or poisons.fingerprint == fingerprint(images.train):
         train = settings.kept(poisons.poison(images.train))

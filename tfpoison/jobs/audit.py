@@ -1,6 +1,7 @@
 """Looks through a training set for what was done to it: suspects, and what to keep."""
 
 import dataclasses
+import functools
 import hashlib
 from typing import Any
 
@@ -11,7 +12,7 @@ from tfpoison.audit import known_poisons
 from tfpoison.audit import page as audit_report
 from tfpoison.audit.page import REPORT, Audit, Split
 from tfpoison.checks import check_number
-from tfpoison.data import ImageClassification
+from tfpoison.data import ImageClassification, Selection
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filters import Filter, Suspicion
 from tfpoison.evaluation import Predictor
@@ -79,7 +80,7 @@ class AuditJob:
             Poisons.load(self.poisons)
         if self.known_poisons is not None:
             known_poisons.read(self.known_poisons)
-        description = data.check(**self._source)
+        description = self._selection.check()
         self.network.check(description.image_shape, description.classes)
         self._check_filters(description.train_size)
 
@@ -125,15 +126,14 @@ class AuditJob:
         for each in self.filters.values():
             each.check(examples)
 
-    @property
-    def _source(self) -> dict[str, Any]:
+    @functools.cached_property
+    def _selection(self) -> Selection:
         # Poisons go with the training set that they were made for, without what is held out.
-        return self.data.source | {"whole_split": self.poisons is None}
+        return dataclasses.replace(self.data, whole_split=self.poisons is None, keep_list=None)
 
     def _audit(self) -> None:
-        images = data.load(**self._source)
-        file_names = data.file_names(self.data.dataset, data_dir=self.data.data_dir)
-        labels = data.training_labels(self.data.dataset, data_dir=self.data.data_dir)
+        images, whole = self._selection.load(), self._selection.source.train
+        file_names, labels = whole.file_names(), whole.labels()
         is_poison = None
         if self.poisons is not None:
             poisons = Poisons.load(self.poisons)
