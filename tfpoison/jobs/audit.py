@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpoison import data, files
+from tfpoison import files
 from tfpoison.audit import known_poisons
 from tfpoison.audit import page as audit_report
 from tfpoison.audit.page import REPORT, Audit, Split
