@@ -17,7 +17,7 @@ from tfpoison.runs.records import read_records
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 EXPERIMENTS = sorted(path.parent for path in RESULTS.rglob("records.jsonl.gz"))
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 GUIDES = "\n".join(path.read_text() for path in (ROOT / "docs" / "guides").glob("*.md"))
 
 
