@@ -83,7 +83,7 @@ class Settings:
         make_plain(self)
         for field in declared(type(self)):
             value, (kind, count) = getattr(self, field.name), kind_of(field)
-            if value is None and field.default is None:
+            if value is None and types.NoneType in typing.get_args(field.type):
                 continue
             if count is not None:
                 _check_count(field.name, value, count)

@@ -11,6 +11,7 @@ import pytest
 import tfpoison
 from tfpoison import attacks, defenses
 from tfpoison.defenses import Defense, GradientShaping, filters, mixing, revisions
+from tfpoison.defenses.gradient_shaping import Shaping
 from tfpoison.perturbations import Additive
 from tfpoison.randomness import split_key
 
@@ -100,14 +101,12 @@ def test_every_part_is_in_the_table():
                 attack=attacks.get("gradient_matching", epsilon=0.25),
                 poison_fraction=0.5,
                 mixing=mixing.get("mixup"),
-                gradient_shaping={"clip_norm": 1.0, "noise": 10.0, "distribution": "gaussian"},
+                gradient_shaping=Shaping(1.0, 10.0, "gaussian"),
             ),
         ),
         (
             "gradient_shaping(distribution=laplacian;clip_norm=None)",
-            Defense(
-                gradient_shaping={"clip_norm": None, "noise": 0.01, "distribution": "laplacian"}
-            ),
+            Defense(gradient_shaping=Shaping(None, 0.01, "laplacian")),
         ),
         ("evasion(epsilon=0.1)", Defense(attack=attacks.get("evasion", epsilon=0.1))),
         ("evasion(epsilon=16/255)", Defense(attack=attacks.get("evasion", epsilon=16 / 255))),

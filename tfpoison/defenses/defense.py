@@ -9,7 +9,7 @@ from tfpoison.attacks import Attack
 from tfpoison.attacks.in_step import resolve_poison_fraction
 from tfpoison.checks import make_plain
 from tfpoison.defenses.filters.base import Filter
-from tfpoison.defenses.gradient_shaping import GradientShaping, check_settings
+from tfpoison.defenses.gradient_shaping import GradientShaping, Shaping
 from tfpoison.defenses.mixing import Mixing
 from tfpoison.defenses.revisions.base import Revision
 
@@ -33,7 +33,7 @@ class Defense:
         matching: whether replicas craft together.
         batch_statistics: whether BatchNormalization crafts with those of the batch.
         mixing: changes every batch, after crafting.
-        gradient_shaping: settings of `GradientShaping` around the optimizer; None for none.
+        gradient_shaping: how gradients are clipped and noised; None for not at all.
 
     Raises:
         TypeError: a setting has the wrong type.
@@ -49,13 +49,11 @@ class Defense:
     matching: str = "global"
     batch_statistics: bool = False
     mixing: Mixing | None = None
-    gradient_shaping: dict[str, Any] | None = None
+    gradient_shaping: Shaping | None = None
 
     def __post_init__(self) -> None:
         make_plain(self)
         resolve_poison_fraction(**self._of_the_step())
-        if self.gradient_shaping is not None:
-            check_settings(**self.gradient_shaping)
 
     def check_epochs(self, epochs: int) -> None:
         """Raises ValueError where a training of so many epochs has no room for the defense."""
@@ -87,7 +85,7 @@ class Defense:
         """Returns the optimizer to train with: the given one, or `GradientShaping` around it."""
         if self.gradient_shaping is None:
             return optimizer
-        return GradientShaping(optimizer, seed=seed, **self.gradient_shaping)
+        return GradientShaping(optimizer, seed=seed, **vars(self.gradient_shaping))
 
     @property
     def changes_training_set(self) -> bool:

@@ -1,15 +1,18 @@
 """Gradient shaping: gradients are clipped and noised before the optimizer sees them."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Any, Self
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_number
+from tfpoison.configurable import Configurable
 from tfpoison.distribution import Reduction
 from tfpoison.perturbations.initializers import laplace, normal
 from tfpoison.randomness import Purpose
+from tfpoison.settings import setting
 
 DISTRIBUTIONS = {"gaussian": normal, "laplacian": laplace}
 # What the wrapped optimizer has as well, or may come to have.
@@ -22,6 +25,23 @@ _REFUSED = {
     "gradient_accumulation_steps": "each part would be clipped and noised for itself",
     "loss_scale_factor": "scaled gradients would be clipped",
 }
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+@dataclasses.dataclass(frozen=True)
+class Shaping(Configurable):
+    """How gradients are shaped; see `GradientShaping`. It needs no device, as optimizers do."""
+
+    clip_norm: float | None = setting(
+        1.0,
+        "The greatest Euclidean norm of the gradient; None not to clip.",
+        minimum=0,
+        exclusive_minimum=True,
+    )
+    noise: float = setting(
+        0.01, "The noise's scale in units of clip_norm, of 1 without clipping.", minimum=0
+    )
+    distribution: str = setting("gaussian", "The noise's distribution.", choices=DISTRIBUTIONS)
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -45,18 +65,17 @@ class GradientShaping(keras.optimizers.Optimizer):
     wrapped optimizer acts after the noise. Weights without a gradient get no noise. Sparse
     gradients (of embeddings) become dense, since noise is.
 
-    All replicas of a strategy see the same gradient with the same noise: one draw, keyed by the
-    seed, the wrapped optimizer's iterations and the weight's place among the trainable weights, so
-    that a resumed training draws what an uninterrupted one draws. (Under XLA TensorFlow draws other
-    numbers from the same key.) In half precision leave the loss scaling to Keras, which puts it
-    around this optimizer: what is clipped is then unscaled.
+    All replicas of a strategy see the same noise: one draw, keyed by the seed, the wrapped
+    optimizer's iterations and the weight's place among the trainable weights, so that a resumed
+    training draws what an uninterrupted one draws. (Under XLA TensorFlow draws other numbers from
+    the same key.) In half precision leave the loss scaling to Keras, which puts it around this
+    optimizer: what is clipped is then unscaled.
 
     Args:
-        optimizer: the optimizer that makes the step, or its name.
+        optimizer: the optimizer that makes the step, its name, or what Keras serialised it to.
         clip_norm: the greatest Euclidean norm of the gradient, above 0; None not to clip.
         noise: the noise's scale in units of `clip_norm` (of 1 without clipping), at least 0:
-            Gaussian noise has the deviation noise · clip_norm, Laplacian noise that scale and √2
-            times that deviation.
+            Gaussian noise has that deviation, Laplacian noise √2 times it.
         distribution: `"gaussian"` or `"laplacian"`.
         seed: the seed of the noise.
         name: the optimizer's name.
@@ -69,22 +88,21 @@ class GradientShaping(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        optimizer: keras.optimizers.Optimizer | str,
+        optimizer: keras.optimizers.Optimizer | str | dict[str, Any],
         clip_norm: float | None = 1.0,
         noise: float = 0.01,
         distribution: str = "gaussian",
         seed: int = 0,
         name: str | None = None,
     ):
-        if isinstance(optimizer, str):
+        if isinstance(optimizer, str | dict):
             optimizer = keras.optimizers.get(optimizer)
         _check_optimizer(optimizer)
-        check_settings(clip_norm, noise, distribution)
+        shaping = Shaping(clip_norm, noise, distribution)
         check_number("seed", seed, minimum=0, whole=True)
         super().__init__(learning_rate=0.0, name=name)  # The rate is the wrapped optimizer's.
         self.inner_optimizer = optimizer
-        self.clip_norm = None if clip_norm is None else float(clip_norm)
-        self.noise = float(noise)
+        self.clip_norm, self.noise = shaping.clip_norm, shaping.noise
         self.distribution = distribution
         self.seed = int(seed)
         self._first_step = self.add_variable(
@@ -102,11 +120,7 @@ class GradientShaping(keras.optimizers.Optimizer):
         grads: Sequence[Any],
         trainable_variables: Iterable[keras.Variable] | None = None,
     ) -> None:
-        """Clips and noises the gradients and has the wrapped optimizer apply them.
-
-        Args:
-            grads: this replica's gradients: tensors, `tf.IndexedSlices`, or None.
-            trainable_variables: the variable of each; None for those it was built with.
+        """Shapes this replica's gradients, and has the wrapped optimizer apply them.
 
         Raises:
             ValueError: there are no variables, unknown ones or too few of them, or it is called
@@ -134,14 +148,12 @@ class GradientShaping(keras.optimizers.Optimizer):
         self.inner_optimizer.apply(grads, variables)
 
     def _build_for(self, variables: Iterable[keras.Variable] | None) -> list[keras.Variable]:
-        if variables is None:
-            if not self.built:
-                raise ValueError(
-                    "Expected `trainable_variables` beside the gradients, or an optimizer that is "
-                    "built: call `build(trainable_variables)` first. Received: neither"
-                )
-            return self._trainable_variables
-        variables = list(variables)
+        if variables is None and not self.built:
+            raise ValueError(
+                "Expected `trainable_variables` beside the gradients, or an optimizer that is "
+                "built: call `build(trainable_variables)` first. Received: neither"
+            )
+        variables = self._trainable_variables if variables is None else list(variables)
         if not self.built:
             with keras.name_scope(self.name):
                 self.build(variables)
@@ -152,8 +164,7 @@ class GradientShaping(keras.optimizers.Optimizer):
         """Returns the gradients, scaled together to the norm `clip_norm` if theirs is greater."""
         if self.clip_norm is None or not gradients:
             return gradients
-        # Squares of half precision overflow.
-        wide = tf.float64 if any(each.dtype == tf.float64 for each in gradients) else tf.float32
+        wide = _at_least_single(*gradients)
         norm = tf.linalg.global_norm([tf.cast(each, wide) for each in gradients])
         scale = tf.minimum(tf.ones([], wide), self.clip_norm / norm)
         return [tf.cast(tf.cast(each, wide) * scale, each.dtype) for each in gradients]
@@ -167,18 +178,14 @@ class GradientShaping(keras.optimizers.Optimizer):
         step = self._first_step.value + tf.cast(self.iterations, tf.int64)
         noised = []
         for gradient, place in zip(gradients, places, strict=True):
-            wide = tf.float64 if gradient.dtype == tf.float64 else tf.float32
+            wide = _at_least_single(gradient)
             key = Purpose.GRADIENT_NOISE.key(self.seed, step, place)
             noise = draw(tf.shape(gradient), key, wide)
             noised.append(tf.cast(tf.cast(gradient, wide) + scale * noise, gradient.dtype))
         return noised
 
     def set_first_step(self, step: int) -> None:
-        """Starts the noise at another step's.
-
-        It depends on the seed and on the number of the step; trainings that start at steps far
-        apart draw apart without tracing anything anew.
-        """
+        """Starts the noise at another step's, so that trainings draw apart without a new trace."""
         self._first_step.assign(step)
 
     # What is the wrapped optimizer's.
@@ -236,29 +243,10 @@ class GradientShaping(keras.optimizers.Optimizer):
             "name": self.name,
         }
 
-    @classmethod
-    def from_config(
-        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
-    ) -> Self:
-        """Returns the optimizer that `get_config` described."""
-        optimizer = keras.saving.deserialize_keras_object(
-            config["optimizer"], custom_objects=custom_objects
-        )
-        return cls(**config | {"optimizer": optimizer})
 
-
-def check_settings(
-    clip_norm: float | None = None, noise: float = 0.0, distribution: str = "gaussian"
-) -> None:
-    """Raises TypeError or ValueError for settings of `GradientShaping` that cannot be.
-
-    It makes no optimizer: an optimizer's variables start TensorFlow's devices, after which
-    `MultiWorkerMirroredStrategy` cannot be made any more.
-    """
-    if clip_norm is not None:
-        check_number("clip_norm", clip_norm, minimum=0, exclusive_minimum=True)
-    check_number("noise", noise, minimum=0)
-    check_name("distribution", distribution, DISTRIBUTIONS)
+def _at_least_single(*tensors: tf.Tensor) -> tf.DType:
+    """Returns the precision to count in: squares of half precision overflow."""
+    return tf.float64 if any(each.dtype == tf.float64 for each in tensors) else tf.float32
 
 
 def _check_optimizer(optimizer: Any) -> None:

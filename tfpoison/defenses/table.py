@@ -3,7 +3,6 @@
 import ast
 import dataclasses
 import functools
-import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ from tfpoison import attacks
 from tfpoison.checks import check_name
 from tfpoison.defenses import filters, mixing, revisions
 from tfpoison.defenses.defense import STEP_SETTINGS, Defense
-from tfpoison.defenses.gradient_shaping import GradientShaping
+from tfpoison.defenses.gradient_shaping import Shaping
 
 _NOISE = "noise_"
 # The sign between two defenses, outside of the brackets around settings.
@@ -67,15 +66,6 @@ def _noise_attack(kind: str) -> str:
     return _NOISE + kind
 
 
-def _gradient_shaping(**settings: Any) -> Defense:
-    return Defense(gradient_shaping=_gradient_shaping_settings() | settings)
-
-
-def _gradient_shaping_settings(**_: Any) -> dict[str, Any]:
-    parameters = inspect.signature(GradientShaping.__init__).parameters
-    return {name: parameters[name].default for name in ("clip_norm", "noise", "distribution")}
-
-
 def _friendly_noise(**settings: Any) -> Defense:
     settings = _friendly_noise_settings() | settings
     random_noise = _noise(settings.pop("random_noise"), epsilon=settings.pop("random_epsilon"))
@@ -102,7 +92,10 @@ _DEFENSES = {
     "adversarial_poisoning": _Entry(_crafting, _crafting_settings),
     "evasion": _crafting_of("evasion"),
     "noise": _Entry(_noise, _noise_settings),
-    "gradient_shaping": _Entry(_gradient_shaping, _gradient_shaping_settings),
+    "gradient_shaping": _Entry(
+        lambda **settings: Defense(gradient_shaping=Shaping(**settings)),
+        lambda **_: Shaping.settings(),
+    ),
     **{name: _part("mixing", mixing, name) for name in mixing.names()},
     **{name: _part("filter", filters, name) for name in filters.names()},
     "epic": _part("revision", revisions, "epic"),
