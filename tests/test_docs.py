@@ -8,7 +8,8 @@ import subprocess
 
 import pytest
 
-from tfpoison import attacks, defenses, launch
+from tfpoison import attacks, defenses
+from tfpoison.cli.jobs import JOBS
 from tfpoison.jobs.benchmark import format_table
 from tfpoison.jobs.report import ReportJob, collect_tables
 from tfpoison.report import estimates as summary
@@ -108,7 +109,7 @@ def test_tables_of_defenses_are_those_of_the_records(folder):
         assert any(line.startswith(start) for line in shown), start
 
 
-@pytest.mark.parametrize("name", [*attacks.names(), *defenses.names(), *launch.JOBS])
+@pytest.mark.parametrize("name", [*attacks.names(), *defenses.names(), *JOBS])
 def test_every_name_is_in_the_guides(name):
     assert f"`{name}`" in GUIDES or name == "none"
 

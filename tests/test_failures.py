@@ -59,7 +59,7 @@ def test_foreseen(name, tmp_path, capsys):
     call, code, part = FORESEEN[name]
     assert failures.tell(raised(call), tmp_path / "run", started=True) == code
     error = capsys.readouterr().err
-    assert error.startswith("tfpoison.launch: ")
+    assert error.startswith("tfpoison: ")
     assert part in error
     assert len(error.splitlines()) == 1
     assert not (tmp_path / "run").exists()
@@ -76,7 +76,7 @@ def test_unforeseen(call, tmp_path, capsys):
         assert failures.tell(error, tmp_path / "run", started=True) == failures.UNFORESEEN
     told = capsys.readouterr().err.splitlines()
     path = tmp_path / "run" / failures.TRACE
-    assert told[0].startswith(f"tfpoison.launch: Unforeseen error, {type(error).__name__}: ")
+    assert told[0].startswith(f"tfpoison: Unforeseen error, {type(error).__name__}: ")
     assert told[0].endswith(f"The full trace is in {path}.")
     assert len(told) == 2
     assert path.read_text().count("Traceback") == 2  # Nothing is lost of an earlier error.

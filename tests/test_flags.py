@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from tfpoison import launch
+from tfpoison.cli.flags import CommandLine
+from tfpoison.cli.jobs import make_job
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGFILES = sorted((ROOT / "flags").rglob("*.flags"))
@@ -14,16 +15,16 @@ FLAGFILES = sorted((ROOT / "flags").rglob("*.flags"))
 def test_flagfile_describes_a_job(path, tmp_path):
     whole = path.parent.name != "shared"
     arguments = [f"--flagfile={path}", *([] if whole else [f"--output_dir={tmp_path / 'out'}"])]
-    values, groups = launch.parse(arguments)
-    assert launch.make_job(values, groups)
-    if whole and values.job != "benchmark":
+    line = CommandLine(arguments)
+    assert make_job(line)
+    if whole and line["job"] != "benchmark":
         folder = path.parent.relative_to(ROOT / "flags")
-        assert values.output_dir == str("runs" / folder / path.stem)
+        assert line["output_dir"] == str("runs" / folder / path.stem)
 
 
 def test_flagfiles_are_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    values, _ = launch.parse([f"--flagfile={ROOT / 'flags/cifar10_small_defended_fast.flags'}"])
-    assert values.train_size == 10000  # From the file that the included file includes.
-    assert values.defense_attack == "gradient_matching_fast"
-    assert values.milestones == ["8", "12"]
+    line = CommandLine([f"--flagfile={ROOT / 'flags/cifar10_small_defended_fast.flags'}"])
+    assert line["train_size"] == 10000  # From the file that the included file includes.
+    assert line["defense_attack"] == "gradient_matching_fast"
+    assert line["milestones"] == (8, 12)

@@ -6,6 +6,8 @@ import pytest
 
 from tfpoison import failures, launch
 from tfpoison.checks import check_number
+from tfpoison.cli import jobs
+from tfpoison.cli.flags import CommandLine
 
 DEFENDED = "--defense=adversarial_poisoning"
 BREW = "--job=brew"
@@ -65,12 +67,12 @@ REFUSED = {
     f"{DEFENDED} --epochs=3 --defense_warmup_epochs=3": ["nothing would be defended"],
     f"{BREW} --recipes=bullseyes": ["recipe", "'bullseye'"],
     f"{BREW} --recipes=bullseye,metapoison": ["one of --recipes"],
-    f"{BREW} --adversaries=clever": ["adversary", "adaptive"],
+    f"{BREW} --adversaries=clever": ["--adversaries", "adaptive"],
     f"{BREW} --scenarios=finetuning": ["scenario", "'fine_tuning'"],
     f"{BREW} --scenarios=transfer": ["--pretraining_source", "'transfer'"],
     f"{BREW} --pretraining_source=other_images": ["a scenario that needs one"],
     f"{BREW} --defended_pretraining": ["--pretraining_source", "--defended_pretraining"],
-    f"{TRANSFER} --pretraining_source=web": ["`source`", "other_images"],
+    f"{TRANSFER} --pretraining_source=web": ["--pretraining_source", "other_images"],
     f"{TRANSFER} --pretraining_source=other_images": ["train_size"],
     f"{TRANSFER} --pretraining_source=other_classes": ["classes"],
     f"{TRANSFER} --pretraining_source=other_images --pretraining_data_dir=d": ["another data set"],
@@ -80,14 +82,14 @@ REFUSED = {
     f"{BREW} --epsilon=16": ["epsilon", "at most 1"],
     f"{BREW} --budget=0": ["budget", "above 0"],
     f"{BREW} --budget=2.5": ["budget", "whole number"],
-    f"{BREW} --threat_model=anybody": ["threat model", "third_party"],
-    f"{BREW} --poison_selection=best": ["poison selection", "gradient_norm"],
+    f"{BREW} --threat_model=anybody": ["--threat_model", "third_party"],
+    f"{BREW} --poison_selection=best": ["--poison_selection", "gradient_norm"],
     f"{BREW} --target_class=2 --adversarial_class=2": ["another than the target's"],
     f"{BREW} --target_ids=a": ["--target_ids", "whole numbers"],
     f"{BREW} --brew_steps=0": ["steps", "at least 1"],
     f"{BREW} --surrogates=0": ["surrogates", "at least 1"],
     f"{BREW} --retrainings=250": ["fewer retrainings"],
-    f"{BREW} --target_loss=hinge": ["target loss", "carlini_wagner"],
+    f"{BREW} --target_loss=hinge": ["--target_loss", "carlini_wagner"],
     f"{BREW} --label_smoothing=0.1": ["label_smoothing"],
     f"{BREW} --recipes=badnets --brew_steps=3": ["badnets", "--brew_steps"],
     f"{BREW} --recipes=badnets --trigger_size=0": ["trigger_size", "at least 1"],
@@ -147,6 +149,10 @@ REFUSED = {
 }
 
 
+def make_job(arguments):
+    return jobs.make_job(CommandLine(arguments))
+
+
 @pytest.mark.parametrize("line", REFUSED)
 def test_refused_before_any_image_is_read(line, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tfpoison.data.Selection.load", None)
@@ -156,7 +162,7 @@ def test_refused_before_any_image_is_read(line, tmp_path, capsys, monkeypatch):
         arguments.append(f"--output_dir={output_dir}")
     assert launch.main(arguments) == 2
     error = capsys.readouterr().err
-    assert error.startswith("tfpoison.launch: ")
+    assert error.startswith("tfpoison: ")
     assert len(error.splitlines()) <= 2
     assert [part for part in REFUSED[line] if part not in error] == []
     assert not output_dir.exists()
@@ -183,10 +189,10 @@ def test_what_stops_a_job(error, code, message, monkeypatch, capsys):
         def run(self):
             raise error
 
-    monkeypatch.setattr(launch, "make_job", lambda values, groups: Stopped())
+    monkeypatch.setattr(jobs, "make_job", lambda line: Stopped())
     assert launch.main([]) == code
     told = capsys.readouterr().err
-    assert told.startswith("tfpoison.launch: ")
+    assert told.startswith("tfpoison: ")
     assert message in told
 
 
@@ -198,7 +204,7 @@ def test_errors_of_libraries_in_a_job_leave_their_trace(tmp_path, monkeypatch, c
         def run(self):
             (check_number if self.ours else int)("a", "b")
 
-    monkeypatch.setattr(launch, "make_job", lambda values, groups: Broken())
+    monkeypatch.setattr(jobs, "make_job", lambda line: Broken())
     for Broken.ours, code in [(True, failures.USAGE_ERROR), (False, failures.UNFORESEEN)]:
         assert launch.main([f"--output_dir={tmp_path}"]) == code
     assert "Traceback" not in capsys.readouterr().err
@@ -214,7 +220,7 @@ def test_a_file_that_cannot_be_had(tmp_path, capsys):
 @pytest.mark.parametrize("columns", ["mixup", "mixup,none", "none,mixup"])
 def test_undefended_is_always_a_column(columns, tmp_path):
     line = f"--job=experiment --defenses={columns} --output_dir={tmp_path / 'out'}"
-    job = launch.make_job(*launch.parse(line.split()))
+    job = make_job(line.split())
     assert list(job.setup.defenses) == ["none", "mixup"]
 
 
@@ -230,7 +236,7 @@ def test_undefended_is_always_a_column(columns, tmp_path):
     ],
 )
 def test_flags_without_effect_are_told(line, without, tmp_path, capsys):
-    launch.make_job(*launch.parse([*line.split(), f"--output_dir={tmp_path / 'out'}"]))
+    make_job([*line.split(), f"--output_dir={tmp_path / 'out'}"])
     told = capsys.readouterr().err
     assert [part for part in ["no effect", *without] if (part in told) != bool(without)] == []
 
@@ -238,24 +244,13 @@ def test_flags_without_effect_are_told(line, without, tmp_path, capsys):
 def test_a_directory_of_poisons_holds_those_of_one_recipe(tmp_path):
     output = f"--output_dir={tmp_path}"
     for recipe in ("watermark", "badnets"):
-        job = launch.make_job(*launch.parse([BREW, f"--recipes={recipe}", output]))
+        job = make_job([BREW, f"--recipes={recipe}", output])
         if recipe == "watermark":
             with job.directory.occupied():
                 job.directory.write_text("poisons", "")
         else:
             with pytest.raises(ValueError, match="--recipes=watermark there, badnets now"):
                 job.check()
-
-
-def test_help_shows_every_flag_in_its_group(capsys):
-    assert launch.main(["--help"]) == 0
-    text = capsys.readouterr().out
-    _, groups = launch.define_flags()
-    for group, names in groups.items():
-        part = text.split(f"\n{group}\n")[1].split("\n\n")[0]
-        assert all(f"--{name}" in part for name in names)
-    assert max(map(len, text.splitlines())) <= 100
-    assert "gradient_matching_fast" in text
 
 
 LINES = [
@@ -277,25 +272,25 @@ LINES = [
 @pytest.mark.parametrize("line", LINES)
 def test_the_configuration_of_a_run_is_a_flagfile_that_repeats_it(line, tmp_path):
     output = f"--output_dir={tmp_path / 'out'}"
-    parsed = launch.parse([*line.split(), "--verbosity=-1", output])
-    launch.make_job(*parsed)
-    texts = launch.flags_of_the_run(*parsed)
+    parsed = CommandLine([*line.split(), "--verbosity=-1", output])
+    jobs.make_job(parsed)
+    texts = jobs.configuration(parsed)
     assert "verbosity" not in texts
     flagfile = tmp_path / "config.flags"
     flagfile.write_text("".join(f"--{name}={value}\n" for name, value in texts.items()))
-    again, groups = launch.parse([f"--flagfile={flagfile}", output])
-    assert launch.flags_of_the_run(again, groups) == texts
-    assert launch.make_job(again, groups)
+    again = CommandLine([f"--flagfile={flagfile}", output])
+    assert jobs.configuration(again) == texts
+    assert jobs.make_job(again)
 
 
 def test_settings_of_the_step_come_from_flags(tmp_path):
     line = [DEFENDED, "--defense_batch_statistics", f"--output_dir={tmp_path / 'out'}"]
-    assert launch.make_job(*launch.parse(line)).defense.batch_statistics
+    assert make_job(line).defense.batch_statistics
 
 
 def test_the_lines_are_of_every_job_that_has_a_configuration():
-    jobs = {launch.parse(line.split())[0].job for line in LINES}
-    assert jobs == set(launch.JOBS) - {"report"}
+    named = {CommandLine(line.split())["job"] for line in LINES}
+    assert named == set(jobs.JOBS) - {"report"}
 
 
 RECORDS = sorted((pathlib.Path(__file__).parents[1] / "docs" / "results").rglob("config.flags"))
@@ -303,9 +298,9 @@ RECORDS = sorted((pathlib.Path(__file__).parents[1] / "docs" / "results").rglob(
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda path: path.parent.name)
 def test_every_record_can_be_repeated(record, tmp_path):
-    values, groups = launch.parse([f"--flagfile={record}", f"--output_dir={tmp_path / 'out'}"])
-    assert launch.make_job(values, groups)
-    texts = launch.flags_of_the_run(values, groups)
+    line = CommandLine([f"--flagfile={record}", f"--output_dir={tmp_path / 'out'}"])
+    assert jobs.make_job(line)
+    texts = jobs.configuration(line)
     recorded = [line[2:].partition("=") for line in record.read_text().splitlines()]
     assert {name: texts.get(name, value) for name, _, value in recorded} == {
         name: value for name, _, value in recorded

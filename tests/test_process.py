@@ -35,15 +35,14 @@ SIGNALS = [("SIGINT", "interrupted"), ("SIGTERM", "interrupted by SIGTERM")]
 def test_a_signal_while_importing(name, told):
     done = run(f"os.kill(os.getpid(), signal.{name})")
     assert done.returncode == 128 + getattr(signal, name)
-    assert done.stderr.decode() == f"tfpoison.launch: {told}\n"
+    assert done.stderr.decode() == f"tfpoison: {told}\n"
 
 
 @pytest.mark.parametrize(("name", "told"), SIGNALS)
 def test_a_signal_at_work_is_an_interrupt(name, told, tmp_path):
     script = f"""
-process.unwind_on_signals()
 try:
-    with process.temporary_folder():
+    with process.at_work():
         tempfile.mkdtemp()
         os.system("touch $TMPDIR/of_a_child")
         os.kill(os.getpid(), signal.{name})
@@ -57,11 +56,11 @@ except KeyboardInterrupt as error:
 
 def test_a_second_signal_does_not_wait():
     script = """
-process.unwind_on_signals()
-try:
-    os.kill(os.getpid(), signal.SIGTERM)
-except KeyboardInterrupt:
-    os.kill(os.getpid(), signal.SIGTERM)
+with process.at_work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        os.kill(os.getpid(), signal.SIGTERM)
 print("goes on")
 """
     done = run(script)
@@ -85,7 +84,7 @@ def test_signals_that_were_ignored_stay_so():
 
 
 def test_folders_of_killed_runs_are_removed_and_told_of(tmp_path):
-    work = "process._SECONDS_TO_LOCK = 0\nwith process.temporary_folder(): "
+    work = "process._SECONDS_TO_LOCK = 0\nwith process.at_work(): "
     kill = work + "os.kill(os.getpid(), signal.SIGKILL)"
     look = work + "os.system('ls $TMPDIR/..')"
     environment = {"env": {"TMPDIR": str(tmp_path), "PATH": os.environ["PATH"]}}
@@ -151,4 +150,4 @@ def test_the_command_is_prepared_before_it_imports(tmp_path):
         caught = int(status.split("SigCgt:")[1].split()[0], 16)
     command.terminate()
     _, error = command.communicate()
-    assert (command.returncode, error) == (143, b"tfpoison.launch: interrupted by SIGTERM\n")
+    assert (command.returncode, error) == (143, b"tfpoison: interrupted by SIGTERM\n")

@@ -3,33 +3,19 @@
 import os
 import platform
 
-from tfpoison import keras_settings, process
+import lazy_loader
+
+from tfpoison import keras_settings, saved_models
+
+__version__ = "0.1.0"
 
 keras_settings.check_backend()
-
-if process.is_starting():
-    process.prepare()
+saved_models.register()
 
 if platform.machine().lower() in ("x86_64", "amd64"):
     # Must be set before TensorFlow is imported. On CPUs without AVX-512 TensorFlow leaves oneDNN
     # off, which makes crafting two to four times slower.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-from tfpoison import attacks, defenses, distribution
-from tfpoison.attacks import Attack
-from tfpoison.data import KeepList
-from tfpoison.defenses import GradientShaping, TrainingSetRevision
-from tfpoison.training import RobustModel
-
-__version__ = "0.1.0"
-
-__all__ = [
-    "Attack",
-    "GradientShaping",
-    "KeepList",
-    "RobustModel",
-    "TrainingSetRevision",
-    "attacks",
-    "defenses",
-    "distribution",
-]
+# What the stub beside this file names is imported when it is first used.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

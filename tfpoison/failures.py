@@ -7,8 +7,7 @@ import pathlib
 import re
 import sys
 import traceback
-
-import tensorflow as tf
+from typing import Any
 
 from tfpoison import process
 
@@ -51,11 +50,12 @@ def _explain(error: BaseException, started: bool) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return process.exit_code(error), text or "interrupted"
     # TFDS wraps errors of TensorFlow.
-    of_a_file = isinstance(error, tf.errors.OpError | RuntimeError) and _OF_A_FILE.search(text)
+    may_be_of_a_file = isinstance(error, RuntimeError) or _is_of_tensorflow(error, "OpError")
+    of_a_file = may_be_of_a_file and _OF_A_FILE.search(text)
     if isinstance(error, OSError) or of_a_file:
         # A full disk, a directory that went away: what is written stays, and the job goes on there.
         return SYSTEM_ERROR, text
-    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+    if isinstance(error, MemoryError) or _is_of_tensorflow(error, "ResourceExhaustedError"):
         asked_for = re.search(r"(OOM when allocating|Unable to allocate).*?(?= on /|$)", text)
         return SYSTEM_ERROR, (
             "Expected the work to fit into memory. Received: "
@@ -65,6 +65,12 @@ def _explain(error: BaseException, started: bool) -> tuple[int, str]:
     if isinstance(error, ValueError | TypeError) and (not started or _is_raised_by_us(error)):
         return USAGE_ERROR, text
     return UNFORESEEN, f"Unforeseen error, {type(error).__name__}: {_shorten(text)}."
+
+
+def _is_of_tensorflow(error: BaseException, name: str) -> bool:
+    """Returns whether an error is of that class of TensorFlow, which need not be imported."""
+    tf: Any = sys.modules.get("tensorflow")
+    return hasattr(tf, "errors") and isinstance(error, getattr(tf.errors, name))
 
 
 def _is_raised_by_us(error: BaseException) -> bool:

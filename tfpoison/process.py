@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, TextIO
 
-PROGRAM = "tfpoison.launch"
+PROGRAM = "tfpoison"
 _TEMPORARY = "tfpoison_work_"
 # A folder that was just made is about to be held.
 _SECONDS_TO_LOCK = 5
@@ -41,12 +41,6 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-def is_starting() -> bool:
-    """Returns whether this process is the command, and about to import what it needs."""
-    # Python's argv[0] while it looks for the module to run.
-    return sys.argv[:1] == ["-m"] and PROGRAM in sys.orig_argv
-
-
 def prepare() -> None:
     """Makes a process that is starting fit for whatever it is connected to.
 
@@ -68,17 +62,14 @@ def prepare() -> None:
         sys.exit(1)
 
 
-def unwind_on_signals() -> None:
-    """From now on signals raise `Stopped`: temporary files and child processes are cleaned up."""
-    _handle_signals(_stop)
-
-
 @contextlib.contextmanager
-def temporary_folder() -> Iterator[None]:
-    """Keeps temporary files, also those of libraries and of child processes, in a folder that goes.
+def at_work() -> Iterator[None]:
+    """Has signals raise `Stopped`, so that temporary files and child processes are cleaned up.
 
+    Temporary files, also those of libraries and of child processes, are in a folder that goes.
     Folders of processes that were killed are removed, and told of.
     """
+    _handle_signals(_stop)
     for left in sorted(pathlib.Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*")):
         if not _is_in_use(left):
             shutil.rmtree(left, ignore_errors=True)

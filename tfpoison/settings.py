@@ -27,7 +27,8 @@ class Rule:
         minimum: the least number; that of a list holds for each of its entries.
         maximum: the greatest number; None for any, and for whole ones `LARGEST`.
         exclusive_minimum: whether `minimum` itself is refused.
-        choices: the names to choose from, or `"module:function"` that returns them.
+        choices: the names to choose from, or `"module:table"`, a table of them or a function that
+            returns them, which is looked up when it is needed.
         flag: the name of the setting's flag where that is not the field's.
     """
 
@@ -41,8 +42,9 @@ class Rule:
     def names(self) -> list[str]:
         """Returns the names to choose from; none where any text will do."""
         if isinstance(self.choices, str):
-            module, _, function = self.choices.partition(":")
-            return list(getattr(importlib.import_module(module), function)())
+            module, _, name = self.choices.partition(":")
+            table = getattr(importlib.import_module(module), name)
+            return list(table() if callable(table) else table)
         return list(self.choices or ())
 
     def check(self, name: str, value: Any, kind: type) -> None:

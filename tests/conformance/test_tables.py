@@ -12,7 +12,8 @@ import pathlib
 import pytest
 
 import tfpoison
-from tfpoison import attacks, defenses, launch
+from tfpoison import attacks, defenses
+from tfpoison.cli import jobs
 from tfpoison.perturbations import class_patch
 from tfpoison.registry import Registry
 
@@ -34,11 +35,11 @@ NAMED = {
     "recipes.scenario.names": ["recipes/test_scenario.py"],
     "recipes.exports.names": ["recipes/test_exports.py"],
     "recipes.threat.THREAT_MODELS": ["recipes/test_threat.py"],
-    "recipes.threat.SELECTIONS": ["recipes/test_threat.py"],
-    "recipes.target_loss.TARGET_LOSSES": ["recipes/test_recipe.py"],
+    "recipes.settings.SELECTIONS": ["recipes/test_threat.py"],
+    "recipes.settings.TARGET_LOSSES": ["recipes/test_recipe.py"],
     "perturbations.triggers.TRIGGERS": ["perturbations/test_patch.py"],
     "perturbations.patch.PLACES": ["perturbations/test_patch.py"],
-    "jobs.experiment.ADVERSARIES": ["jobs/test_brew.py"],
+    "jobs.settings.ADVERSARIES": ["jobs/test_brew.py"],
     "fitting.settings.SCHEDULES": ["fitting/test_optimization.py"],
     "fitting.settings.DECOUPLED_DECAY": ["fitting/test_optimization.py"],
     "runs.record_checks.VICTIM": ["victims_of_trials.py"],
@@ -71,7 +72,13 @@ WHOLE = {
     "fitting.settings.DECOUPLED_DECAY": [("DECOUPLED_DECAY", "fitting/test_optimization.py")],
 }
 # Or by a test below.
-HERE = {"launch.JOBS", "perturbations.class_patch.PLACES", "perturbations.class_patch.PATTERNS"}
+HERE = {
+    "cli.jobs.JOBS",
+    "cli.groups.GROUPS",
+    "cli.flagfiles.names",
+    "perturbations.class_patch.PLACES",
+    "perturbations.class_patch.PATTERNS",
+}
 # The names that classes go by in the tests of perturbations.
 CLASSES = {"additive": "Additive", "class_patch": "ClassPatch", "pair_patch": "patch_pairs"}
 
@@ -79,6 +86,12 @@ CLASSES = {"additive": "Additive", "class_patch": "ClassPatch", "pair_patch": "p
 ELSEWHERE = {
     "attacks/attack": "attacks/test_zoo",
     "attacks/in_step": "defenses/test_defense",
+    "cli/defense": "test_launch",
+    "cli/flagfiles": "test_flags",
+    "cli/flags": "test_launch",
+    "cli/groups": "test_launch",
+    "cli/jobs": "test_launch",
+    "cli/main": "test_launch",
     "configurable": "defenses/test_defense",
     "data/examples": "data/test_pipeline",
     "data/image_classification": "data/test_sources",
@@ -149,6 +162,10 @@ ELSEWHERE = {
     "recipes/poisons_file": "recipes/test_poisons",
     "recipes/target_loss": "recipes/test_recipe",
     "settings": "test_fields",
+    "jobs/settings": "test_launch",
+    "recipes/settings": "recipes/test_recipe",
+    "runs/flag_lines": "test_flags",
+    "__main__": "test_process",
     "training/arguments": "training/test_robust_model",
     "training/batches": "training/test_robust_model",
     "training/callbacks": "training/test_robust_model",
@@ -254,7 +271,7 @@ def test_every_defense_has_its_flagfile():
 
 
 def test_every_job_has_its_tests():
-    assert [name for name in launch.JOBS if not (TESTS / f"jobs/test_{name}.py").exists()] == []
+    assert [name for name in jobs.JOBS if not (TESTS / f"jobs/test_{name}.py").exists()] == []
 
 
 def test_tests_mirror_the_package():

@@ -7,6 +7,8 @@ import subprocess
 import pytest
 
 from tfpoison import failures, launch
+from tfpoison.cli.flags import CommandLine
+from tfpoison.cli.jobs import make_job
 from tfpoison.fitting import measure_step
 from tfpoison.jobs import benchmark
 
@@ -42,7 +44,7 @@ def test_a_measurement_that_fails(returned, code, told, tmp_path, monkeypatch, c
     assert told in error
     assert len(error.splitlines()) == 1
     # Nothing was computed: the directory takes the mended command.
-    job = launch.make_job(*launch.parse([*line, f"--output_dir={tmp_path}", "--batch_size=2"]))
+    job = make_job(CommandLine([*line, f"--output_dir={tmp_path}", "--batch_size=2"]))
     job.check()
 
 

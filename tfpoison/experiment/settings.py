@@ -7,13 +7,14 @@ from typing import Any
 import keras
 
 from tfpoison import data, recipes
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_name
 from tfpoison.fitting.settings import TrainingSettings
 from tfpoison.objectives import Objective
 from tfpoison.perturbations.patch import Patch, read_pattern
 from tfpoison.randomness import Purpose
 from tfpoison.recipes import BrewSettings, ThreatSettings, scenario, target_loss
 from tfpoison.recipes.benchmark_setups import Setup
+from tfpoison.recipes.settings import RecipeSettings
 from tfpoison.recipes.threat import MakeTrigger
 from tfpoison.settings import Settings, setting
 
@@ -115,19 +116,15 @@ class AttackSettings(Settings):
         super().__post_init__()
         check_name("scenario", self.scenario, scenario.names())
         settings = self.settings
-        check_name("augmentation", settings["augmentation"], data.augmentation.names())
-        check_number("surrogates", settings["surrogates"], minimum=1, maximum=1000, whole=True)
+        RecipeSettings(**settings)
         if settings["staggered"] and settings["surrogates"] == 1:
             raise ValueError(
                 "Expected two surrogates or more to stop at different epochs. Received: "
                 "staggered=True, surrogates=1"
             )
         self.threat_settings()
-        self.target_loss()
         if self.objective() is not None:
             self.brew_settings()
-        else:
-            check_number("epsilon", settings["epsilon"], minimum=0, maximum=1)
 
     @property
     def optimised(self) -> bool:

@@ -15,11 +15,11 @@ from tfpoison.experiment.trial import Adversary, Victim, measure_victim
 from tfpoison.fitting import optimization
 from tfpoison.fitting import stream as fitting
 from tfpoison.jobs.report import ReportJob
+from tfpoison.jobs.settings import ADVERSARIES
 from tfpoison.notes import tell_once
 from tfpoison.runs.records import Records
 from tfpoison.runs.run_directory import WORK, RunDirectory
 
-ADVERSARIES = ("standard", "adaptive")
 _LONGEST_NAME = 150
 _MOST = 100_000
 _WAIT_SECONDS = 2.0

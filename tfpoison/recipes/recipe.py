@@ -13,6 +13,8 @@ from tfpoison.objectives import (
     MetaPoison,
     Objective,
 )
+from tfpoison.recipes.settings import RecipeSettings
+from tfpoison.settings import declared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,22 +72,7 @@ RECIPES = {
     "watermark": Recipe(None, "blend", defaults={"epsilon": 0.3}),
 }
 
-# What recipes can be told, with the values of arXiv 2102.13624, section 4.
-SETTINGS: dict[str, Any] = {
-    "epsilon": 16 / 255,
-    "steps": 250,
-    "step_size": None,
-    "optimizer": "sign_adam",
-    "initializer": "normal",
-    "restarts": 8,
-    "augmentation": "shift_flip",
-    "target_loss": "cross_entropy",
-    "batch_size": 512,
-    "surrogates": 1,
-    "staggered": False,
-    "retrainings": 0,
-    "selection": "random",
-}
+SETTINGS: dict[str, Any] = {each.name: each.default for each in declared(RecipeSettings)}
 
 
 def names() -> list[str]:

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.checks import check_name
+from tfpoison.recipes.settings import TARGET_LOSSES
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -31,9 +32,6 @@ class CarliniWagner(keras.losses.Loss):
     def get_config(self) -> dict:
         """Returns the settings."""
         return {"margin": self.margin, "name": self.name}
-
-
-TARGET_LOSSES = ("cross_entropy", "carlini_wagner")
 
 
 def get(name: str) -> keras.losses.Loss | None:

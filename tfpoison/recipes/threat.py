@@ -4,19 +4,23 @@ import collections
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from tfpoison.checks import check_array, check_name, check_number, make_plain
-from tfpoison.data import Description, Examples
-from tfpoison.perturbations.trigger import Trigger
-from tfpoison.randomness import Purpose
+from tfpoison.checks import check_array, check_number
+from tfpoison.recipes.settings import SELECTIONS
+from tfpoison.settings import Settings, setting
 
+if TYPE_CHECKING:
+    from tfpoison.data import Description, Examples
+    from tfpoison.perturbations.trigger import Trigger
+    from tfpoison.randomness import Purpose
+
+_LARGEST_ID = 2**63 - 1
 THREAT_MODELS = ("single_class", "third_party", "random_images")
-SELECTIONS = ("random", "gradient_norm")
 
-MakeTrigger = Callable[[np.random.Generator, tuple[int, int, int]], Trigger]
+MakeTrigger = Callable[[np.random.Generator, tuple[int, int, int]], "Trigger"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,47 +38,50 @@ class TrialKey:
     def __str__(self) -> str:
         return f"{self.seed}-{self.trial}"
 
-    def rng(self, purpose: Purpose) -> np.random.Generator:
+    def rng(self, purpose: "Purpose") -> np.random.Generator:
         """Returns the source of the draws for one purpose."""
         return purpose.generator(self.seed, self.trial)
 
 
 @dataclasses.dataclass(frozen=True)
-class ThreatSettings:
+class ThreatSettings(Settings):
     """What is known of a threat before it is drawn; what is given is not drawn.
 
     Attributes:
-        threat_model: whose images are poisoned: `"single_class"`: those of the adversarial class;
-            `"third_party"`: those of a third class, neither the target's nor the adversarial one;
-            `"random_images"`: any.
-        budget: how many images are poisoned: a share of the training set below 1, or a number.
-        selection: which of them: `"random"`, or those of the largest `"gradient_norm"`.
-        targets: the number of target images, all of one class.
-        target_class: None to draw it.
-        adversarial_class: None to draw it.
-        target_ids: ids in the validation split, each once, of one class; none to draw them.
-        poison_ids: ids in the training split, each once; none to draw them. Under
-            `"single_class"` their class is the adversarial one.
         poisons_are_sources: whether the poisons are images of the targets' class, whose labels
             change, whatever the threat model.
     """
 
-    threat_model: str = "single_class"
-    budget: float = 0.01
-    selection: str = "random"
-    targets: int = 1
-    target_class: int | None = None
-    adversarial_class: int | None = None
-    target_ids: tuple[int, ...] = ()
-    poison_ids: tuple[int, ...] = ()
+    threat_model: str = setting(
+        "single_class",
+        "Whose images are poisoned: the adversarial class's, those of a third class, or any.",
+        choices=THREAT_MODELS,
+    )
+    budget: float = setting(
+        0.01,
+        "Poisons: a share of the training set below 1, or a number.",
+        minimum=0,
+        exclusive_minimum=True,
+    )
+    selection: str = setting(
+        "random", "Which of these images.", choices=SELECTIONS, flag="poison_selection"
+    )
+    targets: int = setting(1, "Target images, all of one class.", minimum=1)
+    target_class: int | None = setting(None, "Of targets, or of a trigger's sources; unset: drawn.")
+    adversarial_class: int | None = setting(None, "What targets are to be called; unset: drawn.")
+    target_ids: tuple[int, ...] = setting(
+        (),
+        "Ids in the validation split, of one class; unset: drawn.",
+        minimum=0,
+        maximum=_LARGEST_ID,
+    )
+    poison_ids: tuple[int, ...] = setting(
+        (), "Ids in the training split; unset: drawn.", minimum=0, maximum=_LARGEST_ID
+    )
     poisons_are_sources: bool = False
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        check_name("threat model", self.threat_model, THREAT_MODELS)
-        check_name("poison selection", self.selection, SELECTIONS)
-        check_number("budget", self.budget, minimum=0, exclusive_minimum=True)
-        check_number("targets", self.targets, minimum=1, whole=True)
+        super().__post_init__()
         if self.budget >= 1 and self.budget != int(self.budget):
             raise ValueError(
                 "Expected `budget` to be a share of the training set below 1 or a whole number of "
@@ -87,8 +94,6 @@ class ThreatSettings:
             )
         for name in ("target_ids", "poison_ids"):
             ids = getattr(self, name)
-            for each in ids:
-                check_number(name, each, minimum=0, maximum=2**63 - 1, whole=True)
             twice = [each for each, count in collections.Counter(ids).items() if count > 1]
             if twice:
                 raise ValueError(
@@ -103,7 +108,7 @@ class ThreatSettings:
         count = self.budget if self.budget >= 1 else math.floor(self.budget * train_size + 1e-6)
         return max(int(count), 1)
 
-    def check_description(self, data: Description) -> None:
+    def check_description(self, data: "Description") -> None:
         """Raises ValueError where what is known of data before reading them allows no threat."""
         self._check_classes(data.classes)
         for name, ids in (("target_ids", data.validation_ids), ("poison_ids", data.train_ids)):
@@ -118,7 +123,7 @@ class ThreatSettings:
                     f"Received: {wanted}"
                 )
 
-    def check(self, train: Examples, validation: Examples, classes: int) -> None:
+    def check(self, train: "Examples", validation: "Examples", classes: int) -> None:
         """Raises ValueError where not every threat of this kind can be drawn from these data."""
         self._check_classes(classes)
         for name, split in (("target_ids", validation), ("poison_ids", train)):
@@ -156,7 +161,7 @@ class ThreatSettings:
                 f"{', '.join(map(str, unknown[:5]))}."
             )
 
-    def complete(self, train: Examples, validation: Examples) -> Self:
+    def complete(self, train: "Examples", validation: "Examples") -> Self:
         """Returns the settings with the classes that the ids given tell.
 
         Raises:
@@ -194,7 +199,7 @@ class ThreatSettings:
 
 
 def _class_of(
-    name: str, ids: tuple[int, ...], expected: int | None, examples: Examples
+    name: str, ids: tuple[int, ...], expected: int | None, examples: "Examples"
 ) -> int | None:
     """Returns the class of images, which must be the one expected; without images that one."""
     if not ids:
@@ -230,7 +235,7 @@ class Threat:
     target_class: int
     adversarial_class: int
     poison_ids: np.ndarray
-    trigger: Trigger | None = None
+    trigger: "Trigger | None" = None
     source_ids: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
@@ -250,12 +255,12 @@ class Threat:
         ):
             check_array(name, ids, np.int64, (None,), minimum=0, ascending=True)
 
-    def target_images(self, validation: Examples) -> np.ndarray:
+    def target_images(self, validation: "Examples") -> np.ndarray:
         """Returns the targets as the victim will see them, uint8 (targets, H, W, C)."""
         images = validation.read(positions_of(validation, self.target_ids))
         return images if self.trigger is None else self.trigger.put_on(images, self.target_ids)
 
-    def source_images(self, train: Examples) -> np.ndarray:
+    def source_images(self, train: "Examples") -> np.ndarray:
         """Returns the sources with the trigger, uint8 (sources, H, W, C)."""
         assert self.trigger is not None
         images = train.read(positions_of(train, self.source_ids))
@@ -265,8 +270,8 @@ class Threat:
 def draw(
     settings: ThreatSettings,
     key: TrialKey,
-    train: Examples,
-    validation: Examples,
+    train: "Examples",
+    validation: "Examples",
     classes: int,
     *,
     eligible: np.ndarray | None = None,
@@ -293,6 +298,8 @@ def draw(
     Raises:
         ValueError: no such threat can be drawn from these data.
     """
+    from tfpoison.randomness import Purpose
+
     settings.check(train, validation, classes)
     settings = settings.complete(train, validation)
     has_room = _has_room(settings, train, classes)
@@ -334,7 +341,7 @@ def draw(
     )
 
 
-def _has_room(settings: ThreatSettings, train: Examples, classes: int) -> np.ndarray:
+def _has_room(settings: ThreatSettings, train: "Examples", classes: int) -> np.ndarray:
     """Returns which classes have enough training images to be poisoned, bool (classes,)."""
     if settings.poison_ids:
         return np.ones(classes, bool)
@@ -373,7 +380,7 @@ def _draw_classes(
 def _draw_targets(
     settings: ThreatSettings,
     rng: np.random.Generator,
-    validation: Examples,
+    validation: "Examples",
     eligible: np.ndarray,
     has_room: np.ndarray,
     *,
@@ -403,7 +410,7 @@ def _draw_targets(
 def _draw_poisons(
     settings: ThreatSettings,
     rng: np.random.Generator,
-    train: Examples,
+    train: "Examples",
     poison_class: int | None,
     gradient_norms: np.ndarray | None,
 ) -> np.ndarray:
@@ -421,7 +428,7 @@ def _draw_poisons(
     return np.sort(train.ids[candidates[order[: settings.count_poisons(train.size)]]])
 
 
-def positions_of(examples: Examples, ids: np.ndarray) -> np.ndarray:
+def positions_of(examples: "Examples", ids: np.ndarray) -> np.ndarray:
     """Returns the positions of ids among examples.
 
     Raises:
@@ -438,7 +445,7 @@ def positions_of(examples: Examples, ids: np.ndarray) -> np.ndarray:
 
 
 def _may_be_targets(
-    eligible: np.ndarray | None, train: Examples, validation: Examples
+    eligible: np.ndarray | None, train: "Examples", validation: "Examples"
 ) -> np.ndarray:
     """Returns which held-out images may be drawn for targets, bool (validation,)."""
     if eligible is None:
@@ -448,7 +455,7 @@ def _may_be_targets(
     return eligible & ~_in_training_set(validation.images, train)
 
 
-def _check_outside(ids: tuple[int, ...], train: Examples, validation: Examples) -> None:
+def _check_outside(ids: tuple[int, ...], train: "Examples", validation: "Examples") -> None:
     if not ids or not _in_memory(train, validation):
         return
     images = validation.read(positions_of(validation, np.array(ids, np.int64)))
@@ -460,12 +467,12 @@ def _check_outside(ids: tuple[int, ...], train: Examples, validation: Examples) 
         )
 
 
-def _in_memory(*examples: Examples) -> bool:
+def _in_memory(*examples: "Examples") -> bool:
     # Images on disk are not compared: it would take a pass over all of them.
     return all(each.in_memory for each in examples)
 
 
-def _in_training_set(images: np.ndarray, train: Examples) -> np.ndarray:
+def _in_training_set(images: np.ndarray, train: "Examples") -> np.ndarray:
     """Returns which images are in the training set, bool (n,)."""
     known = {image.tobytes() for image in train.images}
     return np.array([image.tobytes() in known for image in images], bool)

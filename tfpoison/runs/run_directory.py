@@ -17,6 +17,7 @@ from tfpoison import files, valid_json
 from tfpoison.failures import TRACE
 from tfpoison.notes import tell_once
 from tfpoison.randomness import SCHEME
+from tfpoison.runs.flag_lines import flag_lines
 
 CONFIGURATION = "config.flags"
 _DRAWS = f"# Random draws of scheme {SCHEME}"
@@ -301,25 +302,6 @@ def _union(theirs: str, ours: str) -> str:
         return str(max(int(theirs), int(ours)))
     entries = dict.fromkeys([*theirs.split(","), *ours.split(",")])
     return ",".join(entry for entry in entries if entry)
-
-
-def flag_lines(text: str) -> list[str]:
-    """Returns the lines of a flagfile that hold something."""
-    # Other characters that end lines elsewhere may stand in the name of a file.
-    lines = [line.strip() for line in text.split("\n")]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def read_flag_lines(path: pathlib.Path) -> list[str]:
-    """Returns the lines of a flagfile that hold something.
-
-    Raises:
-        ValueError: it is no text in UTF-8.
-    """
-    try:
-        return flag_lines(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"Expected a flagfile in UTF-8. Received: {path}, {error}") from error
 
 
 def read_flags(path: pathlib.Path) -> dict[str, str]:

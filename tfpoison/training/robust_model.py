@@ -17,6 +17,7 @@ from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier, computes_in_half_precision
 from tfpoison.defenses import Mixing
 from tfpoison.defenses import mixing as mixings
+from tfpoison.defenses.mixing.table import MIXINGS
 from tfpoison.distribution import (
     Reduction,
     call_on_examples,
@@ -24,6 +25,8 @@ from tfpoison.distribution import (
     replica_id,
     spans_workers,
 )
+from tfpoison.objectives.table import OBJECTIVES
+from tfpoison.perturbations.table import PERTURBATIONS
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
@@ -520,6 +523,9 @@ class RobustModel(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Returns the model that `get_config` described."""
+        for table in (OBJECTIVES, PERTURBATIONS, MIXINGS):
+            for name in table:
+                table[name]  # Keras finds a class once it is imported.
         parts = {
             name: keras.saving.deserialize_keras_object(config[name])
             for name in ("network", "attack", "pixel_range", "mixing")

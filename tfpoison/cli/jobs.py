@@ -1,0 +1,362 @@
+"""The jobs: which groups of flags each takes, and how it is made of them."""
+
+import dataclasses
+import importlib
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tfpoison.checks import check_name
+from tfpoison.cli import defense
+from tfpoison.cli.flags import CommandLine, flag_names, in_flags
+from tfpoison.cli.groups import GROUPS
+from tfpoison.experiment.settings import AttackSettings, PretrainingSettings
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.jobs.settings import AdversarySettings, BenchmarkSettings, OutputSettings
+
+if TYPE_CHECKING:
+    from tfpoison.experiment.clean_networks import TrainingSetup
+    from tfpoison.runs.run_directory import RunDirectory
+
+# Flags that change neither the results nor which run a directory belongs to.
+_NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds")
+# Flags that name a file to read.
+_FILES = ("poisons", "keep_list", "known_poisons", "setups", "trigger_image")
+_ATTACKING = ("adversary", "threat", "setups", "recipe", "attack", "pretraining")
+
+
+class Job(Protocol):
+    """What can be launched."""
+
+    def check(self) -> None:
+        """Raises ValueError or TypeError where the job cannot be done."""
+
+    def run(self) -> str:
+        """Does the job and returns what to tell at its end."""
+
+
+@dataclasses.dataclass(frozen=True)
+class JobEntry:
+    """A job of the command line.
+
+    Attributes:
+        text: what it does.
+        make: makes it from a command line.
+        groups: the groups of flags that it takes.
+        singles: flags that it takes of other groups.
+        free: flags that a directory may be gone on with other values of: what is recorded stays.
+        later: flags that may be set when scenarios are added that ask for them.
+        latest: flags that may change as well, in place of what was there.
+    """
+
+    text: str
+    make: Callable[[CommandLine], Job]
+    groups: tuple[str, ...]
+    singles: tuple[str, ...] = ()
+    free: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    latest: tuple[str, ...] = ()
+
+    def flags(self) -> dict[str, dict[str, dataclasses.Field]]:
+        """Returns the flags that the job takes, group by group."""
+        table = {}
+        for key in GROUPS:
+            flags = GROUPS[key].flags()
+            if key not in ("job", *self.groups):
+                flags = {name: flags[name] for name in flags if name in self.singles}
+            if flags:
+                table[key] = flags
+        return table
+
+
+def make_job(line: CommandLine) -> Job:
+    """Returns the job that the flags describe.
+
+    Raises:
+        ValueError: a value or a combination of values cannot be, or a flag is not the job's.
+        TypeError: a value has the wrong type.
+    """
+    check_name("job", line["job"], JOBS)
+    taken = _taken(line)
+    others = [name for group in GROUPS.values() for name in group.flags() if name not in taken]
+    if unused := [f"--{name}" for name in others if line.is_set(name)]:
+        raise ValueError(
+            f"Expected flags of --job={line['job']} alone. Received others: {', '.join(unused)}"
+        )
+    line.make(OutputSettings)
+    for plugin in line["plugin"] or ():
+        importlib.import_module(plugin)
+    return JOBS[line["job"]].make(line)
+
+
+def _taken(line: CommandLine) -> set[str]:
+    return {name for flags in JOBS[line["job"]].flags().values() for name in flags}
+
+
+def configuration(line: CommandLine) -> dict[str, str]:
+    """Returns the job's flags that are set and change the results, as they stand in a flagfile."""
+    names = _taken(line).difference(_NOT_OF_THE_RUN)
+    if line["job"] == "train" and not defense.crafts(line["defense"]):
+        names = {name for name in names if not name.startswith("defense_")}
+    return line.texts(sorted(names))
+
+
+def names_in_messages(line: CommandLine) -> dict[str, str]:
+    """Returns the names of the job's flags by those of the settings that messages may name."""
+    return flag_names(*JOBS[line["job"]].flags())
+
+
+def _train(line: CommandLine) -> Job:
+    from tfpoison.jobs.train import TrainJob
+
+    return TrainJob(
+        data=line.make(DataSettings),
+        network=line.make(NetworkSettings),
+        training=line.make(TrainingSettings),
+        defense=defense.of_training(line),
+        defense_name=line["defense"],
+        poisons=line["poisons"],
+        **_output(line),
+    )
+
+
+def _output(line: CommandLine) -> dict[str, Any]:
+    return {
+        "directory": _directory(line),
+        "checkpoint_seconds": line["checkpoint_seconds"],
+        "verbose": line["verbosity"] >= 0,
+    }
+
+
+def _directory(line: CommandLine) -> "RunDirectory":
+    from tfpoison.runs.run_directory import RunDirectory
+
+    if line["output_dir"] is None:
+        raise ValueError("Expected --output_dir, the directory for the results. Received none.")
+    entry = JOBS[line["job"]]
+    return RunDirectory(
+        line["output_dir"],
+        configuration(line),
+        free=entry.free,
+        latest=entry.latest,
+        later=entry.later,
+        files=_FILES,
+    )
+
+
+def _benchmark(line: CommandLine) -> Job:
+    from tfpoison import attacks
+    from tfpoison.jobs.benchmark import BenchmarkJob
+
+    settings = vars(line.make(BenchmarkSettings))
+    if settings["attacks"] == ("all",):
+        settings = settings | {"attacks": tuple(attacks.names())}
+    return BenchmarkJob(
+        network=line.make(NetworkSettings),
+        poison_fraction=line["defense_poison_fraction"],
+        batch_size=line["batch_size"],
+        jit_compile=line["jit_compile"],
+        directory=None if line["output_dir"] is None else _directory(line),
+        **settings,
+    )
+
+
+def _experiment(line: CommandLine) -> Job:
+    from tfpoison.jobs.experiment import ExperimentJob
+
+    return ExperimentJob(
+        setup=_training_setup(line, ["none", *line["defenses"]]),
+        attacks=_attacks(line),
+        adversaries=line["adversaries"],
+        trials=line["trials"],
+        victims=line["victims"],
+        seed=line["seed"],
+        **_output(line),
+    )
+
+
+def _brew(line: CommandLine) -> Job:
+    from tfpoison.jobs.brew import BrewJob
+
+    for name in ("recipes", "scenarios", "adversaries"):
+        if len(line[name]) != 1:
+            raise ValueError(f"Expected one of --{name} to brew. Received: {','.join(line[name])}")
+    columns = ["none"]
+    if line["adversaries"] == ("adaptive",):
+        columns.append(line["defense_attack"])
+    return BrewJob(
+        setup=_training_setup(line, columns),
+        attack=_attacks(line)[0],
+        defense=columns[-1],
+        trial=line["trial"],
+        exports=line["export"] or (),
+        seed=line["seed"],
+        **_output(line),
+    )
+
+
+def _report(line: CommandLine) -> Job:
+    from tfpoison.jobs.report import ReportJob
+
+    if line["output_dir"] is None:
+        raise ValueError("Expected --output_dir, the directory of an experiment. Received none.")
+    return ReportJob(pathlib.Path(line["output_dir"]))
+
+
+def _audit(line: CommandLine) -> Job:
+    from tfpoison.jobs.audit import AuditJob
+
+    return AuditJob(
+        data=line.make(DataSettings),
+        network=line.make(NetworkSettings),
+        training=line.make(TrainingSettings),
+        filters={text: defense.filter_of(text) for text in line["filters"]},
+        agreement=line["agreement"],
+        poisons=line["poisons"],
+        known_poisons=line["known_poisons"],
+        **_output(line),
+    )
+
+
+def _training_setup(line: CommandLine, columns: Sequence[str]) -> "TrainingSetup":
+    """Returns how networks are trained, for columns of defenses."""
+    from tfpoison.experiment.clean_networks import TrainingSetup
+
+    return TrainingSetup(
+        # Images that are named are there, whichever others a subset holds.
+        data=line.make(
+            DataSettings,
+            train_ids=line["poison_ids"] or (),
+            validation_ids=line["target_ids"] or (),
+        ),
+        network=line.make(NetworkSettings),
+        training=line.make(TrainingSettings),
+        pretraining=_pretraining(line),
+        defenses=defense.of_columns(line, list(dict.fromkeys(columns))),
+    )
+
+
+def _pretraining(line: CommandLine) -> PretrainingSettings | None:
+    from tfpoison.recipes import scenario
+
+    needed = any(scenario.get(name).pretrained for name in line["scenarios"])
+    if line["pretraining_source"] is not None and needed:
+        return line.make(PretrainingSettings)
+    names = [name for name in GROUPS["pretraining"].flags() if line.is_set(name)]
+    if names:
+        raise ValueError(
+            "Expected flags of a pretraining with --pretraining_source, and a scenario that "
+            f"needs one. Received: {', '.join(f'--{name}' for name in sorted(names))}"
+        )
+    return None
+
+
+def _attacks(line: CommandLine) -> tuple[AttackSettings, ...]:
+    """Returns the attacks, one for each recipe and scenario."""
+    from tfpoison import recipes
+    from tfpoison.recipes import benchmark_setups
+
+    line.make(AdversarySettings)
+    known = {name: recipes.known_settings(name) for name in dict.fromkeys(line["recipes"])}
+    _check_threat_flags(line)
+    given, names = line.given("recipe"), flag_names("recipe", "threat", "attack")
+    useless = [f"--{names[each]}" for each in given.keys() - set().union(*known.values())]
+    if useless:
+        raise ValueError(
+            f"Expected flags that the recipes {', '.join(known)} have. Received: "
+            f"{', '.join(sorted(useless))}"
+        )
+    setups = () if line["setups"] is None else benchmark_setups.read(line["setups"])
+    with in_flags(names):
+        return tuple(
+            line.make(
+                AttackSettings,
+                recipe=recipe,
+                recipe_settings={name: given[name] for name in given if name in settings},
+                scenario=each,
+                threat=line.given("threat"),
+                setups=setups,
+            )
+            for recipe, settings in known.items()
+            for each in dict.fromkeys(line["scenarios"])
+        )
+
+
+def _check_threat_flags(line: CommandLine) -> None:
+    """Raises ValueError where a flag of the threat would make no difference."""
+    from tfpoison import recipes
+
+    triggered = [recipes.get(name).triggered for name in line["recipes"]]
+    useless = {
+        "that no recipe without a trigger has": (
+            []
+            if any(triggered)
+            else [name for name in GROUPS["attack"].flags() if name.startswith("trigger_")]
+        ),
+        "that recipes with a trigger, whose targets are all source images, do not have": (
+            ["targets", "target_ids"] if all(triggered) else []
+        ),
+        "that a set-up does not say already": (
+            ["setups_in_original_order"]
+            if line["setups"] is None
+            else ["budget", "target_class", "adversarial_class", "target_ids", "poison_ids"]
+        ),
+        "beside poison_ids": ["budget", "poison_selection"] if line["poison_ids"] else [],
+    }
+    for what, names in useless.items():
+        present = [f"--{name}" for name in names if line.is_set(name)]
+        if present:
+            raise ValueError(f"Expected no flags {what}. Received: {', '.join(present)}")
+
+
+JOBS = {
+    "train": JobEntry(
+        "trains a network, defended or not, on clean data or on a file of --poisons",
+        _train,
+        (
+            *("data", "poisons", "keep_list", "network", "training", "defense"),
+            *("attack in the step", "crafting", "attack's settings", "distribution", "matching"),
+            "output",
+        ),
+    ),
+    "brew": JobEntry(
+        "makes poisons: one file, or a data set in forms that other tools read",
+        _brew,
+        (
+            *("data", "keep_list", "network", "training", *_ATTACKING, "brewing"),
+            *("attack in the step", "crafting", "attack's settings", "output"),
+        ),
+        free=("export",),
+    ),
+    "experiment": JobEntry(
+        "measures defenses against attacks over many trials; processes share the work",
+        _experiment,
+        (
+            *("data", "keep_list", "network", "training", *_ATTACKING, "experiment"),
+            *("crafting", "attack's settings", "output"),
+        ),
+        free=("trials", "victims", "recipes", "scenarios", "adversaries"),
+        # Not the classes of the pretraining: the experiment does without them.
+        later=tuple(
+            name for name in GROUPS["pretraining"].flags() if name != "pretraining_classes"
+        ),
+    ),
+    "report": JobEntry(
+        "tables, figures and one page from an experiment's records",
+        _report,
+        (),
+        ("output_dir", "verbosity"),
+    ),
+    "audit": JobEntry(
+        "looks for poisons in a data set: suspects of several filters, a keep-list",
+        _audit,
+        ("data", "poisons", "network", "training", "audit", "output"),
+        latest=("filters", "agreement", "known_poisons"),
+    ),
+    "benchmark": JobEntry(
+        "measures what a defended step costs",
+        _benchmark,
+        ("network", "benchmark", "output"),
+        ("batch_size", "jit_compile", "defense_poison_fraction"),
+    ),
+}

@@ -1,0 +1,96 @@
+"""What a job can be told beside data, network, training and threat. Nothing heavy is imported."""
+
+import dataclasses
+
+from tfpoison.settings import Settings, setting
+
+ADVERSARIES = ("standard", "adaptive")
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputSettings(Settings):
+    """Where results go, and what is told meanwhile."""
+
+    output_dir: str | None = setting(None, "Where all results go; resumes what is there.")
+    checkpoint_seconds: float = setting(
+        300.0, "Between checkpoints in an epoch; 0: epochs' ends.", minimum=0
+    )
+    verbosity: int = setting(0, "Below 0: no progress, no report, errors alone.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PoisonsSettings(Settings):
+    """Which poisons the training set holds."""
+
+    poisons: str | None = setting(
+        None, "A file of poisons, as --job=brew leaves it, to put into the training set."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarySettings(Settings):
+    """How poisons are made, and what is known to who makes them."""
+
+    recipes: tuple[str, ...] = setting(
+        ("gradient_matching",), "How poisons are made.", choices="tfpoison.recipes:names"
+    )
+    scenarios: tuple[str, ...] = setting(
+        ("from_scratch",), "What victims start from.", choices="tfpoison.recipes.scenario:names"
+    )
+    adversaries: tuple[str, ...] = setting(
+        ("standard",),
+        "Whether surrogates are trained without a defense, or with the one under test.",
+        choices=ADVERSARIES,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ExperimentSettings(Settings):
+    """The size of an experiment."""
+
+    defenses: tuple[str, ...] = setting(
+        ("none", "gradient_matching"),
+        "Columns beside the undefended one: each as --defense, or the attack that adversarial "
+        "poisoning crafts.",
+    )
+    trials: int = setting(10, "Trials, each with a threat of its own.", minimum=1, maximum=100_000)
+    victims: int = setting(1, "Victims trained on each poisoning.", minimum=1, maximum=100_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class BrewingSettings(Settings):
+    """Which poisons are brewed, and in what form they are written."""
+
+    trial: int = setting(0, "The trial whose poisons are made.", minimum=0)
+    export: tuple[str, ...] = setting(
+        (), "Forms beside the file of poisons.", choices="tfpoison.recipes.exports:names"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditSettings(Settings):
+    """How a training set is looked through."""
+
+    filters: tuple[str, ...] = setting(
+        ("spectral_signatures", "deep_knn", "activation_clustering"),
+        "Filters with commas between, each with settings as --defense.",
+    )
+    agreement: int = setting(
+        2, "Filters that must suspect an image for the keep-list to leave it out.", minimum=1
+    )
+    known_poisons: str | None = setting(
+        None, "A CSV file of the poisons in the data, by id or file, to measure filters by."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkSettings(Settings):
+    """What is timed."""
+
+    attacks: tuple[str, ...] = setting(
+        ("gradient_matching", "gradient_matching_fast", "evasion"), "Attacks to measure, or all."
+    )
+    steps: int = setting(20, "Steps of each kind to time.", minimum=1)
+    image_shape: tuple[int, int, int] = setting(
+        (32, 32, 3), "HEIGHT,WIDTH,CHANNELS.", minimum=1, maximum=2**15
+    )
