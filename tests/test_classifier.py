@@ -152,7 +152,7 @@ def test_weight_gradients_are_those_of_the_training_step():
     network = classifier.network
     before = network.get_weights()
     gradients = classifier.weight_gradients(images, labels)
-    network.compile(keras.optimizers.SGD(1.0), classifier._loss)
+    network.compile(keras.optimizers.SGD(1.0), classifier.compiled_loss)
     network.train_on_batch(images, labels)
     for old, new, gradient in zip(before, network.get_weights(), gradients, strict=True):
         np.testing.assert_allclose(old - new, gradient, atol=1e-6)

@@ -50,11 +50,11 @@ def test_a_named_layers_output():
     network = sequential()
     name = network.layers[1].name
     for layer in (name, network.layers[1]):
-        features = Classifier(network, "mse", features=layer).features(IMAGES)
+        features = Classifier(network, "mse", feature_layer=layer).features(IMAGES)
         assert features.shape == (4, 7)
         assert features.numpy().min() >= 0  # After the layer's own ReLU.
     convolution = network.layers[0].layers[0]
-    features = Classifier(network, "mse", features=convolution).features(IMAGES)
+    features = Classifier(network, "mse", feature_layer=convolution).features(IMAGES)
     assert features.shape == (4, 4 * 4 * 5)  # Maps are laid out flat.
 
 

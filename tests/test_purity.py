@@ -166,7 +166,7 @@ class Stateful(Plain):
 def test_state_that_crafting_would_change_is_refused(kind, question):
     network = Stateful(kind())
     network.build(IMAGES.shape)
-    classifier = Classifier(network, LOSS, features=network.first)
+    classifier = Classifier(network, LOSS, feature_layer=network.first)
     with pytest.raises(ValueError, match=r"Keep state in add_weight"):
         getattr(classifier, question)(IMAGES)
 

@@ -39,7 +39,7 @@ def test_generators_differ_by_purpose_and_every_number():
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda each: each.stem)
 def test_every_draw_of_the_package_names_its_purpose(path):
     unnamed = (
-        "make_key(",
+        "stateless_fold_in(",
         "default_rng(",
         "RandomState(",
         "np.random.seed(",

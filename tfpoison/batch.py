@@ -16,14 +16,11 @@ TARGET_SELECTIONS = ("share", "half", "one", "ten", "shuffled")
 
 @dataclasses.dataclass(frozen=True)
 class SplitBatch:
-    """Images to be poisoned, and images that play the adversary's targets.
+    """Images to be poisoned, (n, H, W, C), and images that play the adversary's targets.
 
     Attributes:
-        poison_images: (poisons, height, width, channels).
-        poison_labels: their true labels, integers or one-hot.
-        target_images: (targets, height, width, channels).
-        target_labels: their true labels.
-        fake_labels: what the adversary wants the targets to be called, encoded like the labels.
+        fake_labels: what the adversary wants the targets to be called, encoded like the true
+            labels, which are integers or one-hot.
         size: the number of images in the batch that was split, a scalar; None for all of both.
         targets_first: whether the targets stood before the poisons in the batch.
         targets_are_copies: whether the targets are copies of poisons that are not trained on.
@@ -51,10 +48,8 @@ class SplitBatch:
 
     def is_poison(self) -> tf.Tensor:
         """Returns for each image of the joined batch whether it is a poison; shape (n,)."""
-        return self._in_order(
-            tf.ones(tf.shape(self.poison_images)[:1], tf.bool),
-            tf.zeros(tf.shape(self.target_images)[:1], tf.bool),
-        )
+        parts = ((True, self.poison_images), (False, self.target_images))
+        return self._in_order(*(tf.fill(tf.shape(images)[:1], each) for each, images in parts))
 
     def _in_order(self, poisons: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         if self.targets_are_copies:
@@ -178,7 +173,7 @@ def split(
     reduction: Reduction,
     key: tf.Tensor,
 ) -> SplitBatch:
-    """Divides a batch into poisons and targets (arXiv 2102.13624, algorithm 1).
+    """Divides a batch of images, (n, H, W, C), into poisons and targets (arXiv 2102.13624).
 
     The targets' fake label is the most frequent label among the poisons (of all replicas, under
     global matching), the smallest one on a tie. Targets that have this label themselves get the
@@ -186,7 +181,7 @@ def split(
     fake label is never the true one. A single image is both poison and target.
 
     Args:
-        images: (n, height, width, channels).
+        images: the images.
         labels: integers or one-hot.
         encoding: how the labels name classes.
         selection: `"share"`: the first `poison_fraction` of the batch are poisons, the rest
@@ -200,13 +195,11 @@ def split(
         key: the key of the random order and of random fake labels.
     """
     count = tf.shape(images)[0]
+    poison_part, target_part = _parts(count, selection, poison_fraction)
+    target_images, target_labels = images[target_part], labels[target_part]
     if selection == "shuffled":
         order = permutation(key, count)
-        target_images, target_labels = tf.gather(images, order), tf.gather(labels, order)
-        poison_part = slice(None)
-    else:
-        poison_part, target_part = _parts(count, selection, poison_fraction)
-        target_images, target_labels = images[target_part], labels[target_part]
+        target_images, target_labels = (tf.gather(each, order) for each in (images, labels))
     own, others = encoding.named(target_labels), encoding.named(labels[poison_part])
     (counts,) = reduction.sum([tf.reduce_sum(tf.cast(others, tf.float32), axis=0)])
     fake_classes = most_frequent_other_class(counts, own, next(split_key(key)))
@@ -230,6 +223,8 @@ def split(
 
 def _parts(count: tf.Tensor, selection: str, poison_fraction: float) -> tuple[slice, slice]:
     """Returns which images of a batch are the poisons, and which are the targets."""
+    if selection == "shuffled":
+        return slice(None), slice(None)
     if selection != "share":
         targets = {"half": count // 2, "one": 1, "ten": 10}[selection]
         targets = tf.clip_by_value(targets, 1, tf.maximum(count - 1, 1))
@@ -243,15 +238,14 @@ def _parts(count: tf.Tensor, selection: str, poison_fraction: float) -> tuple[sl
 
 
 def most_frequent_other_class(counts: tf.Tensor, own: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-    """Returns for each image the most frequent class that is not its own; the smallest on a tie.
+    """Returns for each image the most frequent class that is not its own, int32 (n,).
+
+    It is the smallest on a tie, and a random one where no other class occurs.
 
     Args:
         counts: how often each class occurs, (classes,).
         own: whether a class is an image's own, bool (n, classes).
-        key: the key of a random class, drawn where no other class occurs.
-
-    Returns:
-        An int32 tensor of shape (n,).
+        key: the key of the random class.
     """
     drawn = tf.random.stateless_uniform(tf.shape(own), key)
     frequency = tf.where(own, -2.0, tf.where(counts > 0, counts, drawn - 1))

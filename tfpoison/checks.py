@@ -22,7 +22,7 @@ def check_number(
     """Raises unless `value` is a finite number within the bounds; numpy's numbers are numbers too.
 
     Args:
-        name: the argument's name, for the message.
+        name: the argument's name, for the message; so in the other checks.
         value: what was received.
         minimum: the least value allowed.
         maximum: the greatest value allowed.
@@ -63,7 +63,7 @@ def check_array(
     """Raises unless `value` is an array of that type and shape, of finite values within the bounds.
 
     Args:
-        name: the array's name, for the message.
+        name: the array's name.
         value: what was received.
         dtype: its type; `np.integer` and `np.floating` stand for all of their kind.
         shape: its shape; None for an axis of any length.
@@ -104,12 +104,7 @@ def check_array(
 
 
 def check_bool(name: str, value: Any) -> None:
-    """Raises TypeError unless `value` is True or False: a text such as "false" would count as True.
-
-    Args:
-        name: the argument's name, for the message.
-        value: what was received.
-    """
+    """Raises TypeError unless `value` is True or False: the text "false" would count as True."""
     if not isinstance(value, bool):
         raise TypeError(f"Expected `{name}` to be True or False. Received: {name}={value!r}")
 
@@ -126,15 +121,9 @@ def make_plain(settings: Any) -> None:
 
 
 def check_name(name: str, value: Any, known: Iterable[str]) -> None:
-    """Raises unless `value` is one of the `known` names; suggests the nearest one.
+    """Raises ValueError unless `value` is one of the `known` names; suggests the nearest one.
 
-    Args:
-        name: what is named, for the message: "attack", "network", …
-        value: what was received.
-        known: the names that exist.
-
-    Raises:
-        ValueError: `value` is none of them.
+    The name is that of what is named: "attack", "network", …
     """
     known = sorted(known)
     if value in known:

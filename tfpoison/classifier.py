@@ -1,10 +1,11 @@
 """What an attack sees of a network: predictions, losses, gradients and features."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -22,6 +23,7 @@ _LOSS_OF_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 _HALF_PRECISION_LOSS_SCALE = 1024.0
 
 
+@dataclasses.dataclass(eq=False)
 class Classifier:
     """A network in inference mode with the loss that its user trains it with.
 
@@ -29,69 +31,50 @@ class Classifier:
     the network changes, nor of the loss. All losses are plain means over examples, without sample
     weights and regularisers.
 
-    Args:
+    Attributes:
         network: a built `keras.Model` with one output, (n, classes) or (n, 1).
-        loss: what was given to `compile`: a name, a function or a `keras.losses.Loss`, with its
-            settings (logits or probabilities, label smoothing, …). By default the cross-entropy of
-            logits and integers.
-        features: the layer whose output is the features, or its name; None for the input of the
-            last Dense layer. It is looked for when features are asked for.
+        compiled_loss: what was given to `compile`: a name, a function or a `keras.losses.Loss`,
+            with its settings (logits or probabilities, label smoothing, …). By default the
+            cross-entropy of logits and integers.
+        feature_layer: the layer whose output is the features, or its name; None for the input of
+            the last Dense layer. It is looked for when features are asked for.
         reduction: how means are taken over the replicas of a strategy.
-        target_loss: what the targets lose under their fake labels; None for `loss`.
+        target_loss: what the targets lose under their fake labels; None for `compiled_loss`.
         batch_statistics: whether BatchNormalization that trains uses the statistics of the images
             at hand in place of its moving ones.
+        loss_scale: what losses are multiplied by before they are differentiated.
 
     Raises:
         ValueError: the network has several outputs, or there is no or more than one loss. When it
             is asked: other values cannot stand in for the weights, or it has state beyond Keras's.
     """
 
-    def __init__(
-        self,
-        network: keras.Model,
-        loss: Any = _LOSS_OF_LOGITS,
-        *,
-        features: keras.Layer | str | None = None,
-        reduction: Reduction | None = None,
-        target_loss: Any = None,
-        batch_statistics: bool = False,
-    ):
-        self.network = network
-        self.batch_statistics = batch_statistics
-        self.reduction = reduction or Reduction("replica")
-        self._loss = loss
-        self._target_loss = loss if target_loss is None else target_loss
-        self._loss_of_each = per_example_loss(loss)
-        self._features = features
-        half = computes_in_half_precision(network)
+    network: keras.Model
+    compiled_loss: Any = _LOSS_OF_LOGITS
+    _: dataclasses.KW_ONLY
+    feature_layer: keras.Layer | str | None = None
+    reduction: Reduction = dataclasses.field(default_factory=lambda: Reduction("replica"))
+    target_loss: Any = None
+    batch_statistics: bool = False
+
+    def __post_init__(self) -> None:
+        self._loss_of_each = per_example_loss(self.compiled_loss)
+        half = computes_in_half_precision(self.network)
         self.loss_scale = _HALF_PRECISION_LOSS_SCALE if half else 1.0
 
-    def on_one_replica(self) -> "Classifier":
+    def on_one_replica(self) -> Self:
         """Returns the same classifier with means over this replica's examples alone."""
-        return self._with(reduction=Reduction("replica"))
+        return dataclasses.replace(self, reduction=Reduction("replica"))
 
-    def with_target_loss(self) -> "Classifier":
+    def with_target_loss(self) -> Self:
         """Returns the same classifier with the targets' loss in place of the poisons'."""
-        if self._target_loss is self._loss:
+        if self.target_loss is None:
             return self
-        return self._with(loss=self._target_loss)
-
-    def _with(self, **changes: Any) -> "Classifier":
-        own = {
-            "loss": self._loss,
-            "features": self._features,
-            "reduction": self.reduction,
-            "target_loss": self._target_loss,
-            "batch_statistics": self.batch_statistics,
-        }
-        return Classifier(self.network, **own | changes)
+        return dataclasses.replace(self, compiled_loss=self.target_loss, target_loss=None)
 
     @property
     def weights(self) -> list[tf.Tensor]:
-        """The trainable weights: what poisons steer in training. Frozen ones are not among them.
-
-        All have one precision: double where one of them has it, else single.
-        """
+        """The trainable weights, all in single precision, or in double where one of them has it."""
         weights = [tf.convert_to_tensor(each) for each in self.network.trainable_variables]
         double = any(each.dtype == tf.float64 for each in weights)
         return [tf.cast(each, tf.float64 if double else tf.float32) for each in weights]
@@ -105,14 +88,11 @@ class Classifier:
         return outputs[0].shape[-1]
 
     def predictions(self, images: tf.Tensor, weights: Weights | None = None) -> tf.Tensor:
-        """Returns the network's output for images, in single precision or better.
+        """Returns logits or probabilities, (n, outputs), in single precision or better.
 
         Args:
-            images: (n, height, width, channels).
+            images: (n, H, W, C).
             weights: values that stand in for the trainable weights; None for the weights.
-
-        Returns:
-            A tensor of shape (n, outputs): logits or probabilities.
         """
         self.check_purity(images, replaces_weights=weights is not None)
         mapping = []
@@ -133,8 +113,8 @@ class Classifier:
         if losses.shape.rank == 0:
             raise ValueError(
                 "Expected a loss that gives a number for each image, from which the worst ones are "
-                f"told. Received: {self._loss!r}, which gives one number for the batch. Leave the "
-                "mean over the batch to Keras."
+                f"told. Received: {self.compiled_loss!r}, which gives one number for the batch. "
+                "Leave the mean over the batch to Keras."
             )
         return losses
 
@@ -182,7 +162,7 @@ class Classifier:
 
     def features(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the penultimate features of images, (n, features)."""
-        extract = FeatureExtractor(self.network, self._features)
+        extract = FeatureExtractor(self.network, self.feature_layer)
         self.check_purity(images)
         with keras.StatelessScope():
             return _at_least_single(extract(lambda: self._infer(images)))
@@ -213,12 +193,9 @@ class Classifier:
 
 
 def per_example_loss(loss: Any) -> LossFunction:
-    """Returns a function of (labels, predictions) that gives the loss of each example, (n,).
+    """Returns the loss given to `compile` as a function of (labels, predictions) to losses, (n,).
 
     Where the loss itself gives one number for all examples, so does the function.
-
-    Args:
-        loss: what was given to `compile`.
 
     Raises:
         ValueError: no loss, or one for each of several outputs.
@@ -230,7 +207,7 @@ def per_example_loss(loss: Any) -> LossFunction:
             f"crafted against it. Received: loss={loss!r}"
         )
     by_shape = isinstance(losses[0], str) and losses[0].lower() in ("crossentropy", "ce")
-    function = _crossentropy if by_shape else keras.losses.get(losses[0])
+    function: Any = _crossentropy if by_shape else keras.losses.get(losses[0])
     ignored = getattr(function, "ignore_class", None)
     if ignored is not None:
         raise ValueError(
@@ -238,8 +215,7 @@ def per_example_loss(loss: Any) -> LossFunction:
             f"neither poison nor target. Received: ignore_class={ignored}. Leave "
             "these images out of the data, and `ignore_class` out of the loss."
         )
-    base = keras.losses.Loss
-    if isinstance(function, base) and type(function).__call__ is base.__call__:
+    if type(function).__call__ is keras.losses.Loss.__call__:
         # `call`, unlike `__call__`, neither averages nor casts to Keras's default precision.
         function = function.call
 
@@ -265,10 +241,8 @@ def _crossentropy(labels: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
 
 def takes_training(network: keras.Model) -> bool:
     """Returns whether the network's `call` tells training from inference."""
-    parameters = inspect.signature(network.call).parameters
-    return "training" in parameters or any(
-        each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()
-    )
+    parameters = inspect.signature(network.call).parameters.values()
+    return any(each.name == "training" or each.kind is each.VAR_KEYWORD for each in parameters)
 
 
 def differentiate(

@@ -27,10 +27,9 @@ def names() -> list[str]:
 def get(strategy: str | tf.distribute.Strategy) -> tf.distribute.Strategy:
     """Returns a strategy by its name; a strategy object is handed back as it is.
 
-    Args:
-        strategy: `"default"` (no distribution), `"one_device"` (the first GPU, or the CPU),
-            `"mirrored"` (all GPUs of this machine), `"multi_worker"` (all workers that `TF_CONFIG`
-            names; to be made before any other TensorFlow operation runs), or a strategy.
+    `"default"` is no distribution, `"one_device"` the first GPU or the CPU, `"mirrored"` all GPUs
+    of this machine, `"multi_worker"` all workers that `TF_CONFIG` names, to be made before any
+    other TensorFlow operation runs.
 
     Raises:
         ValueError: the name is unknown.
@@ -72,10 +71,8 @@ def serves_every_replica(batch_size: int, replicas: int) -> bool:
 def lend_example(batch: Any) -> Any:
     """Returns this replica's part of a batch; where that is empty, the batch's first example.
 
-    Of no example at all losses, batch normalisation and convolutions make NaN or an error.
-
-    Args:
-        batch: tensors with an example in each row, nested as may be.
+    Of no example at all losses, batch normalisation and convolutions make NaN or an error. The
+    batch is tensors with an example in each row, nested as may be.
     """
     if not _has_replicas():
         return batch
@@ -83,20 +80,17 @@ def lend_example(batch: Any) -> Any:
     places = [place for place, leaf in enumerate(leaves) if _is_numerical(leaf)]
     # The first replica is served first, and a sum is what all replicas can join in.
     is_first = tf.cast(tf.equal(replica_id(), 0), tf.float32)
-    rows = tf.distribute.get_replica_context().all_reduce(
-        tf.distribute.ReduceOp.SUM, [is_first * _first_row(leaves[place]) for place in places]
-    )
+    rows = Reduction().sum([is_first * _first_row(leaves[place]) for place in places])
     for place, row in zip(places, rows, strict=True):
         leaves[place] = _add_if_empty(leaves[place], row)
     return tf.nest.pack_sequence_as(batch, leaves)
 
 
 def call_on_examples(function: Callable[[Any], Any], inputs: Any) -> Any:
-    """Returns a function's outputs for this replica's inputs; never is it called with no example.
+    """Returns a function's outputs for this replica's inputs, which may be empty.
 
-    Args:
-        function: from tensors with an example in each row to others.
-        inputs: this replica's inputs, nested as may be; they may be empty.
+    The function is never called with no example. Inputs and outputs are tensors with an example in
+    each row, nested as may be.
     """
     if not _has_replicas():
         return function(inputs)
@@ -141,11 +135,8 @@ class Reduction:
     The results are differentiable. A gradient taken through them on every replica adds up the
     gradients of the N equal copies of the result: divide it by `replicas`.
 
-    Args:
-        matching: `"global"` or `"replica"`.
-
     Raises:
-        ValueError: another matching.
+        ValueError: `matching` is neither `"global"` nor `"replica"`.
     """
 
     def __init__(self, matching: str = "global"):

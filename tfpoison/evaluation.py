@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from tfpoison.classifier import Classifier
 from tfpoison.data import Examples
@@ -17,6 +17,8 @@ _BATCH = 512
 
 class Predictor:
     """A network's answers to 8-bit images; traced once, whatever weights it gets later.
+
+    Images are uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
 
     Args:
         network: a network from images in [0, 1], (n, H, W, C), to logits, (n, classes).
@@ -32,19 +34,11 @@ class Predictor:
         self._norms = tf.function(self._gradient_norms, [images, labels])
 
     def probabilities(self, images: np.ndarray | Examples) -> np.ndarray:
-        """Returns the probability of each class, float32 (n, classes).
-
-        Args:
-            images: uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
-        """
+        """Returns the probability of each class, float32 (n, classes)."""
         return _batchwise(self._probabilities, images)
 
     def features(self, images: np.ndarray | Examples) -> np.ndarray:
-        """Returns the input of the last Dense layer, float32 (n, features).
-
-        Args:
-            images: uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
-        """
+        """Returns the input of the last Dense layer, float32 (n, features)."""
         return _batchwise(self._features, images)
 
     def gradient_norms(self, images: np.ndarray | Examples, labels: np.ndarray) -> np.ndarray:
@@ -53,10 +47,6 @@ class Predictor:
         Images of large norm move the network most, and make the strongest poisons (arXiv
         2106.08970, section 3.4). The last layer's gradient is known in closed form: it is the
         outer product of the features, with a 1 for the bias, and p - y.
-
-        Args:
-            images: uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
-            labels: their classes, (n,).
         """
         return _batchwise(self._norms, images, labels)
 
@@ -154,12 +144,11 @@ def detection(scores: np.ndarray, suspects: np.ndarray, is_poison: np.ndarray) -
         has a larger score than a clean example, ties counted half. Recall and ROC AUC are NaN
         where there are no poisons, or no others.
     """
-    found = int((suspects & is_poison).sum())
-    poisons, count = int(is_poison.sum()), int(suspects.sum())
-    both = 0 < poisons < len(is_poison)
+    nan = float("nan")
+    both = 0 < is_poison.sum() < len(is_poison)
     return {
-        "precision": found / count if count else float("nan"),
-        "recall": found / poisons if both else float("nan"),
-        "chance": poisons / len(is_poison),
-        "roc_auc": float(roc_auc_score(is_poison, scores)) if both else float("nan"),
+        "precision": float(precision_score(is_poison, suspects, zero_division=nan)),
+        "recall": float(recall_score(is_poison, suspects)) if both else nan,
+        "chance": float(is_poison.mean()),
+        "roc_auc": float(roc_auc_score(is_poison, scores)) if both else nan,
     }

@@ -57,16 +57,14 @@ class FeatureExtractor:
 @contextlib.contextmanager
 def replaced_call(layer: keras.Layer, call: Callable[..., tf.Tensor]) -> Iterator[None]:
     """Gives a layer another `call` for the time being."""
-    before = vars(layer).get("call")
-    # An attribute of the instance hides the method of its class.
-    object.__setattr__(layer, "call", call)
+    # An attribute of the instance hides the method of its class; Keras need not track it.
+    before = {name: value for name, value in vars(layer).items() if name == "call"}
+    vars(layer)["call"] = call
     try:
         yield
     finally:
-        if before is None:
-            object.__delattr__(layer, "call")
-        else:
-            object.__setattr__(layer, "call", before)
+        del vars(layer)["call"]
+        vars(layer).update(before)
 
 
 def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:
@@ -75,11 +73,8 @@ def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:
     Raises:
         ValueError: the network has no such layer, or several of that name.
     """
-    layers = [each for each in network._flatten_layers(include_self=False)]
-    if isinstance(layer, keras.Layer):
-        found = [each for each in layers if each is layer]
-    else:
-        found = [each for each in layers if each.name == layer]
+    layers = network._flatten_layers(include_self=False)
+    found = [each for each in layers if layer in (each, each.name)]
     if len(found) == 1:
         return found[0]
     name = layer.name if isinstance(layer, keras.Layer) else layer

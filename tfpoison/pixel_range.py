@@ -26,12 +26,12 @@ class PixelRange:
                 "Expected `pixel_range` to be (low, high), two numbers or two sequences with a "
                 f"number for each channel. Received: pixel_range={bounds!r}"
             ) from error
-        if low.ndim > 1 or high.ndim > 1 or (low.ndim and high.ndim and low.size != high.size):
+        if max(low.ndim, high.ndim) > 1 or (low.ndim and high.ndim and low.size != high.size):
             raise ValueError(
                 "Expected `pixel_range` to hold a low and a high bound for all channels or one for "
                 f"each. Received: pixel_range={bounds!r}"
             )
-        if not (np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()):
+        if not (np.isfinite([*low.flat, *high.flat]).all() and (low < high).all()):
             raise ValueError(
                 "Expected each low bound of `pixel_range` to be finite and below its high bound. "
                 f"Received: pixel_range={bounds!r}"
@@ -72,9 +72,6 @@ class PixelRange:
 
         A pixel that lies outside the range already (an interpolating augmentation overshoots) may
         not go further out, nor is it forced back, so that ε holds for it as well.
-
-        Args:
-            images: (n, height, width, channels).
 
         Returns:
             Two tensors of the images' shape, the first at most 0, the second at least 0.

@@ -43,10 +43,10 @@ def check(
     *,
     replaces_weights: bool = False,
 ) -> None:
-    """Raises ValueError where a forward pass is no pure function.
+    """Raises ValueError where `forward`, a forward pass of the network, is no pure function.
 
     Args:
-        network: the network that `forward` runs.
+        network: the network.
         forward: the forward pass.
         images: a batch of images; their values are not used.
         replaces_weights: whether other values are to stand in for the trainable weights.
@@ -75,11 +75,6 @@ def compile_functions(network: keras.Model, forward: Forward, images: tf.TensorS
 
     First compiled within a scope of Keras, they would hold on to what stands in for the variables
     there, and change no state ever after.
-
-    Args:
-        network: the network that `forward` runs.
-        forward: the forward pass.
-        images: the specification of a batch of images.
     """
     # A replica cannot change variables here; such functions fail in its training as well.
     replicated = tf.distribute.has_strategy()
@@ -92,16 +87,13 @@ def _look(network: keras.Model, forward: Forward, images: tf.Tensor | tf.TensorS
     """Returns what was found in the network; it is traced once for the weights it trains."""
     trained = [id(each) for each in network.trainable_variables]
     if _findings.get(network, (None,))[0] != trained:
-        _findings[network] = trained, _trace(network, forward, images)
+        batch = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
+        compile_functions(network, forward, batch)
+        _findings[network] = trained, _trace(network.trainable_variables, forward, batch)
     return _findings[network][1]
 
 
-def _trace(network: keras.Model, forward: Forward, images: tf.Tensor | tf.TensorSpec) -> Findings:
-    variables = network.trainable_variables
-    batch = tf.TensorSpec([None, *images.shape[1:]], images.dtype)
-
-    compile_functions(network, forward, batch)
-
+def _trace(variables: list[keras.Variable], forward: Forward, batch: tf.TensorSpec) -> Findings:
     @tf.function(autograph=False)
     def ask(images: tf.Tensor, values: list[tf.Tensor]) -> Any:
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):

@@ -6,6 +6,7 @@ makes a resumed run draw what an uninterrupted one draws.
 """
 
 import enum
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,13 +43,20 @@ class Purpose(enum.Enum):
     BENCHMARK = 17
 
     def key(self, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
-        """Returns the key of a draw by TensorFlow; see `make_key`.
+        """Returns the key of a draw by TensorFlow, int32 (2,).
 
         Args:
             seed: the user's seed.
-            *numbers: what sets this draw apart from others of its purpose: step, replica, epoch, …
+            *numbers: what sets this draw apart from others of its purpose (step, replica, epoch,
+                …): integers from 0 to 2⁶² - 1.
         """
-        return make_key(seed, self.value, *numbers)
+        seed = int(seed)  # Short integers of numpy would overflow.
+        key = tf.constant([seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], tf.int32)
+        for number in (self.value, *numbers):
+            number = tf.cast(number, tf.int64)
+            for word in (number % 2**31, number // 2**31):
+                key = tf.random.experimental.stateless_fold_in(key, tf.cast(word, tf.int32))
+        return key
 
     def generator(self, seed: int, *numbers: int) -> np.random.Generator:
         """Returns the source of draws by NumPy; the arguments are those of `key`."""
@@ -58,28 +66,10 @@ class Purpose(enum.Enum):
         return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=spawn_key))
 
 
-def make_key(seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
-    """Returns a key: an int32 tensor of shape (2,). Draws of this package: `Purpose.key`.
-
-    Args:
-        seed: the user's seed.
-        *numbers: integers from 0 to 2⁶² - 1 that set this draw apart from others.
-    """
-    seed = int(seed)  # Short integers of numpy would overflow.
-    key = tf.constant([seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF], tf.int32)
-    for number in numbers:
-        number = tf.cast(number, tf.int64)
-        for word in (number % 2**31, number // 2**31):
-            key = tf.random.experimental.stateless_fold_in(key, tf.cast(word, tf.int32))
-    return key
-
-
 def split_key(key: tf.Tensor) -> Iterator[tf.Tensor]:
     """Yields independent keys derived from one, without end."""
-    number = 0
-    while True:
+    for number in itertools.count():
         yield tf.random.experimental.stateless_fold_in(key, number)
-        number += 1
 
 
 def uniform_integers(
@@ -99,12 +89,9 @@ def permutation(key: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
 
 
 def derangement(key: tf.Tensor, count: int) -> tf.Tensor:
-    """Draws a permutation of `count` integers that leaves none in its place.
+    """Draws a permutation of `count` integers that leaves none in its place, int32 (count,).
 
     It is uniform among the cyclic permutations (Sattolo 1986), each of which is a derangement.
-
-    Returns:
-        An int32 tensor of shape (count,): what each integer is mapped to.
     """
     order = permutation(key, count)
     return tf.scatter_nd(order[:, tf.newaxis], tf.roll(order, -1, axis=0), [count])

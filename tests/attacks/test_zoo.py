@@ -218,7 +218,7 @@ def test_replicas_prepare_once_what_stays_the_same(preparations, two_cpus):
     """Each replica looks at its own images as well, but only where the objective is measured."""
     attack = attacks.get("gradient_matching", steps=2)
     alone, batch = make_case(attack)
-    together = Classifier(alone.network, alone._loss, reduction=Reduction("global"))
+    together = Classifier(alone.network, alone.compiled_loss, reduction=Reduction("global"))
 
     @tf.function(autograph=False)
     def run(measure):

@@ -174,7 +174,7 @@ class Brewer:
         self.settings = settings
         self.surrogates = list(surrogates)
         self._classifiers = [
-            Classifier(each, loss, features=features, target_loss=target_loss)
+            Classifier(each, loss, feature_layer=features, target_loss=target_loss)
             for each in self.surrogates
         ]
         self._objectives = [settings.objective] * len(self.surrogates)

@@ -370,8 +370,8 @@ class RobustModel(keras.Model):
         return Classifier(
             self.network,
             self.loss,
-            features=self.features,
-            reduction=reduction,
+            feature_layer=self.features,
+            reduction=reduction or Reduction("replica"),
             batch_statistics=self.batch_statistics,
         )
 
