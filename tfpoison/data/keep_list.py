@@ -22,9 +22,9 @@ _INTEGER = r"\s*-?[0-9]{1,18}\s*"
 class KeepList:
     """The examples to keep, by their position in a split, and by their file where they have one.
 
-    kept = tfpoison.KeepList.load("keep.csv")
-    train = kept.apply(tfds.load("cifar10", split="train", as_supervised=True))
-    train = kept.apply(keras.utils.image_dataset_from_directory("photos", shuffle=False))
+        kept = tfpoison.KeepList.load("keep.csv")
+        train = kept.apply(tfds.load("cifar10", split="train", as_supervised=True))
+        train = kept.apply(keras.utils.image_dataset_from_directory("photos", shuffle=False))
 
     Attributes:
         ids: the positions, ascending integers (n,).

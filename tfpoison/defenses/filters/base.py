@@ -26,9 +26,11 @@ class Suspicion:
 class Filter(Configurable, abc.ABC):
     """Finds suspects by the features that an undefended network has of them.
 
-    network = train(all examples)
-    suspicion = filter.inspect(features of network, labels)
-    train(examples without suspicion.suspects)
+    In short:
+
+        network = train(all examples)
+        suspicion = filter.inspect(features of network, labels)
+        train(examples without suspicion.suspects)
     """
 
     def check(self, examples: int) -> None:

@@ -30,11 +30,13 @@ class Revised:
 class Revision(Configurable, abc.ABC):
     """Changes the training set after some epochs, by what the network has learned so far.
 
-    for epoch in range(total):
-        train for one epoch on images[kept], labels[kept]
-        if epoch + 1 in revision.epochs(total):
-            revised = revision.revise(network, images, labels, seed)
-            kept, images = kept & revised.kept, revised.images
+    In short:
+
+        for epoch in range(total):
+            train for one epoch on images[kept], labels[kept]
+            if epoch + 1 in revision.epochs(total):
+                revised = revision.revise(network, images, labels, seed)
+                kept, images = kept & revised.kept, revised.images
     """
 
     def epochs(self, total: int) -> tuple[int, ...]:
