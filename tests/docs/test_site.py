@@ -8,6 +8,8 @@ import sys
 import pages
 import pytest
 
+from tfpoison.cli.groups import GROUPS
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
@@ -39,3 +41,10 @@ def test_reading_asks_nothing_of_other_hosts(site):
     for path in site.rglob("*.html"):
         text = path.read_text()
         assert [*loaded.findall(text), *styles.findall(text)] == [], path.name
+
+
+def test_every_flag_is_in_the_reference(site):
+    text = (site / "reference" / "flags.html").read_text()
+    flags = [name for group in GROUPS.values() for name in group.flags()]
+    assert len(flags) > 90
+    assert [name for name in flags if f"<code>--{name}</code>" not in text] == []
