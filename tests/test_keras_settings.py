@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import tfpoison
 from tfpoison import keras_settings, networks
-from tfpoison.data import augmentation
+from tfpoison.data import AUGMENTATIONS
 from tfpoison.defenses import mixing
 from tfpoison.perturbations.patches import image_sides
 
@@ -93,7 +93,7 @@ def test_channels_first_everywhere_is_refused():
             lambda: networks.get("mlp", (8, 8, 3), 3),
             lambda: image_sides(IMAGES),
             lambda: mixing.get("cutout").mix(None, IMAGES, tf.zeros([2]), tf.zeros([2], tf.int32)),
-            lambda: augmentation.get("shift_flip")(IMAGES, tf.zeros([2], tf.int32)),
+            lambda: AUGMENTATIONS.get("shift_flip")(IMAGES, tf.zeros([2], tf.int32)),
         ):
             with pytest.raises(ValueError, match="set_image_data_format"):
                 use()

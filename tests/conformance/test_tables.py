@@ -50,7 +50,7 @@ NAMED = {
     "defenses.mixing.table.names": ["defenses/mixing/test_mixing.py"],
     "defenses.revisions.table.names": ["defenses/revisions/test_training_set_revision.py"],
     "defenses.gradient_shaping.DISTRIBUTIONS": ["defenses/test_gradient_shaping.py"],
-    "data.sources.names": ["data/test_digits.py", "data/test_sources.py"],
+    "data.table.SOURCES": ["data/test_digits.py", "data/test_sources.py"],
 }
 # Or in files that run over the whole of it, by these expressions.
 WHOLE = {
@@ -58,7 +58,7 @@ WHOLE = {
         ("objectives.names()", "objectives/test_objectives.py"),
         ("objectives.names()", "training/distributed.py"),
     ],
-    "data.augmentation.names": [("augmentation.names()", "data/test_augmentation.py")],
+    "data.table.AUGMENTATIONS": [("AUGMENTATIONS.names()", "data/test_augmentation.py")],
     "data.augmentation.INTERPOLATIONS": [("INTERPOLATIONS", "data/test_augmentation.py")],
     "networks.names": [("networks.names()", "networks/test_networks.py")],
     "attacks.zoo.names": [("attacks.names()", "attacks/test_zoo.py")],
@@ -99,6 +99,7 @@ ELSEWHERE = {
     "data/order": "data/test_keep_list",
     "data/selection": "data/test_sources",
     "data/source": "data/test_sources",
+    "data/table": "data/test_sources",
     "data/tfds_source": "data/test_sources",
     "defenses/filters/activation_clustering": "defenses/filters/test_filters",
     "defenses/filters/base": "defenses/filters/test_filters",

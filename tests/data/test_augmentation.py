@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfpoison.data import augmentation
+from tfpoison.data import AUGMENTATIONS
 from tfpoison.data.augmentation import INTERPOLATIONS, ShiftAndFlip
 from tfpoison.randomness import Purpose
 
 KEY = Purpose.CRAFTING.key(3)
-NAMES = [name for name in augmentation.names() if name != "none"]
+NAMES = [name for name in AUGMENTATIONS.names() if name != "none"]
 
 # A 3 × 4 image of one channel.
 IMAGE = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]], "float32")[None, :, :, None]
@@ -23,7 +23,7 @@ def move(down=0.0, right=0.0, mirrored=0.0, image=IMAGE, **settings):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [tf.float16, tf.float32, tf.float64])
 def test_augmentation_keeps_the_contract(name, dtype):
-    augment = augmentation.get(name)
+    augment = AUGMENTATIONS.get(name)
     images = tf.random.stateless_uniform([64, 12, 10, 3], [0, 0], dtype=dtype)
     with tf.GradientTape() as tape:
         tape.watch(images)
@@ -42,7 +42,7 @@ def test_augmentation_keeps_the_contract(name, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_static_shapes_are_kept_and_xla_compiles(name):
-    augment = augmentation.get(name)
+    augment = AUGMENTATIONS.get(name)
     images = tf.random.stateless_uniform([4, 8, 8, 3], [0, 0])
     compiled = tf.function(augment.apply, jit_compile=True)
     draws = augment.draw(KEY, 4)
@@ -122,13 +122,13 @@ def test_nearest_draws_every_whole_shift_alike():
 
 
 def test_names_and_objects():
-    assert augmentation.get(None) is None
-    assert augmentation.get("none") is None
-    assert augmentation.get("shift_flip") == ShiftAndFlip(shift=4, flip=True)
+    assert AUGMENTATIONS.get(None) is None
+    assert AUGMENTATIONS.get("none") is None
+    assert AUGMENTATIONS.get("shift_flip") == ShiftAndFlip(shift=4, flip=True)
     own = ShiftAndFlip(shift=1)
-    assert augmentation.get(own) is own
+    assert AUGMENTATIONS.get(own) is own
     with pytest.raises(ValueError, match="Did you mean 'shift_flip'"):
-        augmentation.get("shift-flip")
+        AUGMENTATIONS.get("shift_flips")
 
 
 def test_wrong_settings_are_refused():

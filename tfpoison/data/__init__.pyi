@@ -1,4 +1,3 @@
-from . import augmentation as augmentation
 from .augmentation import Augmentation as Augmentation
 from .augmentation import ShiftAndFlip as ShiftAndFlip
 from .examples import Examples as Examples
@@ -15,5 +14,8 @@ from .selection import load as load
 from .source import ArraySplit as ArraySplit
 from .source import Source as Source
 from .source import Split as Split
-from .sources import names as names
 from .statistics import channel_statistics as channel_statistics
+from .table import AUGMENTATIONS as AUGMENTATIONS
+from .table import SOURCES as SOURCES
+from .table import names as names
+from .table import register as register

@@ -6,6 +6,7 @@ the images.
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -133,30 +134,9 @@ def _resampling(size: int, shifts: tf.Tensor, mirrored: tf.Tensor, dtype: tf.DTy
     return tf.cast(tf.nn.relu(1 - tf.abs(sources[:, :, tf.newaxis] - positions)), dtype)
 
 
-_AUGMENTATIONS: dict[str, Augmentation | None] = {
-    "none": None,
-    "shift": ShiftAndFlip(flip=False),
-    "flip": ShiftAndFlip(shift=0),
-    "shift_flip": ShiftAndFlip(),
-}
+shift = functools.partial(ShiftAndFlip, flip=False)
+flip = functools.partial(ShiftAndFlip, shift=0)
 
 
-def names() -> list[str]:
-    """Returns the names of the augmentations."""
-    return list(_AUGMENTATIONS)
-
-
-def get(augmentation: str | Augmentation | None) -> Augmentation | None:
-    """Returns an augmentation by its name; an object is handed back as it is.
-
-    Args:
-        augmentation: `"none"`, `"shift"` (up to 4 pixels), `"flip"`, `"shift_flip"` (the paper's),
-            an object, or None.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    if augmentation is None or isinstance(augmentation, Augmentation):
-        return augmentation
-    check_name("augmentation", augmentation, names())
-    return _AUGMENTATIONS[augmentation]
+def none() -> None:
+    """Leaves images as they are."""

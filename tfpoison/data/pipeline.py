@@ -20,9 +20,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfpoison.checks import check_number
-from tfpoison.data import augmentation as augmentations
 from tfpoison.data.augmentation import Augmentation
 from tfpoison.data.examples import Examples
+from tfpoison.data.table import AUGMENTATIONS
 from tfpoison.pixel_range import to_unit_range
 from tfpoison.randomness import Purpose
 
@@ -71,7 +71,7 @@ def training_batches(
         ValueError: a value cannot be, or the start lies behind the end.
         TypeError: a value is of the wrong type.
     """
-    augmentation = augmentations.get(augmentation)
+    augmentation = AUGMENTATIONS.get(augmentation)
     _check_batch_size(examples, batch_size, drop_remainder)
     batches = batches_per_epoch(examples, batch_size, drop_remainder)
     check_number("seed", seed, minimum=0, whole=True)

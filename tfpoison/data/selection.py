@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tfpoison.checks import check_bool
+from tfpoison.data.table import SOURCES
 from tfpoison.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -82,9 +83,14 @@ class Selection(Settings):
     @functools.cached_property
     def source(self) -> "Source":
         """The whole data set, of which no image is read yet."""
-        from tfpoison.data import sources
+        if self.dataset.partition("(")[0] in SOURCES:
+            given = {"data_dir": self.data_dir, "download": self.download}
+            given = {name: value for name, value in given.items() if value}
+            return SOURCES.get(self.dataset, **given)
+        # Their library takes seconds to import.
+        from tfpoison.data.tfds_source import tfds_source
 
-        return sources.open_source(self.dataset, self.data_dir, self.download)
+        return tfds_source(self.dataset, self.data_dir, self.download)
 
     def check(self) -> "Description":
         """Raises what `load` would raise, as far as can be told without reading images.

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from tfpoison.checks import suggestion
 from tfpoison.data.source import Source, Split
-from tfpoison.data.sources import names
+from tfpoison.data.table import names
 from tfpoison.failures import first_line
 
 _TRAIN = "train"

@@ -175,7 +175,7 @@ class AttackSettings(Settings):
         assert objective is not None
         names = [each.name for each in dataclasses.fields(BrewSettings) if each.name in settings]
         chosen = {name: settings[name] for name in names}
-        chosen["augmentation"] = data.augmentation.get(settings["augmentation"])
+        chosen["augmentation"] = data.AUGMENTATIONS.get(settings["augmentation"])
         return BrewSettings(objective, **chosen)
 
     def trigger(self, image_shape: tuple[int, int, int]) -> MakeTrigger | None:

@@ -19,7 +19,7 @@ class DataSettings(Selection):
     """Which images are trained on, and in what batches."""
 
     augmentation: str = setting(
-        "none", "How training images are augmented.", choices="tfpoison.data.augmentation:names"
+        "none", "How training images are augmented.", choices="tfpoison.data:AUGMENTATIONS"
     )
     batch_size: int = setting(128, "Images of a step, over all replicas.", minimum=1)
 

@@ -38,7 +38,7 @@ class RecipeSettings(Settings):
     augmentation: str = setting(
         "shift_flip",
         "How poisons are augmented while they are crafted.",
-        choices="tfpoison.data.augmentation:names",
+        choices="tfpoison.data:AUGMENTATIONS",
         flag="brew_augmentation",
     )
     target_loss: str = setting(
