@@ -12,8 +12,6 @@ from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.evaluation import Predictor
 from tfpoison.settings import setting
 
-_PREDICTOR = "_tfpoison_predictor"
-
 
 @keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
@@ -88,22 +86,17 @@ def _predictor(network: keras.Model) -> Predictor:
 
     The network itself holds it, past Keras's tracking, so that both are let go together.
     """
-    if _PREDICTOR not in vars(network):
-        object.__setattr__(network, _PREDICTOR, Predictor(network))
-    return vars(network)[_PREDICTOR]
+    return vars(network).setdefault("_tfpoison_predictor", Predictor(network))
 
 
 def isolated(gradients: np.ndarray, share: float) -> np.ndarray:
-    """Returns which examples of one class are medoids whose cluster holds themselves alone.
+    """Returns which examples of one class are medoids alone in their cluster, bool (n,).
 
     An example as near to several medoids joins the one that was chosen first.
 
     Args:
         gradients: the gradient of each example by the logits, (n, classes), up to a constant.
         share: the share of the examples that become medoids.
-
-    Returns:
-        bool (n,).
     """
     count = len(gradients)
     # Rounding guards against 0.1 · 30 being more than 3.
@@ -133,11 +126,10 @@ def choose_medoids(similarities: np.ndarray, count: int) -> np.ndarray:
 
     Args:
         similarities: symmetric, not negative, (n, n).
-        count: how many to choose, from 1 to n.
+        count: how many to choose, from 1 to n; fewer where no further one gains anything.
 
     Returns:
-        The medoids in the order in which they were chosen: positions, `count` of them, or fewer
-        where no further one gains anything.
+        Their positions, in the order in which they were chosen.
     """
     nearest = np.zeros(len(similarities), similarities.dtype)
 

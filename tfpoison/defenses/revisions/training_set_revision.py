@@ -36,16 +36,14 @@ class TrainingSetRevision(keras.callbacks.Callback):
         labels: their classes, integers (n,).
         batch_size: the number of examples of a batch; the last of an epoch may be shorter.
         seed: the seed of the order of examples and of the revision's draws.
-        pixel_range: (low, high) that the pixels of the batches live in, as for `RobustModel`; what
-            the network takes.
+        pixel_range: (low, high) that the pixels of the batches live in, as the network takes them.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an argument has a value that cannot be, or it is made within the scope of a
             strategy. When `fit` begins: the training is over before the first revision, an epoch
             has not as many steps as there are batches, or the network is not what
-            `Revision.revise` takes, or takes another pixel range. After its first batch: it trains
-            on other data than `batches`.
+            `Revision.revise` takes. After its first batch: it trains on other data.
     """
 
     def __init__(
@@ -74,10 +72,7 @@ class TrainingSetRevision(keras.callbacks.Callback):
         self.seed = seed
         self._pixels = PixelRange(pixel_range)
         self._pixels.check_channels(images.shape[-1])
-        self._epochs: tuple[int, ...] = ()
         self._next_epoch = 0
-        self._is_new = True
-        self._network: keras.Model | None = None
         self._kept = np.ones(len(images), bool)
         with tf.device("CPU:0"):
             self._labels = tf.constant(labels, tf.int64)
@@ -97,15 +92,11 @@ class TrainingSetRevision(keras.callbacks.Callback):
         return self._images.numpy()
 
     def batches(self) -> tf.data.Dataset:
-        """Returns the batches of one epoch, the one that `fit` is in.
+        """Returns the batches of the epoch that `fit` is in: images, float32, and labels, int64.
 
         Random examples among those kept stand in for those that were dropped, so that all epochs
         have as many batches. Every iteration reads the training set anew: do not cache it, and
         leave `steps_per_epoch` to Keras. Augmentation may follow as a `map`.
-
-        Returns:
-            A data set of (images, labels): float32 in the pixel range, (n, H, W, C), and int64,
-            (n,). Its cardinality is known.
         """
         options = tf.data.Options()
         # What is read ahead of a revision would be trained on behind it.
@@ -131,7 +122,6 @@ class TrainingSetRevision(keras.callbacks.Callback):
         self._network = self._make_network()
         check_network(self._network)
         check_answers(self._network, self._images[:_ASKED].numpy(), self._labels.numpy())
-        self._is_new = True
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Sets the order of the examples."""
@@ -148,18 +138,19 @@ class TrainingSetRevision(keras.callbacks.Callback):
         self._is_read.assign(False)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Makes sure once that the batches are those of this callback."""
-        if self._is_new:
-            self._check_is_read()
-            self._is_new = False
+        """Makes sure that the batches are those of this callback."""
+        if not self._is_read.numpy():
+            raise ValueError(
+                "Expected `fit` to train on the batches of its TrainingSetRevision: they alone are "
+                "revised. Received: other data, or batches that were cached. Call "
+                "fit(defense.batches(), callbacks=[defense])."
+            )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Revises the training set, where it is time to."""
-        self._check_is_read()
         self._next_epoch = epoch + 1
         if epoch + 1 not in self._epochs:
             return
-        assert self._network is not None
         revised = self.revision.revise(self._network, self.images, self._labels.numpy(), self.seed)
         self._kept &= revised.kept
         if not self._kept.any():
@@ -193,14 +184,6 @@ class TrainingSetRevision(keras.callbacks.Callback):
             return network
         rescaling = keras.layers.Rescaling((self._pixels.high - self._pixels.low).tolist(), low)
         return keras.Sequential([keras.Input(self._images.shape[1:]), rescaling, network])
-
-    def _check_is_read(self) -> None:
-        if not self._is_read.numpy():
-            raise ValueError(
-                "Expected `fit` to train on the batches of its TrainingSetRevision: they alone are "
-                "revised. Received: other data, or batches that were cached. Call "
-                "fit(defense.batches(), callbacks=[defense])."
-            )
 
     @tf.autograph.experimental.do_not_convert
     def _order(self, _: tf.Tensor) -> tf.data.Dataset:
