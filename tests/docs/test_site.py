@@ -1,5 +1,6 @@
 """The site of the documentation can be built, without a warning, and asks nothing of others."""
 
+import html
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ import pages
 import pytest
 
 from tfpoison.cli.groups import GROUPS
+from tfpoison.data import Selection
+from tfpoison.settings import declared, rule_of
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +51,11 @@ def test_every_flag_is_in_the_reference(site):
     flags = [name for group in GROUPS.values() for name in group.flags()]
     assert len(flags) > 90
     assert [name for name in flags if f"<code>--{name}</code>" not in text] == []
+
+
+def test_settings_are_shown_with_their_sentences(site):
+    fields = declared(Selection)
+    text = html.unescape((site / "reference" / "data.html").read_text())
+    shown = re.sub(r"<[^>]+>", "", text)
+    assert len(fields) > 5
+    assert [each.name for each in fields if f"\n        {rule_of(each).text}" not in shown] == []
