@@ -10,7 +10,7 @@ from tfpoison.experiment import data as experiment_data
 from tfpoison.experiment.settings import PretrainingSettings
 from tfpoison.fitting import training_set
 from tfpoison.fitting.settings import DataSettings
-from tfpoison.recipes import Poisons, ThreatSettings, TrialKey, threat
+from tfpoison.recipes import Poisons, ThreatSettings, TrialKey, draw_threat
 
 LABELS = data.Selection("digits").source.train.labels()
 IDS = np.flatnonzero(np.arange(len(LABELS)) % 7)
@@ -40,7 +40,7 @@ def test_the_images_of_an_experiment_are_on_the_keep_list(tmp_path, pretraining)
 
 
 def make_poisons(train, images):
-    drawn = threat.draw(ThreatSettings(budget=20), TrialKey(0, 1), train, images.validation, 10)
+    drawn = draw_threat(ThreatSettings(budget=20), TrialKey(0, 1), train, images.validation, 10)
     poisoned = np.zeros((20, *train.image_shape), np.uint8)
     return Poisons.make(train, poisoned, drawn, data_set="digits", labels=np.full(20, 3))
 

@@ -1,7 +1,5 @@
 """A trial: who can be a target, and what victims are trained on and start from."""
 
-import types
-
 import numpy as np
 import pytest
 from clean_networks_of_tests import make_clean_networks, make_images, make_reader
@@ -9,6 +7,7 @@ from examples_on_disk import put_data_set_on_disk
 
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.trial import Adversary, measure_victim
+from tfpoison.recipes.crafting import Crafter
 from tfpoison.runs.run_directory import RunDirectory
 
 MISSED = 2
@@ -74,14 +73,13 @@ def test_brewings_draw_apart(tmp_path, monkeypatch):
     clean = make_clean_networks(tmp_path / "networks", images)
     clean.train_missing = lambda *which, **how: None
 
-    class Stub:
-        settings = types.SimpleNamespace(retrainings=0)
+    def craft(self, task, **more):
+        calls.append((task.seed, task.targets))
+        return task.images, []
 
-        def brew(self, clean_images, labels, targets, target_labels, *, seed, **more):
-            calls.append((seed, targets))
-            return clean_images, []
-
-    monkeypatch.setattr(Adversary, "_make_brewer", lambda self: Stub())
+    monkeypatch.setattr(Crafter, "craft", craft)
+    surrogates = [make_reader()]
+    clean.surrogates = lambda scenario, defense, count, **more: surrogates[:count]
     for defense in ("none", "noise_uniform"):
         adversary = make_adversary(
             clean, tmp_path, defense, recipe="gradient_matching", clean_networks=0

@@ -17,7 +17,8 @@ from tfpoison.experiment import clean_networks
 from tfpoison.experiment.trial import Adversary, Victim
 from tfpoison.fitting.trainer import load_weights
 from tfpoison.jobs import experiment
-from tfpoison.recipes import Brewer, Poisons
+from tfpoison.recipes import Poisons
+from tfpoison.recipes.crafting import Crafter
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.records import Records
 from tfpoison.runs.run_directory import RunDirectory
@@ -153,11 +154,11 @@ def test_every_recipe(recipe, tmp_path):
 
 def test_nothing_finished_is_done_twice(tmp_path, monkeypatch, capsys):
     """Killed between what came of the work and the end of its state, either way round."""
-    done, end, step = [], Checkpoint.on_epoch_end, Brewer._step_all
+    done, end, step = [], Checkpoint.on_epoch_end, Crafter._step_all
     monkeypatch.setattr(
         Checkpoint, "on_epoch_end", lambda *given: (done.append("epoch"), end(*given))
     )
-    monkeypatch.setattr(Brewer, "_step_all", lambda *given: (done.append("step"), step(*given)))
+    monkeypatch.setattr(Crafter, "_step_all", lambda *given: (done.append("step"), step(*given)))
 
     def die(*_, **__):
         raise KeyboardInterrupt

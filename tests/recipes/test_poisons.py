@@ -20,6 +20,7 @@ from tfpoison.recipes import (
     Poisons,
     ThreatSettings,
     TrialKey,
+    draw_threat,
     poisons_file,
     threat,
 )
@@ -30,7 +31,7 @@ DATA = make_data_set()
 
 
 def make_poisons(**more):
-    drawn = threat.draw(
+    drawn = draw_threat(
         ThreatSettings(budget=6),
         TrialKey(0, 1),
         DATA.train,

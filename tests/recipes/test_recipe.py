@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfpoison import recipes
-from tfpoison.recipes import target_loss
+from tfpoison.recipes import table, target_loss
 
 
 def test_the_table():
@@ -26,17 +26,19 @@ def test_the_table():
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_settings(name):
-    known = recipes.known_settings(name)
-    settings = recipes.settings(name)
-    assert known <= settings.keys()
-    optimised = recipes.get(name).objective is not None
-    assert ("steps" in known) == optimised
-    for setting, value in settings.items():
+    known = recipes.settings(name)
+    recipe = recipes.get(name)
+    assert known.items() <= recipe.values().items()
+    optimised = recipe.objective is not None
+    assert ("steps" in known) == optimised == (recipe.surrogates > 0)
+    assert ("target_loss" in known) == (optimised and not recipe.objective.needs_features)
+    assert table.name_of(recipe) == name
+    for setting, value in recipes.get("gradient_matching").values().items():
         if setting in known:
-            assert recipes.settings(name, **{setting: value}) == settings
+            assert recipes.get(name, **{setting: known[setting]}) == recipe
         else:
             with pytest.raises(ValueError, match=f"setting of the recipe '{name}'"):
-                recipes.settings(name, **{setting: value})
+                recipes.get(name, **{setting: value})
 
 
 def test_the_papers_settings():

@@ -5,20 +5,15 @@ import pytest
 from data_sets import CLASSES, make_data_set, patch
 
 from tfpoison.data import ImageClassification, InMemoryExamples
-from tfpoison.recipes.threat import (
-    SELECTIONS,
-    THREAT_MODELS,
-    ThreatSettings,
-    TrialKey,
-    draw,
-    positions_of,
-)
+from tfpoison.recipes import ThreatSettings, TrialKey, draw_threat
+from tfpoison.recipes.threat import positions_of
+from tfpoison.recipes.threat_settings import SELECTIONS, THREAT_MODELS
 
 DATA = make_data_set()
 
 
-def draw_threat(trial=0, *, data=DATA, more=None, **settings):
-    return draw(
+def drawn_threat(trial=0, *, data=DATA, more=None, **settings):
+    return draw_threat(
         ThreatSettings(**({"budget": 8} | settings)),
         TrialKey(0, trial),
         data.train,
@@ -35,7 +30,7 @@ def classes_of(examples, ids):
 @pytest.mark.parametrize("model", THREAT_MODELS)
 @pytest.mark.parametrize("trial", range(6))
 def test_threat_models(model, trial):
-    threat = draw_threat(trial, threat_model=model)
+    threat = drawn_threat(trial, threat_model=model)
     assert classes_of(DATA.validation, threat.target_ids) == {threat.target_class}
     assert threat.adversarial_class != threat.target_class
     classes = classes_of(DATA.train, threat.poison_ids)
@@ -52,14 +47,14 @@ def test_threat_models(model, trial):
 
 
 def test_the_same_key_draws_the_same():
-    first, again, other = draw_threat(3), draw_threat(3), draw_threat(4)
+    first, again, other = drawn_threat(3), drawn_threat(3), drawn_threat(4)
     for name in ("target_ids", "poison_ids", "adversarial_class"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert set(first.poison_ids) != set(other.poison_ids)
 
 
 def test_trials_differ():
-    pairs = {(t.target_class, t.adversarial_class) for t in map(draw_threat, range(100))}
+    pairs = {(t.target_class, t.adversarial_class) for t in map(drawn_threat, range(100))}
     # All 12 ordered pairs of 4 classes come up.
     assert len(pairs) == 12
 
@@ -68,15 +63,15 @@ def test_trials_differ():
     ("budget", "count"), [(0.1, 8), (0.01, 1), (0.001, 1), (20, 20), (1, 1), (0.1375, 11)]
 )
 def test_budgets(budget, count):
-    assert len(draw_threat(budget=budget).poison_ids) == count
+    assert len(drawn_threat(budget=budget).poison_ids) == count
 
 
 def test_a_budget_larger_than_its_class():
     with pytest.raises(ValueError, match=r"at most 20 poisons.*Received: 21"):
-        draw_threat(budget=21)
-    assert len(draw_threat(budget=80, threat_model="random_images").poison_ids) == 80
+        drawn_threat(budget=21)
+    assert len(drawn_threat(budget=80, threat_model="random_images").poison_ids) == 80
     with pytest.raises(ValueError, match="at most 80"):
-        draw_threat(budget=81, threat_model="random_images")
+        drawn_threat(budget=81, threat_model="random_images")
 
 
 # Training images of each class, of which 8 are poisoned.
@@ -101,7 +96,7 @@ def make_uneven(sizes=UNEVEN):
 def draw_uneven(trial, sizes=UNEVEN, more=None, **settings):
     data = make_uneven(sizes)
     settings = ThreatSettings(**({"budget": 8} | settings))
-    threat = draw(
+    threat = draw_threat(
         settings, TrialKey(0, trial), data.train, data.validation, len(sizes), **(more or {})
     )
     assert len(threat.poison_ids) == settings.count_poisons(data.train.size)
@@ -152,8 +147,8 @@ DRAWN = [
 
 def test_what_was_drawn_once_is_drawn_for_good():
     """Recorded trials stay repeatable: what the second scheme of draws has drawn."""
-    drawn = [draw_threat(trial, budget=2) for trial in range(3)]
-    drawn += [draw_threat(trial, budget=2, threat_model="third_party") for trial in range(2)]
+    drawn = [drawn_threat(trial, budget=2) for trial in range(3)]
+    drawn += [drawn_threat(trial, budget=2, threat_model="third_party") for trial in range(2)]
     assert [
         (t.target_class, t.adversarial_class, t.target_ids.tolist(), t.poison_ids.tolist())
         for t in drawn
@@ -193,7 +188,7 @@ def test_sources_need_held_out_images_too():
     data = type(data)(data.name, data.class_names, data.train, validation)
     settings = ThreatSettings(budget=8, poisons_are_sources=True)
     with pytest.raises(ValueError, match="only some of them room for the budget"):
-        draw(settings, TrialKey(0, 0), data.train, validation, 5, trigger=patch(size=1))
+        draw_threat(settings, TrialKey(0, 0), data.train, validation, 5, trigger=patch(size=1))
 
 
 @pytest.mark.parametrize("sources", [False, True])
@@ -202,8 +197,8 @@ def test_networks_have_no_say_in_a_threat_with_a_trigger(sources):
     trigger = {"trigger": patch(size=1)}
     none = trigger | {"eligible": np.zeros(DATA.validation.size, bool)}
     for trial in range(5):
-        threat = draw_threat(trial, more=none, poisons_are_sources=sources)
-        alike = draw_threat(trial, more=trigger, poisons_are_sources=sources)
+        threat = drawn_threat(trial, more=none, poisons_are_sources=sources)
+        alike = drawn_threat(trial, more=trigger, poisons_are_sources=sources)
         assert threat.target_class == alike.target_class
         assert threat.adversarial_class == alike.adversarial_class
         whole = DATA.validation.ids[DATA.validation.labels == threat.target_class]
@@ -212,7 +207,7 @@ def test_networks_have_no_say_in_a_threat_with_a_trigger(sources):
 
 def test_selection_by_gradient_norm():
     norms = np.random.default_rng(0).random(DATA.train.size)
-    threat = draw_threat(selection="gradient_norm", more={"gradient_norms": norms})
+    threat = drawn_threat(selection="gradient_norm", more={"gradient_norms": norms})
     ours = np.flatnonzero(DATA.train.labels == threat.adversarial_class)
     best = ours[np.argsort(norms[ours])[-8:]]
     np.testing.assert_array_equal(threat.poison_ids, np.sort(DATA.train.ids[best]))
@@ -223,11 +218,11 @@ def test_targets_are_eligible():
     eligible = np.zeros(DATA.validation.size, bool)
     eligible[[5, 9, 13]] = True
     for trial in range(5):
-        threat = draw_threat(trial, targets=2, more={"eligible": eligible})
+        threat = drawn_threat(trial, targets=2, more={"eligible": eligible})
         assert set(threat.target_ids) <= set(DATA.validation.ids[[5, 9, 13]])
         assert len(threat.target_ids) == 2
     with pytest.raises(ValueError, match="4 held-out images"):
-        draw_threat(targets=4, more={"eligible": eligible})
+        drawn_threat(targets=4, more={"eligible": eligible})
 
 
 def test_targets_of_the_training_set():
@@ -238,7 +233,7 @@ def test_targets_of_the_training_set():
     settings = ThreatSettings(target_ids=(int(validation.ids[4]),))
     with pytest.raises(ValueError, match=f"outside the training set.*too: {validation.ids[4]}"):
         settings.check(data.train, data.validation, CLASSES)
-    given = draw_threat(data=data, target_ids=(int(validation.ids[5]),))
+    given = drawn_threat(data=data, target_ids=(int(validation.ids[5]),))
     assert given.target_ids.tolist() == [validation.ids[5]]
 
 
@@ -248,31 +243,31 @@ def test_drawn_targets_are_held_out():
     images[:30] = DATA.train.images[:30]
     validation = InMemoryExamples(images, DATA.validation.labels, DATA.validation.ids + 1000)
     data = type(DATA)(DATA.name, DATA.class_names, DATA.train, validation)
-    drawn = [draw_threat(trial, data=data, targets=2).target_ids for trial in range(10)]
+    drawn = [drawn_threat(trial, data=data, targets=2).target_ids for trial in range(10)]
     assert set(np.concatenate(drawn)) <= set(validation.ids[30:])
 
 
 def test_targets_that_are_given_need_not_be_eligible():
     more = {"eligible": np.zeros(DATA.validation.size, bool)}
     ids = DATA.validation.ids[[5, 9]].tolist()
-    threat = draw_threat(target_ids=tuple(ids), more=more)
+    threat = drawn_threat(target_ids=tuple(ids), more=more)
     assert (threat.target_ids.tolist(), threat.target_class) == (ids, 1)
 
 
 @pytest.mark.parametrize("trial", range(12))
 def test_the_class_of_given_poisons(trial):
     # Ids are three times the positions, and classes the positions modulo four.
-    threat = draw_threat(trial, poison_ids=(15, 3))
+    threat = drawn_threat(trial, poison_ids=(15, 3))
     assert threat.adversarial_class == 1
     assert threat.target_class != 1
     trigger = {"trigger": patch(size=2)}
-    threat = draw_threat(trial, poison_ids=(15, 3), more=trigger, poisons_are_sources=True)
+    threat = drawn_threat(trial, poison_ids=(15, 3), more=trigger, poisons_are_sources=True)
     assert threat.target_class == 1
     assert threat.adversarial_class != 1
 
 
 def test_what_is_given_is_taken():
-    threat = draw_threat(target_class=2, adversarial_class=1, poison_ids=(15, 3))
+    threat = drawn_threat(target_class=2, adversarial_class=1, poison_ids=(15, 3))
     assert (threat.target_class, threat.adversarial_class) == (2, 1)
     assert threat.poison_ids.tolist() == [3, 15]
 
@@ -280,7 +275,7 @@ def test_what_is_given_is_taken():
 @pytest.mark.parametrize("sources", [0, 7])
 def test_triggers_have_all_held_out_sources_for_targets(sources):
     more = {"trigger": patch(size=2), "sources": sources}
-    threat = draw_threat(more=more)
+    threat = drawn_threat(more=more)
     expected = DATA.validation.ids[DATA.validation.labels == threat.target_class]
     np.testing.assert_array_equal(threat.target_ids, expected)
     assert len(threat.source_ids) == sources
@@ -295,7 +290,7 @@ def test_triggers_have_all_held_out_sources_for_targets(sources):
 
 
 def test_poisons_may_be_sources():
-    threat = draw_threat(more={"trigger": patch(size=2), "sources": 10}, poisons_are_sources=True)
+    threat = drawn_threat(more={"trigger": patch(size=2), "sources": 10}, poisons_are_sources=True)
     assert classes_of(DATA.train, threat.poison_ids) == {threat.target_class}
     assert not set(threat.source_ids) & set(threat.poison_ids)
 
@@ -329,4 +324,4 @@ def test_poisons_may_be_sources():
 )
 def test_refusals(settings, message):
     with pytest.raises(ValueError, match=message):
-        draw_threat(**settings)
+        drawn_threat(**settings)

@@ -14,8 +14,8 @@ from tfpoison.jobs.settings import (
     OutputSettings,
     PoisonsSettings,
 )
-from tfpoison.recipes.settings import RecipeSettings
-from tfpoison.recipes.threat import ThreatSettings
+from tfpoison.recipes.recipe_settings import RecipeSettings
+from tfpoison.recipes.threat_settings import ThreatSettings
 from tfpoison.settings import Settings, declared, rule_of, setting
 
 

@@ -257,7 +257,7 @@ def _attacks(line: CommandLine) -> tuple[AttackSettings, ...]:
     from tfpoison.recipes import benchmark_setups
 
     line.make(AdversarySettings)
-    known = {name: recipes.known_settings(name) for name in dict.fromkeys(line["recipes"])}
+    known = {name: recipes.settings(name) for name in dict.fromkeys(line["recipes"])}
     _check_threat_flags(line)
     given, names = line.given("recipe"), flag_names("recipe", "threat", "attack")
     useless = [f"--{names[each]}" for each in given.keys() - set().union(*known.values())]

@@ -2,21 +2,18 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
-from tfpoison import data, recipes
-from tfpoison.checks import check_name
+from tfpoison import recipes
 from tfpoison.fitting.settings import TrainingSettings
-from tfpoison.objectives import Objective
-from tfpoison.perturbations.patch import Patch, read_pattern
-from tfpoison.randomness import Purpose
-from tfpoison.recipes import BrewSettings, ThreatSettings, scenario, target_loss
-from tfpoison.recipes.benchmark_setups import Setup
-from tfpoison.recipes.settings import RecipeSettings
-from tfpoison.recipes.threat import MakeTrigger
 from tfpoison.settings import Settings, setting
+
+if TYPE_CHECKING:
+    from tfpoison.recipes.benchmark_setups import Setup
+    from tfpoison.recipes.drawing import MakeTrigger
+    from tfpoison.recipes.recipe import Recipe
+    from tfpoison.recipes.scenario import Scenario
+    from tfpoison.recipes.threat_settings import ThreatSettings
 
 PRETRAINING_SOURCES = ("other_images", "other_classes", "data_set")
 
@@ -114,42 +111,27 @@ class AttackSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_name("scenario", self.scenario, scenario.names())
-        settings = self.settings
-        RecipeSettings(**settings)
-        if settings["staggered"] and settings["surrogates"] == 1:
-            raise ValueError(
-                "Expected two surrogates or more to stop at different epochs. Received: "
-                "staggered=True, surrogates=1"
-            )
+        _ = self.chosen_scenario
         self.threat_settings()
-        if self.objective() is not None:
-            self.brew_settings()
+
+    @functools.cached_property
+    def chosen_recipe(self) -> "Recipe":
+        """The recipe with its settings."""
+        return recipes.get(self.recipe, **self.recipe_settings)
 
     @property
     def optimised(self) -> bool:
         """Whether poisons are crafted against surrogates."""
-        return recipes.get(self.recipe).objective is not None
+        return self.chosen_recipe.objective is not None
 
     @property
-    def needs_pretraining(self) -> bool:
-        """Whether victims start from pretrained features."""
-        return scenario.get(self.scenario).pretrained
+    def chosen_scenario(self) -> "Scenario":
+        """The scenario."""
+        from tfpoison.recipes import scenario
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All settings of the recipe."""
-        return recipes.settings(self.recipe, **self.recipe_settings)
+        return scenario.get(self.scenario)
 
-    def objective(self) -> Objective | None:
-        """Returns what the poisons are optimised for; None where nothing is."""
-        return recipes.get(self.recipe).objective
-
-    def target_loss(self) -> keras.losses.Loss | None:
-        """Returns what the targets lose; None for the loss of training."""
-        return target_loss.get(self.settings["target_loss"])
-
-    def threat_settings(self, trial: int = 0) -> ThreatSettings:
+    def threat_settings(self, trial: int = 0) -> "ThreatSettings":
         """Returns what is known of a trial's threat before it is drawn.
 
         Raises:
@@ -163,28 +145,18 @@ class AttackSettings(Settings):
                     f"Received: {trial}"
                 )
             known |= self.setups[trial].threat(original_order=self.original_order)
-        return ThreatSettings(
-            selection=self.settings["selection"],
-            poisons_are_sources=recipes.get(self.recipe).changes_labels,
-            **known,
-        )
+        return self.chosen_recipe.threat_settings(**known)
 
-    def brew_settings(self) -> BrewSettings:
-        """Returns how the perturbation is optimised."""
-        objective, settings = self.objective(), self.settings
-        assert objective is not None
-        names = [each.name for each in dataclasses.fields(BrewSettings) if each.name in settings]
-        chosen = {name: settings[name] for name in names}
-        chosen["augmentation"] = data.AUGMENTATIONS.get(settings["augmentation"])
-        return BrewSettings(objective, **chosen)
-
-    def trigger(self, image_shape: tuple[int, int, int]) -> MakeTrigger | None:
+    def trigger(self, image_shape: tuple[int, int, int]) -> "MakeTrigger | None":
         """Returns what draws the trigger; None for a recipe without one.
 
         Raises:
             ValueError: the trigger does not fit into images of that shape.
         """
-        if not recipes.get(self.recipe).triggered:
+        from tfpoison.perturbations.patch import Patch, read_pattern
+        from tfpoison.randomness import Purpose
+
+        if not self.chosen_recipe.triggered:
             return None
         pattern = None if self.trigger_image is None else read_pattern(self.trigger_image)
         draw = functools.partial(

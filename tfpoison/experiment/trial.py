@@ -8,15 +8,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfpoison import evaluation, files, recipes
+from tfpoison import evaluation, files
 from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.experiment.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.fitting.divergence import DivergedError
-from tfpoison.recipes import Brewer, Poisons, Threat, TrialKey, threat
+from tfpoison.recipes import (
+    Brewer,
+    PoisonedExamples,
+    Poisons,
+    Threat,
+    TrialKey,
+    draw_threat,
+)
 from tfpoison.recipes.threat import positions_of
-from tfpoison.recipes.watermark import blend
 from tfpoison.report.figures import draw_poisons
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import WORK, RunDirectory, file_name
@@ -57,8 +63,7 @@ class Adversary:
         self._seed = seed
         self._seconds = checkpoint_seconds
         self._verbose = verbose
-        self._recipe = recipes.get(settings.recipe)
-        self._surrogates: list[keras.Model] = []
+        self._recipe = settings.chosen_recipe
         self._brewer: Brewer | None = None
         self._networks_trained = False
         self._eligible: np.ndarray | None = None
@@ -114,7 +119,7 @@ class Adversary:
         if settings.selection == "gradient_norm" and self._norms is None:
             predictor = Predictor(self._undefended(1)[0])
             self._norms = predictor.gradient_norms(images.train, images.train.labels)
-        return threat.draw(
+        return draw_threat(
             settings,
             TrialKey(self._seed, trial),
             images.train,
@@ -152,12 +157,11 @@ class Adversary:
         return float(np.mean(successes)) if successes else float("nan")
 
     def _train_networks(self) -> None:
-        settings, crafts = self.settings.settings, self._recipe.objective is not None
         self._clean.train_missing(
             self.settings.scenario,
             self._defense,
-            surrogates=settings["surrogates"] if crafts else 0,
-            staggered=crafts and settings["staggered"],
+            surrogates=self._recipe.surrogates,
+            staggered=self._recipe.staggered,
             victims=self.settings.clean_networks,
         )
         self._networks_trained = True
@@ -183,21 +187,32 @@ class Adversary:
 
     def _brew(self, trial: int, name: str, started: float) -> Poisons:
         images = self._clean.images
-        if self._recipe.objective is not None and self._brewer is None:
+        if self._brewer is None:
             self._brewer = self._make_brewer()
         drawn = self.threat(trial)
         surrogates_ready = time.monotonic()
-        positions = positions_of(images.train, drawn.poison_ids)
-        clean, labels = images.train.read(positions), images.train.labels[positions]
-        history: list[float] = []
-        if self._recipe.perturbation == "trigger":
-            assert drawn.trigger is not None
-            poisoned = drawn.trigger.put_on(clean, drawn.poison_ids)
-        elif self._recipe.perturbation == "blend":
-            targets = drawn.target_images(images.validation)
-            poisoned = blend(clean, targets, self.settings.settings["epsilon"])
-        else:
-            poisoned, history = self._optimise(drawn, clean, labels, name)
+
+        def retrain(number: int, poisoned: PoisonedExamples) -> list[keras.Model]:
+            count = self._recipe.surrogates
+            seeds = [self._clean.seed_of("retrained", name, number, n) for n in range(count)]
+            return self._clean.retrained(self.settings.scenario, self._defense, poisoned, seeds)
+
+        poisons = self._brewer.brew(
+            drawn,
+            images.train,
+            images.validation,
+            seed=self._clean.seed_of("brewing", name),
+            data_set=images.name,
+            remarks={
+                "recipe": self.settings.recipe,
+                "scenario": self.settings.scenario,
+                "surrogates_defense": self._defense,
+            },
+            retrain=retrain,
+            state_file=self._state_file(name),
+            seconds=self._seconds,
+            verbose=self._verbose,
+        )
         # In a file of their own: equal brews make equal poisons.
         self._directory.folder(_POISONS).write_json(
             f"{name}-seconds.json",
@@ -206,62 +221,15 @@ class Adversary:
                 "brewing": round(time.monotonic() - surrogates_ready, 2),
             },
         )
-        changed = np.full_like(labels, drawn.adversarial_class)
-        return Poisons.make(
-            images.train,
-            poisoned,
-            drawn,
-            data_set=images.name,
-            labels=changed if self._recipe.changes_labels else None,
-            settings={
-                "recipe": self.settings.recipe,
-                "scenario": self.settings.scenario,
-                "surrogates_defense": self._defense,
-                **self.settings.settings,
-                "objective_of_each_restart": history,
-            },
-        )
-
-    def _optimise(
-        self, drawn: Threat, clean: np.ndarray, labels: np.ndarray, name: str
-    ) -> tuple[np.ndarray, list[float]]:
-        images = self._clean.images
-        assert self._brewer is not None
-        if self._recipe.triggered:
-            targets = drawn.source_images(images.train)
-        else:
-            targets = drawn.target_images(images.validation)
-
-        def retrain(number: int, poisoned: np.ndarray) -> list[keras.Model]:
-            poisons = Poisons.make(images.train, poisoned, drawn, data_set=images.name)
-            count = len(self._surrogates)
-            seeds = [self._clean.seed_of("retrained", name, number, n) for n in range(count)]
-            return self._clean.retrained(
-                self.settings.scenario, self._defense, poisons.poison(images.train), seeds
-            )
-
-        return self._brewer.brew(
-            clean,
-            labels,
-            targets,
-            np.full(len(targets), drawn.adversarial_class),
-            seed=self._clean.seed_of("brewing", name),
-            retrain=retrain if self._brewer.settings.retrainings else None,
-            state_file=self._state_file(name),
-            seconds=self._seconds,
-            verbose=self._verbose,
-        )
+        return poisons
 
     def _make_brewer(self) -> Brewer:
-        settings = self.settings.settings
-        which = self.settings.scenario, self._defense, settings["surrogates"]
-        self._surrogates = self._clean.surrogates(*which, staggered=settings["staggered"])
+        recipe = self._recipe
+        which = self.settings.scenario, self._defense, recipe.surrogates
         return Brewer(
-            self.settings.brew_settings(),
-            self._surrogates,
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            target_loss=self.settings.target_loss(),
-            learning_rates=self._clean.surrogate_rates(*which, staggered=settings["staggered"]),
+            recipe,
+            self._clean.surrogates(*which, staggered=recipe.staggered),
+            learning_rates=self._clean.surrogate_rates(*which, staggered=recipe.staggered),
         )
 
     def _draw_preview(self, poisons: Poisons, name: str) -> None:

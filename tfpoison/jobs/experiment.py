@@ -225,7 +225,7 @@ def check_setup(
     setup: TrainingSetup, attacks: tuple[AttackSettings, ...], trials: Iterable[int]
 ) -> None:
     """Raises ValueError or TypeError where networks cannot be trained, or attacks made, so."""
-    if setup.training.label_smoothing and any(each.objective() for each in attacks):
+    if setup.training.label_smoothing and any(each.optimised for each in attacks):
         raise ValueError(
             "Expected no label_smoothing where poisons are crafted: surrogates are crafted against "
             f"with the plain loss. Received: {setup.training.label_smoothing}"
@@ -238,7 +238,7 @@ def check_setup(
     description = experiment_data.check(setup.data, setup.pretraining)
     fitting.check_data(description, setup.network, setup.defenses.values())
     for attack in attacks:
-        if attack.needs_pretraining and setup.pretraining is None:
+        if attack.chosen_scenario.pretrained and setup.pretraining is None:
             raise ValueError(
                 f"Expected a pretraining for the scenario {attack.scenario!r}: set "
                 "--pretraining_source. Received none."

@@ -4,11 +4,13 @@ import abc
 import dataclasses
 from typing import ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.configurable import Configurable
-from tfpoison.pixel_range import PixelRange
+from tfpoison.pixel_range import PixelRange, to_8_bit, to_unit_range
+from tfpoison.randomness import Purpose
 
 Parameters = list[tf.Tensor]
 
@@ -92,3 +94,18 @@ class Perturbation(Configurable, abc.ABC):
             encoding: how the labels name classes.
             key: the key of the draws.
         """
+
+
+def perturb(perturbation: Perturbation, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Returns images with a perturbation as it is drawn, before any step of an optimizer.
+
+    Args:
+        perturbation: the perturbation.
+        images: uint8 in 0–255, (n, height, width, channels).
+        targets: target images, uint8 in 0–255, (targets, height, width, channels).
+    """
+    none = [tf.zeros(len(some), tf.int64) for some in (images, targets, targets)]
+    batch = SplitBatch(to_unit_range(images), none[0], to_unit_range(targets), *none[1:])
+    encoding, key = LabelEncoding(2, one_hot=False), Purpose.CRAFTING.key(0)
+    bound = perturbation.bind(batch, pixels=PixelRange(), encoding=encoding, key=key)
+    return to_8_bit(bound.finish(bound.initial).poison_images)

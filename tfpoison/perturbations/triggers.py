@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from tfpoison.checks import check_name
-from tfpoison.perturbations.patch import Patch
 from tfpoison.perturbations.trigger import Trigger
+from tfpoison.registry import Registry
 
-TRIGGERS: dict[str, type[Trigger]] = {"patch": Patch}
+TRIGGERS: Registry[Trigger] = Registry(
+    "trigger", ".trigger:Trigger", {"patch": ".patch:Patch"}, __package__
+)
 # The first kind that files held: they do not name it.
 _UNNAMED = "patch"
 
@@ -19,7 +20,7 @@ def to_parts(trigger: Trigger) -> tuple[Arrays, dict[str, Any]]:
     """Returns a trigger as an array, where it has a pattern, and what JSON can hold."""
     plain = {name: getattr(trigger, name) for name in trigger.settings()}
     arrays = {"trigger": plain.pop("pattern")} if "pattern" in plain else {}
-    name = next(name for name, kind in TRIGGERS.items() if type(trigger) is kind)
+    name = next(name for name in TRIGGERS if TRIGGERS[name] is type(trigger))
     return arrays, plain if name == _UNNAMED else plain | {"name": name}
 
 
@@ -32,7 +33,6 @@ def from_parts(arrays: Arrays, description: dict[str, Any]) -> Trigger:
     """
     settings = dict(description)
     name = settings.pop("name", _UNNAMED)
-    check_name("trigger", name, TRIGGERS)
-    if "pattern" in TRIGGERS[name].settings():
+    if "pattern" in TRIGGERS.settings(name):
         settings["pattern"] = arrays["trigger"]
     return TRIGGERS[name](**settings)

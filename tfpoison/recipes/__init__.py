@@ -1,21 +1,5 @@
 """The adversary: poisons for a whole data set, before training."""
 
-from tfpoison.recipes.brew import Brewer, BrewSettings
-from tfpoison.recipes.poisons import PoisonedExamples, Poisons
-from tfpoison.recipes.recipe import Recipe, get, known_settings, names, settings
-from tfpoison.recipes.threat import Threat, ThreatSettings, TrialKey
+import lazy_loader
 
-__all__ = [
-    "BrewSettings",
-    "Brewer",
-    "PoisonedExamples",
-    "Poisons",
-    "Recipe",
-    "Threat",
-    "ThreatSettings",
-    "TrialKey",
-    "get",
-    "known_settings",
-    "names",
-    "settings",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

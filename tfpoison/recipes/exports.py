@@ -14,6 +14,7 @@ import PIL.Image
 from tfpoison import csv_files
 from tfpoison.checks import check_name
 from tfpoison.data import Examples, ImageClassification
+from tfpoison.perturbations.patch import Patch
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.recipes.threat import positions_of
 
@@ -110,6 +111,9 @@ def poisoning_benchmark(
         poisons: the poisons.
         images: the data set that they were made for.
         folder: a folder that is made.
+
+    Raises:
+        ValueError: the trigger is no patch.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = [_picture(image) for image in poisons.poisoned_images(images.train)]
@@ -119,6 +123,11 @@ def poisoning_benchmark(
     [clean_target] = images.validation.read(positions_of(images.validation, target_id))
     target: tuple[Any, ...] = (_picture(clean_target), threat.target_class)
     if threat.trigger is not None:
+        if not isinstance(threat.trigger, Patch):
+            raise ValueError(
+                "Expected poisons of a patch, the only trigger that the benchmark knows. Received: "
+                f"{type(threat.trigger).__name__}"
+            )
         pattern = threat.trigger.pattern.transpose(2, 0, 1).astype(np.float32) / 255
         place = threat.trigger.place_on(int(target_id[0]), images.image_shape)
         target = (*target, pattern, list(place))

@@ -1,114 +1,123 @@
-"""The recipes of the adversary: a table, name → objective × perturbation × what is triggered."""
+"""What a recipe of the adversary is: how poisons are made, once it is known for whom."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
-from tfpoison.checks import check_name
-from tfpoison.objectives import (
-    ConvexPolytope,
-    FeatureCollision,
-    GradientMatching,
-    GradientMatchingSquaredError,
-    HiddenTrigger,
-    MetaPoison,
-    Objective,
-)
-from tfpoison.recipes.settings import RecipeSettings
+import keras
+import numpy as np
+
+from tfpoison import data
+from tfpoison.data import Augmentation
+from tfpoison.objectives.gradient_matching import GradientMatching
+from tfpoison.objectives.objective import Objective
+from tfpoison.recipes import target_loss
+from tfpoison.recipes.recipe_settings import RecipeSettings, SelectionSettings
+from tfpoison.recipes.threat_settings import ThreatSettings
 from tfpoison.settings import declared
+
+# The rate falls to a tenth at these shares of the steps (arXiv 2009.02276, section 4).
+_DECAYS = (3 / 8, 5 / 8, 7 / 8)
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """How poisons are made.
+class Recipe(SelectionSettings):
+    """A way to make poisons; the fields of a subclass are the settings of one recipe.
 
-    Attributes:
-        objective: what the perturbation is optimised for; None where nothing is.
-        perturbation: `"additive"` (within ±ε), `"blend"` (a watermark of the target with opacity ε)
-            or `"trigger"` (the trigger itself is pasted on the poisons).
-        triggered: whether the targets are images that carry a trigger.
-        changes_labels: whether poisons are images of the source class that get the adversary's
-            label. All other recipes are clean-label.
-        defaults: settings in which the recipe differs from others.
+    A recipe of one's own overrides `change`, or derives from `Crafted` with an objective.
     """
 
-    objective: Objective | None
-    perturbation: str = "additive"
-    triggered: bool = False
-    changes_labels: bool = False
-    defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
+    triggered: ClassVar[bool] = False
+    """Whether the targets are images that carry a trigger."""
+
+    pastes_trigger: ClassVar[bool] = False
+    """Whether the poisons carry the trigger as well."""
+
+    changes_labels: ClassVar[bool] = False
+    """Whether poisons are images of the source class that get the adversary's label. All other
+    recipes are clean-label."""
+
+    objective: Objective | None = dataclasses.field(default=None, init=False)
+    surrogates: int = dataclasses.field(default=0, init=False)
+    staggered: bool = dataclasses.field(default=False, init=False)
+
+    @classmethod
+    def settings(cls) -> dict[str, Any]:
+        """Returns the names of the settings that make a difference, with their defaults."""
+        return {field.name: field.default for field in declared(cls)}
+
+    def values(self) -> dict[str, Any]:
+        """Returns the value of each setting."""
+        return {field.name: getattr(self, field.name) for field in declared(type(self))}
 
     @property
     def crafts_on_sources(self) -> bool:
         """Whether training images of the source class, with the trigger, are crafted with."""
         return self.triggered and self.objective is not None
 
+    def threat_settings(self, **known: Any) -> ThreatSettings:
+        """Returns what is known of a threat; the arguments are those of `ThreatSettings`."""
+        return ThreatSettings(
+            selection=self.selection, poisons_are_sources=self.changes_labels, **known
+        )
 
-RECIPES = {
-    # arXiv 2009.02276: the poisons' training gradient points where the target's does.
-    "gradient_matching": Recipe(GradientMatching()),
-    "gradient_matching_se": Recipe(GradientMatchingSquaredError()),
-    # arXiv 2004.00225: an ensemble of surrogates at different stages of training.
-    "metapoison": Recipe(MetaPoison(), defaults={"surrogates": 4, "staggered": True}),
-    # arXiv 1804.00792, in the form of the authors' code: it collides the mean of the features as
-    # bullseye does, starts at the images themselves and knows no restarts.
-    "poison_frogs": Recipe(FeatureCollision(), defaults={"initializer": "zero", "restarts": 1}),
-    # arXiv 2005.00191.
-    "bullseye": Recipe(FeatureCollision()),
-    # arXiv 1905.05897.
-    "convex_polytope": Recipe(ConvexPolytope()),
-    # arXiv 1910.00033: poisons with the features of images that carry the trigger.
-    "hidden_trigger": Recipe(HiddenTrigger(one_to_one=True), triggered=True),
-    # arXiv 2106.08970: gradient matching toward a trigger, with surrogates trained anew in between.
-    "sleeper_agent": Recipe(
-        GradientMatching(),
-        triggered=True,
-        defaults={"selection": "gradient_norm", "retrainings": 4, "restarts": 1},
-    ),
-    # Poisons of the adversarial class carry the trigger under their true label.
-    "backdoor_patch": Recipe(None, "trigger", triggered=True),
-    # arXiv 1708.06733: images of the source class carry the trigger under the adversary's label.
-    "badnets": Recipe(None, "trigger", triggered=True, changes_labels=True),
-    # arXiv 1804.00792, section 3: a faint target in every poison.
-    "watermark": Recipe(None, "blend", defaults={"epsilon": 0.3}),
-}
+    def change(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """Returns poisons before any trigger is put on them; by default the images as they are.
 
-SETTINGS: dict[str, Any] = {each.name: each.default for each in declared(RecipeSettings)}
+        Args:
+            images: the clean images of the poisons, uint8 in 0–255, (n, H, W, C).
+            targets: the target images as the victim will see them, uint8 (targets, H, W, C).
+        """
+        return images
 
 
-def names() -> list[str]:
-    """Returns the names of the recipes."""
-    return list(RECIPES)
+@dataclasses.dataclass(frozen=True)
+class Crafted(RecipeSettings, Recipe):
+    """Poisons that are optimised within ε against surrogates; see `recipes.crafting`.
 
-
-def get(name: str) -> Recipe:
-    """Returns the recipe of that name.
-
-    Raises:
-        ValueError: the name is unknown.
+    Attributes:
+        objective: what the poisons should achieve.
     """
-    check_name("recipe", name, names())
-    return RECIPES[name]
 
+    objective: Objective = dataclasses.field(default=GradientMatching())
 
-def settings(name: str, **given: Any) -> dict[str, Any]:
-    """Returns the settings of a recipe: the paper's, the recipe's own, and those given.
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.retrainings >= self.steps:
+            raise ValueError(
+                "Expected fewer retrainings than steps. Received: "
+                f"{self.retrainings} of {self.steps}"
+            )
+        if self.staggered and self.surrogates == 1:
+            raise ValueError(
+                "Expected two surrogates or more to stop at different epochs. Received: "
+                "staggered=True, surrogates=1"
+            )
 
-    Raises:
-        ValueError: the recipe is unknown or has no such setting.
-    """
-    for setting in given:
-        check_name(f"setting of the recipe {name!r}", setting, known_settings(name))
-    return SETTINGS | get(name).defaults | given
+    @classmethod
+    def settings(cls) -> dict[str, Any]:
+        """Returns the settings; objectives on features know no loss of the targets."""
+        without = {"target_loss"} if cls.objective.needs_features else set()
+        known = super().settings()
+        return {name: known[name] for name in known if name not in without}
 
+    def rate(self, step: int) -> float:
+        """Returns what the step size is multiplied by at a step; at the first it is 1."""
+        # However few the steps are, one is made at each rate before the next lower one.
+        falls = [max(int(self.steps * share), n) for n, share in enumerate(_DECAYS, 1)]
+        return 0.1 ** sum(step >= fall for fall in falls)
 
-def known_settings(name: str) -> set[str]:
-    """Returns the names of the settings that make a difference to a recipe.
+    def retrainings_until(self, step: int) -> int:
+        """Returns how often the surrogates have been trained anew when a step begins."""
+        return int(step / (self.steps / (self.retrainings + 1)))
 
-    Raises:
-        ValueError: the recipe is unknown.
-    """
-    recipe = get(name)
-    if recipe.objective is not None:
-        # Objectives on features know no loss of the targets.
-        return set(SETTINGS) - ({"target_loss"} if recipe.objective.needs_features else set())
-    return {"selection"} | ({"epsilon"} if recipe.perturbation == "blend" else set())
+    def retrains_at(self, step: int) -> bool:
+        """Returns whether the surrogates are trained anew before a step."""
+        return step > 0 and self.retrainings_until(step) > self.retrainings_until(step - 1)
+
+    def make_augmentation(self) -> Augmentation | None:
+        """Returns how poisons are augmented at every step; None for not at all."""
+        return data.AUGMENTATIONS.get(self.augmentation)
+
+    def make_target_loss(self) -> keras.losses.Loss | None:
+        """Returns what the targets lose; None for the loss that surrogates train with."""
+        return target_loss.get(self.target_loss)

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from tfpoison.checks import check_name
-from tfpoison.recipes.settings import TARGET_LOSSES
+from tfpoison.recipes.recipe_settings import TARGET_LOSSES
 
 
 @keras.saving.register_keras_serializable("tfpoison")

@@ -9,8 +9,20 @@ SELECTIONS = ("random", "gradient_norm")
 
 
 @dataclasses.dataclass(frozen=True)
-class RecipeSettings(Settings):
-    """What recipes can be told, with the values of arXiv 2102.13624, section 4."""
+class SelectionSettings(Settings):
+    """What every recipe can be told."""
+
+    selection: str = setting(
+        "random",
+        "Which images are poisoned: of the largest gradient norm, or any.",
+        choices=SELECTIONS,
+        flag="poison_selection",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeSettings(SelectionSettings):
+    """What recipes that optimise can be told, with the values of arXiv 2102.13624, section 4."""
 
     epsilon: float = setting(
         16 / 255,
@@ -50,9 +62,3 @@ class RecipeSettings(Settings):
     surrogates: int = setting(1, "Networks crafted against.", minimum=1, maximum=1000)
     staggered: bool = setting(False, "Surrogates stop at different epochs.")
     retrainings: int = setting(0, "Trainings of surrogates anew while brewing.", minimum=0)
-    selection: str = setting(
-        "random",
-        "Which images are poisoned: of the largest gradient norm, or any.",
-        choices=SELECTIONS,
-        flag="poison_selection",
-    )

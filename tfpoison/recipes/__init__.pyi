@@ -1,0 +1,14 @@
+from .brewing import Brewer as Brewer
+from .brewing import brew as brew
+from .drawing import TrialKey as TrialKey
+from .drawing import draw_threat as draw_threat
+from .poisoned_examples import PoisonedExamples as PoisonedExamples
+from .poisons import Poisons as Poisons
+from .recipe import Crafted as Crafted
+from .recipe import Recipe as Recipe
+from .table import get as get
+from .table import names as names
+from .table import register as register
+from .table import settings as settings
+from .threat import Threat as Threat
+from .threat_settings import ThreatSettings as ThreatSettings

@@ -1,0 +1,35 @@
+"""The recipes of the adversary by name."""
+
+from typing import TYPE_CHECKING
+
+from tfpoison.registry import Registry
+
+if TYPE_CHECKING:
+    from tfpoison.recipes.recipe import Recipe
+
+RECIPES: "Registry[Recipe]" = Registry(
+    "recipe",
+    ".recipe:Recipe",
+    {
+        "gradient_matching": ".published:GradientMatching",
+        "gradient_matching_se": ".published:GradientMatchingSquaredError",
+        "metapoison": ".published:MetaPoison",
+        "poison_frogs": ".published:PoisonFrogs",
+        "bullseye": ".published:Bullseye",
+        "convex_polytope": ".published:ConvexPolytope",
+        "hidden_trigger": ".published:HiddenTrigger",
+        "sleeper_agent": ".published:SleeperAgent",
+        "backdoor_patch": ".published:BackdoorPatch",
+        "badnets": ".published:BadNets",
+        "watermark": ".published:Watermark",
+    },
+    __package__,
+)
+
+get, names, settings = RECIPES.get, RECIPES.names, RECIPES.settings
+register = RECIPES.register
+
+
+def name_of(recipe: "Recipe") -> str:
+    """Returns the name that a recipe's class has in the table; without one that of the class."""
+    return next((name for name in RECIPES if RECIPES[name] is type(recipe)), type(recipe).__name__)
