@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
-from tfpoison.data import subsets
+from tfpoison.data import InMemoryExamples, subsets
 
 LABELS = np.repeat([0, 1, 2], [50, 30, 20])
+EXAMPLES = InMemoryExamples(np.zeros((100, 1, 1, 1), np.uint8), LABELS, 2 * np.arange(100))
 
 
-def choose(size, *, balanced=False, seed=0):
-    return subsets.choose(LABELS, size, balanced=balanced, seed=seed, split="train")
+def choose(size, *, balanced=False, seed=0, wanted=()):
+    return subsets.choose(EXAMPLES, size, balanced=balanced, seed=seed, wanted=wanted)
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -26,14 +27,14 @@ def test_a_smaller_subset_is_part_of_a_larger_one(balanced):
 
 @pytest.mark.parametrize("balanced", [False, True])
 def test_examples_that_are_chosen_first(balanced):
-    settings = {"balanced": balanced, "seed": 0, "split": "train"}
     left_out = np.setdiff1d(np.arange(100), choose(12, balanced=balanced))[[3, 60, -1]]
-    chosen = subsets.choose(LABELS, 12, first=left_out, **settings)
+    chosen = choose(12, balanced=balanced, wanted=EXAMPLES.ids[left_out])
     assert len(chosen) == 12
     assert set(left_out) < set(chosen)
     # What is chosen anyway changes nothing.
     drawn = choose(12, balanced=balanced)
-    np.testing.assert_array_equal(subsets.choose(LABELS, 12, first=drawn[:4], **settings), drawn)
+    again = choose(12, balanced=balanced, wanted=EXAMPLES.ids[drawn[:4]])
+    np.testing.assert_array_equal(again, drawn)
 
 
 @pytest.mark.parametrize(("size", "counts"), [(12, [4, 4, 4]), (14, [5, 5, 4]), (60, [20] * 3)])
@@ -47,7 +48,7 @@ def test_without_a_size_all_or_as_many_as_can_be_balanced():
 
 
 def test_too_large_a_subset_is_refused():
-    with pytest.raises(ValueError, match=r"train split, which has 100 examples.*101"):
+    with pytest.raises(ValueError, match=r"subset of 100 examples.*101"):
         choose(101)
     with pytest.raises(ValueError, match=r"21 examples of every class.*Class 2 has 20"):
         choose(61, balanced=True)

@@ -47,14 +47,11 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Yields all images in order, uint8 in 0–255, (n, H, W, C), at most `size` at a time.
-
-        From disk they are read in one pass, and no more of them than that are held.
-        """
+        """Yields all images in order, at most `size` at a time, and holds no more of them."""
 
     @abc.abstractmethod
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the images at these positions (0 to size - 1), uint8 in 0–255, (n, H, W, C)."""
+        """Returns the images at positions from 0 to size - 1, uint8 in 0–255, (n, H, W, C)."""
 
     @abc.abstractmethod
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
@@ -72,13 +69,15 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def positions(self, references: Any) -> tf.Tensor:
-        """Returns the positions (0 to size - 1) of a batch of references, int64 (n,)."""
+        """Returns the positions of a batch of references, int64 (n,)."""
 
     @abc.abstractmethod
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> "Examples":
-        """Returns the examples at ascending positions, with other labels where these are given.
+        """Returns the examples at ascending positions, some perhaps several times.
 
-        A position may be there several times.
+        Args:
+            positions: from 0 to size - 1.
+            labels: their labels from now on; None: as they are.
         """
 
     def spread(self, most: int) -> "Examples":
@@ -138,7 +137,7 @@ class InMemoryExamples(Examples):
         return references
 
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
-        """Returns the examples at ascending positions, with other labels where these are given."""
+        """Returns the examples at ascending positions."""
         chosen = self.labels[positions] if labels is None else labels
         return InMemoryExamples(self._images[positions], chosen, self.ids[positions])
 

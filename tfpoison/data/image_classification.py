@@ -35,14 +35,7 @@ class Description:
 
 @dataclasses.dataclass(frozen=True)
 class ImageClassification:
-    """A data set of labelled images.
-
-    Attributes:
-        name: its name.
-        class_names: the names of the classes.
-        train: the examples to train on.
-        validation: the examples to validate on.
-    """
+    """A data set of labelled images: examples to train on, and others to validate on."""
 
     name: str
     class_names: tuple[str, ...]

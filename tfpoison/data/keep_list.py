@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import re
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -10,31 +9,32 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison import csv_files
+from tfpoison.checks import check_array
 from tfpoison.data import order
 from tfpoison.data.examples import Examples
 
 _COLUMNS = ("id", "file", "label", "split_size")
 _NEEDED = ("id", "label")
-_INTEGER = r"\s*-?[0-9]{1,18}\s*"
 
 
 @dataclasses.dataclass(frozen=True)
 class KeepList:
     """The examples to keep, by their position in a split, and by their file where they have one.
 
-        kept = tfpoison.KeepList.load("keep.csv")
-        train = kept.apply(tfds.load("cifar10", split="train", as_supervised=True))
-        train = kept.apply(keras.utils.image_dataset_from_directory("photos", shuffle=False))
+    kept = tfpoison.KeepList.load("keep.csv")
+    train = kept.apply(tfds.load("cifar10", split="train", as_supervised=True))
+    train = kept.apply(keras.utils.image_dataset_from_directory("photos", shuffle=False))
 
     Attributes:
-        ids: the positions, ascending integers (n,).
+        ids: the positions, ascending integers from 0, (n,).
         labels: the labels of these examples, integers (n,); they tell another data set, or another
             order, from the one that was audited.
         files: their files, CLASS/FILE, n of them; None where they are not in files of their own.
         split_size: the number of examples of the whole split; None where it is not known.
 
     Raises:
-        ValueError: the positions are not ascending from 0, or the others do not go with them.
+        TypeError: ids or labels are no arrays.
+        ValueError: the ids are none of a split, or the others do not go with them.
     """
 
     ids: np.ndarray
@@ -43,26 +43,13 @@ class KeepList:
     split_size: int | None = None
 
     def __post_init__(self) -> None:
-        integers = all(
-            isinstance(each, np.ndarray) and np.issubdtype(each.dtype, np.integer)
-            for each in (self.ids, self.labels)
-        )
-        if not integers or self.ids.ndim != 1 or self.ids.shape != self.labels.shape:
-            raise ValueError(
-                "Expected `ids` and `labels` to be arrays of integers of one shape. Received: "
-                f"ids={self.ids!r}, labels={self.labels!r}"
-            )
-        if (np.diff(self.ids) <= 0).any() or (self.ids < 0).any():
-            raise ValueError(f"Expected `ids` to ascend from 0. Received: {self.ids}")
+        last = np.inf if self.split_size is None else self.split_size - 1
+        check_array("ids", self.ids, np.integer, (None,), minimum=0, maximum=last, ascending=True)
+        check_array("labels", self.labels, np.integer, (self.size,))
         if self.files is not None and not self.size == len(self.files) == len(set(self.files)):
             raise ValueError(
                 f"Expected `files` to name each of {self.size} files once. Received: "
                 f"{len(self.files)} names, {len(set(self.files))} of them different"
-            )
-        if self.split_size is not None and (self.ids >= self.split_size).any():
-            raise ValueError(
-                f"Expected `ids` below the size of the split, {self.split_size}. Received: "
-                f"{self.ids[-1]}"
             )
 
     @property
@@ -98,26 +85,18 @@ class KeepList:
                     f"Expected a keep-list of {len(names)} cells a line. Received: "
                     f"{','.join(line)[:80]!r} in line {row} of {path}"
                 )
-        columns = {name: [line[place] for line in lines[1:]] for place, name in enumerate(names)}
-        numbers = {
-            name: _integers(column, f"column {name} of {path}")
-            for name, column in columns.items()
-            if name != "file"
-        }
-        sizes = np.unique(numbers.get("split_size", ()))
-        if len(sizes) > 1:
-            raise ValueError(
-                f"Expected a keep-list of one data set. Received: {path}, with the split_size "
-                f"{sizes[0]} as well as {sizes[1]}"
-            )
+        cells = dict(zip(names, zip(*lines[1:], strict=True), strict=False))
         try:
-            return cls(
-                numbers["id"],
-                numbers["label"],
-                columns.get("file"),
-                int(sizes[0]) if len(sizes) else None,
-            )
-        except ValueError as error:
+            numbers = {
+                name: np.array([int(cell) for cell in cells.get(name, ())], np.int64)
+                for name in ("id", "label", "split_size")
+            }
+            size, *others = np.unique(numbers["split_size"]).tolist() or [None]
+            if others:
+                raise ValueError(f"the split_size is {size} as well as {others[0]}")
+            files = list(cells.get("file", ())) if "file" in names else None
+            return cls(numbers["id"], numbers["label"], files, size)
+        except (ValueError, OverflowError) as error:
             raise ValueError(f"Expected a keep-list of an audit. {path}: {error}") from error
 
     def check(self, split_size: int, files: Sequence[str] | None) -> None:
@@ -201,19 +180,13 @@ class KeepList:
 
     def _by_position(self, positions: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
         """Returns which elements are kept, bool (n,), of those at these positions in the split."""
+        self.check(len(labels), None)
         if positions is None:
             positions = np.arange(len(labels))
-        wanted = self.split_size or self.ids.max(initial=-1) + 1
-        if len(labels) < wanted:
+        if len(positions) != len(labels):
             raise ValueError(
-                "Expected the whole split that was audited. Received a data set that ends before "
-                f"position {wanted - 1}, after {len(labels)} examples."
-            )
-        size = self.split_size or len(positions)
-        if len(labels) != size:
-            raise ValueError(
-                f"Expected the whole split that was audited, of {size} examples. Received "
-                f"{len(labels)}."
+                f"Expected the whole split that was audited, of {len(positions)} examples. "
+                f"Received {len(labels)}."
             )
         elements = np.empty(len(labels), np.int64)
         elements[positions] = np.arange(len(labels))
@@ -303,13 +276,3 @@ def _check_labels(ids: np.ndarray, received: np.ndarray, expected: np.ndarray) -
             "Expected the split that was audited, in its order. Received another label at "
             f"position {ids[others[0]]}. Is the keep-list one of other data?"
         )
-
-
-def _integers(cells: Sequence[str], where: str) -> np.ndarray:
-    wrong = next((each for each in cells if not re.fullmatch(_INTEGER, each)), None)
-    if wrong is not None:
-        raise ValueError(
-            "Expected a keep-list with an integer in each line, of up to 18 digits. Received: "
-            f"{wrong[:80]!r} in {where}"
-        )
-    return np.array([int(each) for each in cells], np.int64)

@@ -109,15 +109,7 @@ def _read(
     selection: Selection, available: StreamedExamples, size: int | None, wanted: Sequence[int]
 ) -> Examples:
     """Reads a subset of what is available, with the ids that are wanted."""
-    chosen = subsets.choose(
-        available.labels,
-        size,
-        balanced=selection.balanced,
-        seed=selection.subset_seed,
-        split=available.split.name,
-        first=np.flatnonzero(np.isin(available.ids, wanted)),
-    )
-    examples = available.select(chosen)
+    examples = available.select(selection.choose(available, size, wanted))
     examples.split.inspect(examples.ids)
     streamed = examples.size * math.prod(examples.image_shape) > MEMORY_LIMIT_BYTES
     if streamed and _image_shape(selection) is None:

@@ -89,12 +89,10 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def load(epoch: tf.Tensor, number: tf.Tensor, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = examples.fetch(references)
-        images = to_unit_range(images)
+        images, labels = _fetch(examples, references, one_hot_classes)
         if augmentation is not None:
-            key = Purpose.AUGMENTATION.key(seed, epoch, number)
-            images = augmentation(images, key)
-        return images, _to_labels(labels, one_hot_classes)
+            images = augmentation(images, Purpose.AUGMENTATION.key(seed, epoch, number))
+        return images, labels
 
     left = max(0, (epochs - first_epoch) * batches - first_batch)
     references = tf.data.Dataset.range(first_epoch, epochs).flat_map(epoch_of_references)
@@ -106,24 +104,13 @@ def evaluation_batches(
 ) -> tf.data.Dataset:
     """Returns the examples once, in the order of their ids.
 
-    Args:
-        examples: the examples.
-        batch_size: the number of examples of a batch; the last may be shorter.
-        one_hot_classes: the number of classes, for one-hot labels. None: integer labels.
-
-    Returns:
-        A data set like that of `training_batches`.
-
-    Raises:
-        ValueError: the batch size is not positive.
-        TypeError: the batch size is no integer.
+    The last batch may be shorter. Arguments, batches and errors are those of `training_batches`.
     """
     _check_batch_size(examples, batch_size, drop_remainder=False)
 
     @tf.autograph.experimental.do_not_convert
     def load(references: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels = examples.fetch(references)
-        return to_unit_range(images), _to_labels(labels, one_hot_classes)
+        return _fetch(examples, references, one_hot_classes)
 
     references = examples.references(None).batch(batch_size, examples.size % batch_size == 0)
     batches = references.map(load, tf.data.AUTOTUNE)
@@ -139,8 +126,13 @@ def _check_batch_size(examples: Examples, batch_size: int, drop_remainder: bool)
         )
 
 
-def _to_labels(labels: tf.Tensor, one_hot_classes: int | None) -> tf.Tensor:
-    return labels if one_hot_classes is None else tf.one_hot(labels, one_hot_classes)
+def _fetch(
+    examples: Examples, references: Any, one_hot_classes: int | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    images, labels = examples.fetch(references)
+    if one_hot_classes is not None:
+        labels = tf.one_hot(labels, one_hot_classes)
+    return to_unit_range(images), labels
 
 
 def _finish(batches: tf.data.Dataset, count: int) -> tf.data.Dataset:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfpoison.checks import check_bool
@@ -10,6 +11,8 @@ from tfpoison.data.table import SOURCES
 from tfpoison.settings import Settings, setting
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from tfpoison.data.examples import Examples
     from tfpoison.data.image_classification import Description, ImageClassification
     from tfpoison.data.source import Source
@@ -109,6 +112,16 @@ class Selection(Settings):
         from tfpoison.data import loading
 
         return loading.read(self)
+
+    def choose(
+        self, examples: "Examples", size: int | None, wanted: Sequence[int] = ()
+    ) -> "np.ndarray":
+        """Returns the positions of a subset as this selection draws them; see `subsets.choose`."""
+        from tfpoison.data import subsets
+
+        return subsets.choose(
+            examples, size, balanced=self.balanced, seed=self.subset_seed, wanted=wanted
+        )
 
     def kept(self, train: "Examples") -> "Examples":
         """Returns the training images that are on the keep-list; all where there is none."""

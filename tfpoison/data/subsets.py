@@ -1,56 +1,46 @@
 """Fixed subsets of a split: the same seed and size, the same examples."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import sklearn.model_selection
 
+from tfpoison.data.examples import Examples
 from tfpoison.randomness import Purpose
 
 
 def choose(
-    labels: np.ndarray,
-    size: int | None,
-    *,
-    balanced: bool,
-    seed: int,
-    split: str,
-    first: np.ndarray | None = None,
+    examples: Examples, size: int | None, *, balanced: bool, seed: int, wanted: Sequence[int] = ()
 ) -> np.ndarray:
-    """Chooses examples of a split at random.
-
-    A smaller subset is part of every larger one of the same seed.
+    """Chooses examples at random; a smaller subset is part of every larger one of the same seed.
 
     Args:
-        labels: the labels of the split, integers, (n,).
+        examples: those to choose from.
         size: how many to choose. None: all, or, if balanced, as many as can be.
         balanced: whether every class is to have the same number, up to one example more.
         seed: the seed of the choice.
-        split: the name of the split, for messages.
-        first: positions of examples that are chosen before all others.
+        wanted: ids of examples that are chosen before all others.
 
     Returns:
-        The positions of the chosen examples in the split, ascending int64, (size,).
+        The positions of the chosen examples, ascending int64, (size,).
 
     Raises:
-        ValueError: the split, or a class of it, has too few examples.
+        ValueError: there are too few, or too few of a class.
     """
-    if size is not None and size > len(labels):
+    if size is not None and size > examples.size:
         raise ValueError(
-            f"Expected a subset of the {split} split, which has {len(labels)} examples. "
-            f"Received: a size of {size}"
+            f"Expected a subset of {examples.size} examples. Received: a size of {size}"
         )
-    order = Purpose.SUBSET.generator(seed).permutation(len(labels))
-    if first is not None:
-        order = np.concatenate([first, order[~np.isin(order, first)]])
+    first = np.flatnonzero(np.isin(examples.ids, wanted))
+    order = Purpose.SUBSET.generator(seed).permutation(examples.size)
+    order = np.concatenate([first, order[~np.isin(order, first)]])
     if balanced:
-        order = _balanced_order(order, labels, size, split)
+        order = _balanced_order(order, examples.labels, size)
     return np.sort(order[:size]).astype(np.int64)
 
 
-def _balanced_order(
-    order: np.ndarray, labels: np.ndarray, size: int | None, split: str
-) -> np.ndarray:
+def _balanced_order(order: np.ndarray, labels: np.ndarray, size: int | None) -> np.ndarray:
     """Returns a random order in which the classes take turns, as long as all of them can."""
     classes = np.unique(labels)
     by_class = [order[labels[order] == each] for each in classes]
@@ -59,8 +49,8 @@ def _balanced_order(
         if len(positions) < rounds:
             raise ValueError(
                 f"Expected {rounds} examples of every class for a balanced subset of {size} of "
-                f"the {split} split. Class {name} has {len(positions)}. Choose a smaller size, or "
-                "balanced=False."
+                f"{len(labels)} examples. Class {name} has {len(positions)}. Choose a smaller "
+                "size, or balanced=False."
             )
     return np.stack([each[:rounds] for each in by_class], axis=1).reshape(-1)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfpoison.data import Description, Examples, ImageClassification, Selection, subsets
+from tfpoison.data import Description, Examples, ImageClassification, Selection
 from tfpoison.experiment.settings import PretrainingSettings
 from tfpoison.fitting.settings import DataSettings
 from tfpoison.randomness import Purpose
@@ -76,7 +76,7 @@ def _of_other_images(
             "Expected a train_size that leaves other images of the split for the pretraining, "
             f"which has {train.size}. Received: train_size={settings.train_size}"
         )
-    ours = _choose(train, settings, settings.train_size, settings.train_ids)
+    ours = settings.choose(train, settings.train_size, settings.train_ids)
     left = np.setdiff1d(np.arange(train.size), ours)
     others = left
     if size is not None:
@@ -122,20 +122,7 @@ def _validation(images: ImageClassification, settings: DataSettings) -> Examples
 def _subset(
     examples: Examples, settings: DataSettings, size: int | None, wanted: Sequence[int] = ()
 ) -> Examples:
-    return examples.select(_choose(examples, settings, size, wanted))
-
-
-def _choose(
-    examples: Examples, settings: DataSettings, size: int | None, wanted: Sequence[int]
-) -> np.ndarray:
-    return subsets.choose(
-        examples.labels,
-        size,
-        balanced=settings.balanced,
-        seed=settings.subset_seed,
-        split="chosen",
-        first=np.flatnonzero(np.isin(examples.ids, wanted)),
-    )
+    return examples.select(settings.choose(examples, size, wanted))
 
 
 def _check_classes(pretraining: PretrainingSettings, count: int) -> None:
