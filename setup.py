@@ -5,5 +5,8 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["tfpoison*"]), "tfpoison.flags"],
     package_dir={"tfpoison.flags": "flags"},
-    package_data={"": ["py.typed", "*.pyi"], "tfpoison.flags": ["*.flags", "*/*.flags"]},
+    package_data={
+        "": ["py.typed", "*.pyi", "templates/*"],
+        "tfpoison.flags": ["*.flags", "*/*.flags"],
+    },
 )

@@ -13,6 +13,7 @@ from tfpoison.cli.jobs import JOBS
 from tfpoison.jobs.benchmark import format_table
 from tfpoison.jobs.report import ReportJob, collect_tables
 from tfpoison.report import estimates as summary
+from tfpoison.report.experiment import ExperimentReport
 from tfpoison.runs.records import read_records
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -28,7 +29,8 @@ def name_of(path):
 
 def test_tables_are_those_of_the_records():
     assert len(EXPERIMENTS) == 24
-    assert (RESULTS / "tables.md").read_text() == collect_tables(RESULTS, EXPERIMENTS)
+    reports = {folder: ExperimentReport.read(folder) for folder in EXPERIMENTS}
+    assert (RESULTS / "tables.md").read_text() == collect_tables(RESULTS, reports)
 
 
 def test_results_stay_small():
@@ -99,7 +101,8 @@ def test_tables_of_defenses_are_those_of_the_records(folder):
     for row in rows:
         if row.adversary == "adaptive":
             continue
-        name = "undefended" if row.defense == "none" else f"`{row.defense}`"
+        title = summary.title(row.defense)
+        name = title if row.defense == "none" else f"`{title}`"
         cells = [name, rounded(row.success, 0)]
         if adaptive:
             known = adaptive.get(row.defense)

@@ -7,6 +7,7 @@ from . import objectives as objectives
 from . import perturbations as perturbations
 from . import recipes as recipes
 from .attacks import Attack as Attack
+from .auditing.auditor import audit as audit
 from .data import KeepList as KeepList
 from .defenses import GradientShaping as GradientShaping
 from .defenses import TrainingSetRevision as TrainingSetRevision

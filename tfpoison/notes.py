@@ -16,3 +16,8 @@ def tell_once(text: str) -> None:
 def decimal(value: float | None, digits: int, missing: str = MISSING) -> str:
     """Returns a number with so many digits; `missing` for NaN, and for null, as JSON has it."""
     return missing if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def share_of_range(share: float) -> str:
+    """Returns a share of the pixel range in grey levels, as people write it: "16/255"."""
+    return f"{255 * share:.3g}/255"

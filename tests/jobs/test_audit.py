@@ -13,9 +13,9 @@ import tensorflow_datasets as tfds
 from examples_on_disk import put_on_disk
 
 from tfpoison import KeepList, data, launch
-from tfpoison.audit import known_poisons
-from tfpoison.audit import page as audit_report
-from tfpoison.audit.page import Audit
+from tfpoison.auditing import known_poisons
+from tfpoison.auditing import page as audit_page
+from tfpoison.auditing.audit import Audit, Split
 from tfpoison.defenses import filters
 from tfpoison.defenses.filters import Filter, Suspicion
 from tfpoison.runs.run_directory import RunDirectory
@@ -84,7 +84,7 @@ def test_what_it_leaves(audited, capsys):
     kept = KeepList.load(directory / "keep.csv")
     assert kept.size == sum(each < 2 for each in agreement)
     page = (directory / "audit.html").read_text()
-    assert "data:image/png;base64," in page and "badnets" not in page
+    assert "data:image/jpeg;base64," in page and "badnets" not in page
     assert rows[0]["file"] in page
 
     # What is finished is not done again.
@@ -270,9 +270,9 @@ def test_the_rest_of_a_split_with_poisons_is_kept(tmp_path):
             ["--filters=spectral_signatures,spectral_signatures(share=0.15)", "--agreement=2"],
             "filters that differ",
         ),
-        (["--agreement=4"], "`agreement`"),
-        (["--filters=deep_knn"], "`agreement`"),
-        (["--agreement=0"], "`agreement`"),
+        (["--agreement=4"], "--agreement to be an integer"),
+        (["--filters=deep_knn"], "--agreement"),
+        (["--agreement=0"], "--agreement"),
         (["--known_poisons=nowhere.csv"], "nowhere.csv"),
         (["--poisons=nowhere.npz"], "nowhere.npz"),
         (["--defense=mixup"], "flags of --job=audit alone"),
@@ -286,7 +286,7 @@ def test_refused_at_the_door(flags, message, tmp_path, capsys):
 
 def test_a_class_of_which_nothing_is_left_is_told():
     report = {"emptied_classes": ["<ant>", "bee"], "unaudited": 0}
-    (remark,) = audit_report._remarks(report)
+    (remark,) = audit_page._remarks(report)
     assert remark.startswith("Nothing of 2 class(es) is left on the keep-list, such as <ant>: ")
 
 
@@ -327,10 +327,13 @@ def test_lists_name_files_from_any_root(tmp_path):
     assert known.tolist() == [True, False, True]
 
 
-def make_audit():
+def make_audit(is_poison=None):
     one = Suspicion(np.array([0.9, 0.1, 0.8, 0.2]), np.array([True, False, True, False]))
     other = Suspicion(np.array([5.0, 1.0, 9.0, 7.0]), np.array([False, False, True, True]))
-    return Audit({"one": one, "other": other})
+    labels = np.array([0, 1, 1, 0])
+    examples = data.InMemoryExamples(np.zeros((4, 2, 2, 1), np.uint8), labels)
+    split = Split("images", ["a", "b"], labels, is_poison=is_poison)
+    return Audit({"one": one, "other": other}, examples, split, least_agreement=1)
 
 
 def test_agreement_by_hand():
@@ -339,13 +342,16 @@ def test_agreement_by_hand():
     # Shares below: (3, 0, 2, 1) / 4 and (1, 0, 3, 2) / 4; of the two with agreement 1 the ranks
     # are 1/2 and 3/8.
     assert audit.rank.tolist() == [0.5, 0, 0.625, 0.375]
-    assert audit.order().tolist() == [2, 0, 3, 1]
+    assert audit.order.tolist() == [2, 0, 3, 1]
+    assert audit.keep_list.ids.tolist() == [1]
+    assert [each.tolist() for each in audit.most_suspicious(2)] == [[0, 3], [2, 1]]
     # Both suspect half: observed agreement 1/2, expected 1/2.
     assert audit.kappa() == {("one", "other"): 0}
+    assert audit.detection() == {}
 
 
 def test_detection_by_hand():
-    measures = make_audit().detection(np.array([False, False, True, True]))
+    measures = make_audit(np.array([False, False, True, True])).detection()
     assert measures["one"] == {"precision": 0.5, "recall": 0.5, "chance": 0.5, "roc_auc": 0.5}
     assert measures["other"] == {"precision": 1, "recall": 1, "chance": 0.5, "roc_auc": 1}
     assert measures["all of them"]["precision"] == 1

@@ -152,32 +152,56 @@ def test_a_defense_without_an_undefended_side_has_no_pairs():
     assert result.success.text() == summary.MISSING
 
 
-def test_the_table_has_dashes_for_missing_cells():
+def test_the_table_has_a_line_for_each_cell_of_the_grid():
     records = [
-        *trials([1, 1, 1, 0], defense="x"),
         *trials([1, 0, 0, 0]),
+        *trials([1, 1, 1, 0], defense="x"),
         *trials([0, 0], defense="x", adversary="adaptive"),
     ]
     lines = tables.markdown(tables.table(summary.summarise(records))).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    heading, rule, standard, adaptive = cells
-    # The undefended column is the first one, wherever it stands in the records.
-    assert heading[3:7] == [
-        *("success %, undefended", "success %, x"),
-        *("accuracy %, undefended", "accuracy %, x"),
+    heading, rule, undefended, standard, adaptive = cells
+    assert heading[2:] == [
+        *("adversary", "defense", "success %", "accuracy %", "trials", "training s", "cost")
     ]
-    assert heading[7:] == ["trials", "training s, undefended", "training s, x"]
     assert set("".join(rule)) == {"-"}
-    assert standard[2:5] == ["standard", "25.00 ± 25.00", "75.00 ± 25.00"]
-    assert standard[7:] == ["4", "10.0", "10.0"]
+    assert undefended[2:5] == ["standard", "undefended", "25.00 ± 25.00"]
+    assert standard[2:5] == ["standard", "x", "75.00 ± 25.00"]
+    assert standard[6:] == ["4", "10.0", "1.0"]
     # Two trials that agree: 25/√2.
-    assert adaptive[2:5] == ["adaptive", "–", "0.00 ± 17.68"]
-    assert adaptive[7:] == ["2", "–", "10.0"]
+    assert adaptive[2:5] == ["adaptive", "x", "0.00 ± 17.68"]
+    assert adaptive[6:] == ["2", "10.0", "1.0"]
 
 
-def test_an_unfinished_line_says_how_many_trials_its_cells_have():
-    records = trials([1] * 3) + trials([1] * 2, defense="x")
-    assert "| 2–3 " in tables.markdown(tables.table(summary.summarise(records)))
+def test_a_page_has_a_narrow_table_of_each_attack():
+    records = [*trials([1, 0]), *trials([0, 0], defense="x", adversary="adaptive")]
+    cells = tables.table(summary.summarise(records))
+    standard, adaptive = tables.by_attack(cells, ("defense", "success %", "trials"))
+    assert standard == (
+        "gradient_matching · from_scratch · standard adversary",
+        [["defense", "success %", "trials"], ["undefended", "50.00 ± 50.00", "2"]],
+    )
+    assert adaptive[1][1] == ["x", "0.00 ± 17.68", "2"]
+    assert tables.by_attack(cells)[0][1][0] == cells[0][3:]
+
+
+@pytest.mark.parametrize(
+    ("defense", "title"),
+    [
+        ("none", "undefended"),
+        ("evasion(epsilon=0.03137)", "evasion(epsilon=8/255)"),
+        (
+            "a(random_epsilon=.1255;b=1)+c(epsilon=1)",
+            "a(random_epsilon=32/255;b=1)+c(epsilon=255/255)",
+        ),
+        # 31.9 grey levels were not meant as 32, and a share of images is none.
+        ("evasion(epsilon=0.125)", "evasion(epsilon=0.125)"),
+        ("epic(share=0.03137)", "epic(share=0.03137)"),
+        ("noise(epsilon=16/255)", "noise(epsilon=16/255)"),
+    ],
+)
+def test_shares_of_the_pixel_range_are_shown_in_grey_levels(defense, title):
+    assert summary.title(defense) == title
 
 
 def test_names_cannot_break_a_table():

@@ -14,21 +14,14 @@ from tfpoison.evaluation import Predictor
 from tfpoison.experiment.clean_networks import NO_DEFENSE, CleanNetworks, eligible_targets
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.fitting.divergence import DivergedError
-from tfpoison.recipes import (
-    Brewer,
-    PoisonedExamples,
-    Poisons,
-    Threat,
-    TrialKey,
-    draw_threat,
-)
+from tfpoison.notes import share_of_range
+from tfpoison.recipes import Brewer, PoisonedExamples, Poisons, Threat, TrialKey, draw_threat
 from tfpoison.recipes.threat import positions_of
-from tfpoison.report.figures import draw_poisons
+from tfpoison.report import pictures
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import WORK, RunDirectory, file_name
 
 _POISONS, _PREVIEWS = "poisons", "previews"
-_SHOWN = 8
 
 
 class Adversary:
@@ -234,20 +227,23 @@ class Adversary:
 
     def _draw_preview(self, poisons: Poisons, name: str) -> None:
         images = self._clean.images
-        some = poisons.select(np.arange(min(poisons.size, _SHOWN)))
+        threat, names = poisons.threat, images.class_names
+        some = poisons.select(np.arange(min(poisons.size, pictures.MOST_ABREAST)))
         clean = images.train.read(positions_of(images.train, some.ids))
-        victims = poisons.threat.target_images(images.validation)
-        names = images.class_names
-        figure = draw_poisons(
+        victims = threat.target_images(images.validation)[: pictures.MOST_ABREAST]
+        target, adversarial = names[threat.target_class], names[threat.adversarial_class]
+        picture, told = pictures.draw_change(
             clean / 255,
             some.poisoned_images(images.train) / 255,
-            victims[:2] / 255,
-            title=f"{name}: {names[poisons.threat.target_class]} to be called "
-            f"{names[poisons.threat.adversarial_class]}",
+            [names[label] for label in some.labels],
+            targets=(f"targets: {target}, to be called {adversarial}", victims, ()),
         )
-        self._directory.folder(_PREVIEWS).write(
-            f"{name}.png", lambda file: figure.savefig(file, format="png", dpi=100)
+        epsilon = share_of_range(poisons.epsilon)
+        caption = (
+            f"{name}: {len(some.ids)} of {poisons.size} poisons, under each its label. Images of "
+            f"{target} are to be called {adversarial}. ε = {epsilon}. {told}"
         )
+        self._directory.folder(_PREVIEWS).write_bytes(f"{name}.png", pictures.png(picture, caption))
 
 
 def _load_poisons(path: pathlib.Path) -> Poisons:

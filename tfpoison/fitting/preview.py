@@ -4,12 +4,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from matplotlib.figure import Figure
 
+from tfpoison.report import pictures
+from tfpoison.report.training import PREVIEW
 from tfpoison.runs.run_directory import RunDirectory
-
-FILE = "preview.png"
-_MOST_IMAGES = 8
 
 
 class Preview(keras.callbacks.Callback):
@@ -34,40 +32,22 @@ class Preview(keras.callbacks.Callback):
         last = epoch + 1 == self.params["epochs"]
         if self.model.crafting and (last or not self._drawn):
             crafted = self.model.craft(*self._batch)
-            figure = draw_crafted(*(np.asarray(each) for each in crafted))
-            self._directory.write(FILE, lambda file: figure.savefig(file, format="png", dpi=120))
+            self._directory.write_bytes(PREVIEW, draw_crafted(*map(np.asarray, crafted)))
             self._drawn = True
 
 
-def draw_crafted(clean: np.ndarray, poisoned: np.ndarray, is_poison: np.ndarray) -> Figure:
-    """Draws images before and after crafting, with the perturbation between, enlarged.
+def draw_crafted(clean: np.ndarray, poisoned: np.ndarray, is_poison: np.ndarray) -> bytes:
+    """Returns a PNG of images before and after crafting, with the perturbation between, enlarged.
 
     Args:
         clean: (n, height, width, channels) in [0, 1].
         poisoned: the same images after crafting.
         is_poison: which of them are poisons, (n,).
     """
-    # Poisons and targets side by side: half of the picture each where there are both.
+    # Three quarters of the picture are poisons, and a quarter targets, where there are both.
     poisons, targets = np.flatnonzero(is_poison), np.flatnonzero(~is_poison)
-    shown = [*poisons[: _MOST_IMAGES - min(len(targets), _MOST_IMAGES // 4)], *targets]
-    shown = shown[:_MOST_IMAGES]
-    perturbation = (poisoned - clean)[shown]
-    largest = float(np.abs(perturbation).max()) or 1.0
-    rows = [
-        ("clean", clean[shown]),
-        (f"perturbation\n× {0.5 / largest:.3g}", 0.5 + perturbation / (2 * largest)),
-        ("trained on", poisoned[shown]),
-    ]
-    figure = Figure(figsize=(1.1 * len(shown) + 1, 3.8), layout="constrained")
-    axes = figure.subplots(len(rows), len(shown), squeeze=False)
-    for row, (title, images) in enumerate(rows):
-        for column, image in enumerate(np.clip(images, 0, 1)):
-            axis = axes[row, column]
-            grey = image.shape[-1] == 1
-            axis.imshow(image[..., 0] if grey else image, cmap="gray", vmin=0, vmax=1)
-            axis.set_xticks([])
-            axis.set_yticks([])
-            if row == 0:
-                axis.set_title("poison" if is_poison[shown[column]] else "target", fontsize=9)
-        axes[row, 0].set_ylabel(title, fontsize=9)
-    return figure
+    shown = [*poisons[: pictures.MOST_ABREAST - min(len(targets), 1)], *targets]
+    shown = shown[: pictures.MOST_ABREAST]
+    names = ["poison" if is_poison[each] else "target" for each in shown]
+    picture, told = pictures.draw_change(clean[shown], poisoned[shown], names, what="trained on")
+    return pictures.png(picture, f"Images of a batch, as they were and as trained on. {told}")

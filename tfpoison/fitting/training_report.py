@@ -7,14 +7,13 @@ import numpy as np
 from tfpoison import files
 from tfpoison.data import ImageClassification
 from tfpoison.evaluation import Predictor, poison_success
-from tfpoison.fitting.preview import FILE as PREVIEW
 from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.notes import decimal
 from tfpoison.recipes import Poisons
+from tfpoison.report.training import PAGE, PREVIEW, REPORT
 from tfpoison.runs.checkpoint import METRICS
 from tfpoison.runs.run_directory import CONFIGURATION, TENSORBOARD, RunDirectory
 
-REPORT = "report.json"
 NETWORK = "network.keras"
 
 
@@ -102,6 +101,7 @@ def describe(report: dict[str, Any], directory: RunDirectory) -> str:
     contents = {
         NETWORK: "the trained network, for keras.models.load_model",
         METRICS: "loss, accuracy and the attack's objective, epoch by epoch",
+        PAGE: "all of this as a page, with curves and images",
         PREVIEW: "a batch from inside the training: clean, perturbation, poisoned",
         TENSORBOARD: f"for tensorboard --logdir {directory.path}",
         CONFIGURATION: "all flags; --flagfile with it repeats this run",

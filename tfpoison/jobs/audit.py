@@ -8,22 +8,25 @@ from typing import Any
 import numpy as np
 
 from tfpoison import files
-from tfpoison.audit import known_poisons
-from tfpoison.audit import page as audit_report
-from tfpoison.audit.page import REPORT, Audit, Split
-from tfpoison.checks import check_number
-from tfpoison.data import ImageClassification, Selection
+from tfpoison.auditing import known_poisons
+from tfpoison.auditing import page as audit_page
+from tfpoison.auditing.audit import KEEP, PAGE, REPORT, SHEET, TABLE, Audit, Split
+from tfpoison.auditing.auditor import Auditor
+from tfpoison.data import Selection
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filters import Filter, Suspicion
-from tfpoison.evaluation import Predictor
+from tfpoison.defenses.filters import Filter
 from tfpoison.fitting import optimization
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
-from tfpoison.fitting.trainer import Trainer, network_maker, set_up_keras
 from tfpoison.recipes import Poisons
-from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
 
-_SUSPICIONS = "suspicions.npz"
+_FILES = {
+    PAGE: "all of this, and the most suspicious images",
+    TABLE: "every image looked at, most suspicious first, with the score of each filter",
+    KEEP: "the images to keep, for --keep_list or tfpoison.KeepList.load(FILE).apply(dataset)",
+    SHEET: "the most suspicious images of each class",
+    REPORT: "these figures",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +49,7 @@ class AuditJob:
             in the training split) or `file` (CLASS/FILE in an image folder), all of them in the
             split, to measure the filters by; None where nobody knows, or `poisons` says it.
         checkpoint_seconds: the time between two checkpoints of the training.
-        verbose: whether Keras tells what it does.
+        verbose: whether progress is told.
     """
 
     data: DataSettings
@@ -62,13 +65,7 @@ class AuditJob:
 
     def check(self) -> None:
         """Raises ValueError or TypeError where `run` would, before any image is read."""
-        if not self.filters:
-            raise ValueError("Expected filters to audit with. Received none.")
-        check_number("agreement", self.agreement, minimum=1, maximum=len(self.filters), whole=True)
-        if len(set(self.filters.values())) < len(self.filters):
-            raise ValueError(
-                f"Expected filters that differ. Received one twice: {', '.join(self.filters)}"
-            )
+        self._auditor.check()
         if self.poisons is not None and self.known_poisons is not None:
             raise ValueError(
                 "Expected either poisons to put into the data, or a list of those that are in it. "
@@ -82,7 +79,7 @@ class AuditJob:
             known_poisons.read(self.known_poisons)
         description = self._selection.check()
         self.network.check(description.image_shape, description.classes)
-        self._check_filters(description.train_size)
+        self._auditor.check(description.train_size)
 
     def run(self) -> str:
         """Inspects, and returns a report for people to read.
@@ -96,10 +93,11 @@ class AuditJob:
         with self.directory.occupied():
             report = self._read_report()
             if report is None or report["settings"] != self._settings:
-                self._audit()
-                report = self._read_report()
-            assert report is not None
-            return audit_report.describe(report, self.directory.path)
+                audit = self._audit()
+                audit.save(self.directory.path)
+                report = audit.report()
+            contents = "\n".join(f"  {name:<18} {what}" for name, what in _FILES.items())
+            return f"{audit_page.describe(report)}\n\nWritten to {self.directory.path}:\n{contents}"
 
     def _read_report(self) -> dict[str, Any] | None:
         path = self.directory.path / REPORT
@@ -109,8 +107,21 @@ class AuditJob:
             report = files.read_json(path)
             report["settings"]
             # What it lacks is told of here, whatever comes of the report.
-            audit_report.describe(report, self.directory.path)
+            audit_page.describe(report)
             return report
+
+    @functools.cached_property
+    def _auditor(self) -> Auditor:
+        return Auditor(
+            self.data,
+            self.network,
+            self.training,
+            self.filters,
+            self.agreement,
+            self.directory,
+            self.checkpoint_seconds,
+            self.verbose,
+        )
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -122,75 +133,23 @@ class AuditJob:
             "known_poisons": known and hashlib.sha256(files.read_bytes(known)).hexdigest(),
         }
 
-    def _check_filters(self, examples: int) -> None:
-        for each in self.filters.values():
-            each.check(examples)
-
     @functools.cached_property
     def _selection(self) -> Selection:
         # Poisons go with the training set that they were made for, without what is held out.
         return dataclasses.replace(self.data, whole_split=self.poisons is None, keep_list=None)
 
-    def _audit(self) -> None:
+    def _audit(self) -> Audit:
         images, whole = self._selection.load(), self._selection.source.train
-        file_names, labels = whole.file_names(), whole.labels()
+        train, file_names, labels = images.train, whole.file_names(), whole.labels()
         is_poison = None
         if self.poisons is not None:
             poisons = Poisons.load(self.poisons)
             poisons.check_classes(images.classes)
-            images = dataclasses.replace(images, train=poisons.poison(images.train))
+            train = poisons.poison(train)
+            # Poisons may have changed labels.
+            labels[train.ids] = train.labels
             is_poison = np.isin(np.arange(len(labels)), poisons.ids)
         elif self.known_poisons is not None:
             is_poison = known_poisons.find(self.known_poisons, len(labels), file_names)
-        train = images.train
-        # Poisons may have changed labels.
-        labels[train.ids] = train.labels
-        audit = self._inspect(images)
-        split = Split(labels, file_names, is_poison)
-        audit_report.write(audit, images, split, self._settings, self.directory)
-
-    def _inspect(self, images: ImageClassification) -> Audit:
-        """Has the filters look at the images that have not yet, and remembers what they say."""
-        train = images.train
-        self._check_filters(train.size)
-        suspicions = _read_suspicions(self.directory, train.size)
-        left = [each for each in self.filters.values() if repr(each) not in suspicions]
-        features = self._train(images).features(train) if left else np.zeros(0)
-        for each in left:
-            suspicions[repr(each)] = each.inspect(features, train.labels, self.training.seed)
-            _write_suspicions(self.directory, suspicions)
-        return Audit({name: suspicions[repr(each)] for name, each in self.filters.items()})
-
-    def _train(self, images: ImageClassification) -> Predictor:
-        set_up_keras(self.training)
-        trainer = Trainer(
-            network_maker(self.network, images), images.classes, self.data, self.training
-        )
-        checkpoint = Checkpoint(self.directory, seconds=self.checkpoint_seconds)
-        verbosity = 2 if self.verbose else 0
-        predictor, _ = trainer.train(
-            images.train, self.training.seed, checkpoint, verbose=verbosity
-        )
-        return predictor
-
-
-def _write_suspicions(directory: RunDirectory, suspicions: dict[str, Suspicion]) -> None:
-    arrays = {f"scores of {name}": each.scores for name, each in suspicions.items()}
-    arrays |= {f"suspects of {name}": each.suspects for name, each in suspicions.items()}
-    directory.write_arrays(_SUSPICIONS, arrays)
-
-
-def _read_suspicions(directory: RunDirectory, size: int) -> dict[str, Suspicion]:
-    """Returns what filters have made of so many images in earlier runs."""
-    path = directory.path / _SUSPICIONS
-    if not path.exists():
-        return {}
-    with files.read_back(path, "Remove it: the filters inspect again."):
-        arrays = files.read_arrays(path)
-        if any(len(each) != size for each in arrays.values()):
-            raise ValueError(f"it is not of {size} images")
-        start = "scores of "
-        names = [each.removeprefix(start) for each in arrays if each.startswith(start)]
-        return {
-            name: Suspicion(arrays[start + name], arrays[f"suspects of {name}"]) for name in names
-        }
+        split = Split(images.name, images.class_names, labels, file_names, is_poison)
+        return self._auditor.run(train, split, self._settings)

@@ -25,6 +25,7 @@ from tfpoison.fitting.training_report import (
 )
 from tfpoison.notes import tell_once
 from tfpoison.recipes import Poisons
+from tfpoison.report.training import write_page
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import TENSORBOARD, RunDirectory
 
@@ -136,6 +137,7 @@ class TrainJob:
             partial = self.directory.path / f".partial-{NETWORK}"
             predictor.network.save(partial)
             partial.replace(self.directory.path / NETWORK)
+            write_page(self.directory, report)
             self.directory.write_json(REPORT, report)
         return report
 

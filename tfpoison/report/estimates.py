@@ -9,15 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from tfpoison.notes import MISSING
+from tfpoison.notes import MISSING, share_of_range
 from tfpoison.runs.record_checks import CELL, Record
 
 UNDEFENDED = "none"
 STANDARD = "standard"
+ADAPTIVE = "adaptive"
 # The range rule: a standard deviation is about a quarter of the range of the outcomes.
 _RANGE_RULE = 0.25
 # From this share of its targets on, a trial counts as a success of the adversary.
 _SUCCESS = 0.5
+# A setting in a defense's expression that is a share of the pixel range.
+_SHARE = re.compile(r"((?:epsilon|step_size)=)([0-9]*\.?[0-9]+)(?=[;)])")
+# How far from a whole grey level a share may be that was meant as one.
+_ROUNDING = 0.02
 _FLAGS = dict(zip(CELL, ("recipes", "scenarios", "adversaries", "defenses"), strict=True))
 
 
@@ -285,6 +290,26 @@ def seconds(record: Record, phase: str) -> float:
     return _number((record.get("seconds") or {}).get(phase))
 
 
+def times(records: Sequence[Record]) -> list[list[str]]:
+    """Returns the cells of a table of each phase's time; shared poisons are counted once."""
+    lines = [["phase", "times", "mean, s", "total, h"]]
+    for phase in dict.fromkeys(phase for each in records for phase in each.get("seconds") or {}):
+        # The records of shared poisons repeat the very same time.
+        spent = {
+            (
+                *(record[name] for name in (*CELL[:3], "trial")),
+                seconds(record, phase),
+                index if phase == "training" else None,
+            ): seconds(record, phase)
+            for index, record in enumerate(records)
+        }
+        known = [value for value in spent.values() if not math.isnan(value)]
+        if known:
+            mean, total = sum(known) / len(known), sum(known) / 3600
+            lines.append([phase, str(len(known)), f"{mean:.1f}", f"{total:.2f}"])
+    return lines
+
+
 def _number(value: Any) -> float:
     return math.nan if value is None else float(value)
 
@@ -307,8 +332,14 @@ def defenses(rows: Iterable[Any]) -> list[str]:
 
 
 def title(defense: str) -> str:
-    """Returns what a defense is called in tables and figures."""
-    return "undefended" if defense == UNDEFENDED else defense
+    """Returns what a defense is called in tables and figures, with grey levels as "16/255"."""
+
+    def levels(match: re.Match[str]) -> str:
+        share = float(match[2])
+        whole = abs(255 * share - round(255 * share)) < _ROUNDING
+        return match[1] + (share_of_range(share) if whole else match[2])
+
+    return "undefended" if defense == UNDEFENDED else _SHARE.sub(levels, defense)
 
 
 def family(defense: str) -> str:

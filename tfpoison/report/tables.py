@@ -1,54 +1,17 @@
 """Tables of an experiment's numbers: cells, and Markdown and CSV that are made of them."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from tfpoison import csv_files
-from tfpoison.notes import MISSING, decimal
-from tfpoison.report.estimates import Comparison, Estimate, Row, defenses, title
+from tfpoison.notes import decimal
+from tfpoison.report.estimates import Comparison, Estimate, Row, title
 
-# The most defenses that stand beside each other in a table.
-_MOST_COLUMNS = 4
-
-
-def table(rows: Sequence[Row]) -> list[list[str]]:
-    """Returns the cells of a table like the paper's Table 1, the heading first.
-
-    A line for each recipe, scenario and adversary; columns for the success undefended and under
-    each defense, the clean accuracy of each, the trials, and the seconds of a training of each.
-    A dash stands for what was not run. Of many defenses, and where victims have diverged, each has
-    a line of its own, as in `narrow_table`.
-    """
-    names = defenses(rows)
-    if len(names) > _MOST_COLUMNS or any(row.diverged for row in rows):
-        return narrow_table(rows)
-    heading = ["recipe", "scenario", "adversary"]
-    heading += [f"success %, {title(name)}" for name in names]
-    heading += [f"accuracy %, {title(name)}" for name in names]
-    heading += ["trials", *(f"training s, {title(name)}" for name in names)]
-    lines: dict[tuple[str, str, str], dict[str, Row]] = {}
-    for row in rows:
-        lines.setdefault((row.recipe, row.scenario, row.adversary), {})[row.defense] = row
-    return [heading, *([*line, *_line(cells, names)] for line, cells in lines.items())]
+Cells = list[list[str]]
 
 
-def _line(cells: dict[str, Row], names: Sequence[str]) -> list[str]:
-    def across(text: Callable[[Row], str]) -> list[str]:
-        return [text(cells[name]) if name in cells else MISSING for name in names]
-
-    trials = sorted({row.trials for row in cells.values()})
-    return [
-        *across(lambda row: row.success.text()),
-        *across(lambda row: row.clean_accuracy.text()),
-        # Cells of an unfinished experiment may differ.
-        "–".join(str(number) for number in dict.fromkeys((trials[0], trials[-1]))),
-        *across(lambda row: decimal(row.training_seconds, 1)),
-    ]
-
-
-def narrow_table(rows: Iterable[Row]) -> list[list[str]]:
+def table(rows: Iterable[Row]) -> Cells:
     """Returns the cells of a table with a line for each row, the heading first.
 
     What the defenses remove has columns of its own where one removes anything; so has the number
@@ -74,22 +37,33 @@ def narrow_table(rows: Iterable[Row]) -> list[list[str]]:
     return lines
 
 
-def comparison_table(comparisons: Iterable[Comparison]) -> list[list[str]]:
+def comparison_table(comparisons: Iterable[Comparison]) -> Cells:
     """Returns the cells of a table of comparisons, the heading first."""
     heading = ["recipe", "scenario", "adversary", "defense", "pairs"]
     heading += ["Δ success, points", "Δ target confidence, points"]
     heading += ["success → failure", "failure → success"]
-    return [
-        heading,
-        *(
-            [
-                *(each.recipe, each.scenario, each.adversary, each.defense, str(each.pairs)),
-                *(each.success.text(), each.target_confidence.text()),
-                *(str(each.prevented), str(each.caused)),
-            ]
-            for each in comparisons
-        ),
-    ]
+    lines = [heading]
+    for each in comparisons:
+        pairs, changes = str(each.pairs), (str(each.prevented), str(each.caused))
+        cell = each.recipe, each.scenario, each.adversary, title(each.defense)
+        lines.append([*cell, pairs, each.success.text(), each.target_confidence.text(), *changes])
+    return lines
+
+
+def by_attack(cells: Cells, columns: Collection[str] | None = None) -> list[tuple[str, Cells]]:
+    """Returns a table for each recipe, scenario and adversary, under the name of these.
+
+    Args:
+        cells: of a table whose first columns are these three.
+        columns: which of the others are kept, by their heading; None for all.
+    """
+    heading = cells[0]
+    kept = [n for n, name in enumerate(heading) if n > 2 and (columns is None or name in columns)]
+    attacks: dict[str, Cells] = {}
+    for line in cells[1:]:
+        attack = f"{' · '.join(line[:3])} adversary"
+        attacks.setdefault(attack, [[heading[n] for n in kept]]).append([line[n] for n in kept])
+    return list(attacks.items())
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
@@ -119,11 +93,9 @@ def csv_text(rows: Iterable[Row] | Iterable[Comparison]) -> str:
 
 def _flatten(row: Row | Comparison) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for field in dataclasses.fields(row):
-        value = getattr(row, field.name)
+    for name, value in vars(row).items():
         if isinstance(value, Estimate):
-            flat[field.name] = decimal(value.mean, 4, "")
-            flat[f"{field.name}_error"] = decimal(value.error, 4, "")
+            flat |= {name: decimal(value.mean, 4, ""), f"{name}_error": decimal(value.error, 4, "")}
         else:
-            flat[field.name] = decimal(value, 4, "") if isinstance(value, float) else value
+            flat[name] = decimal(value, 4, "") if isinstance(value, float) else value
     return flat

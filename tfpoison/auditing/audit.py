@@ -1,0 +1,229 @@
+"""What filters make of a training set: scores, ranks, what to keep."""
+
+import dataclasses
+import functools
+import itertools
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score
+
+from tfpoison import csv_files
+from tfpoison.data import Examples, KeepList
+from tfpoison.defenses.filters import Suspicion
+from tfpoison.evaluation import detection
+from tfpoison.report import pictures
+from tfpoison.runs.run_directory import RunDirectory
+
+TABLE, KEEP, SHEET, PAGE = "audit.csv", "keep.csv", "contact_sheet.png", "audit.html"
+REPORT = "report.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """A whole training split, of which all images are looked at, or some.
+
+    Attributes:
+        name: that of the data set.
+        class_names: the names of the classes.
+        labels: the labels, with poisons in it, integers (n,).
+        files: what the files are called; None where images are not in files of their own.
+        is_poison: which are known to be poisons, bool (n,); None where nobody knows.
+    """
+
+    name: str
+    class_names: Sequence[str]
+    labels: np.ndarray
+    files: Sequence[str] | None = None
+    is_poison: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What filters make of a training set.
+
+    Attributes:
+        suspicions: of each filter, by its name: scores and suspects, (n,) each.
+        examples: the n examples that they have looked at.
+        split: the split that these are of.
+        least_agreement: how many filters must suspect an example to leave it out.
+        settings: how the audit was made, as JSON holds it.
+    """
+
+    suspicions: dict[str, Suspicion]
+    examples: Examples
+    split: Split
+    least_agreement: int
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @functools.cached_property
+    def agreement(self) -> np.ndarray:
+        """How many filters suspect each example, integers (n,)."""
+        return np.sum([each.suspects for each in self.suspicions.values()], axis=0)
+
+    @functools.cached_property
+    def rank(self) -> np.ndarray:
+        """The share of examples with a smaller score, mean over the filters, (n,)."""
+        return np.mean([_share_below(each.scores) for each in self.suspicions.values()], axis=0)
+
+    @property
+    def order(self) -> np.ndarray:
+        """The examples' positions, most suspicious first: by agreement, then by rank."""
+        return np.lexsort((-self.rank, -self.agreement))
+
+    @property
+    def suspected(self) -> np.ndarray:
+        """Which examples so many filters suspect that they are left out, bool (n,)."""
+        return self.agreement >= self.least_agreement
+
+    @property
+    def is_poison(self) -> np.ndarray | None:
+        """Which examples are known to be poisons, bool (n,); None where nobody knows."""
+        known = self.split.is_poison
+        return None if known is None else known[self.examples.ids]
+
+    @functools.cached_property
+    def keep_list(self) -> KeepList:
+        """What is left of the split; nobody suspects what nobody has looked at."""
+        labels, files = self.split.labels, self.split.files
+        keep = np.setdiff1d(np.arange(len(labels)), self.examples.ids[self.suspected])
+        names = None if files is None else [files[each] for each in keep]
+        return KeepList(keep, labels[keep], names, len(labels))
+
+    def kappa(self) -> dict[tuple[str, str], float]:
+        """Returns Cohen's κ of each pair of filters; NaN where both suspect all or nothing."""
+        return {
+            (one, other): float(
+                cohen_kappa_score(
+                    self.suspicions[one].suspects,
+                    self.suspicions[other].suspects,
+                    labels=[False, True],
+                )
+            )
+            for one, other in itertools.combinations(self.suspicions, 2)
+        }
+
+    def detection(self) -> dict[str, dict[str, float]]:
+        """Returns how well each filter finds the known poisons, and how well their agreement does.
+
+        Nothing where no poisons are known; `tfpoison.evaluation.detection` says what is measured.
+        """
+        is_poison = self.is_poison
+        if is_poison is None:
+            return {}
+        measures = {
+            name: detection(each.scores, each.suspects, is_poison)
+            for name, each in self.suspicions.items()
+        }
+        for count in range(2, len(self.suspicions) + 1):
+            name = "all of them" if count == len(self.suspicions) else f"at least {count} of them"
+            measures[name] = detection(self.agreement, self.agreement >= count, is_poison)
+        return measures
+
+    def table(self) -> list[list[str]]:
+        """Returns the cells of a table of all examples, most suspicious first."""
+        files, is_poison = self.split.files, self.is_poison
+        heading = ["id", *(["file"] if files else []), "class", "agreement"]
+        for name in self.suspicions:
+            heading += [f"{name} suspects", f"{name} score"]
+        rows = [heading + (["poison"] if is_poison is not None else [])]
+        for each in self.order:
+            number = int(self.examples.ids[each])
+            row = [str(number), *([files[number]] if files else [])]
+            row += [self.class_name(each), str(self.agreement[each])]
+            for suspicion in self.suspicions.values():
+                row += [str(int(suspicion.suspects[each])), f"{suspicion.scores[each]:.4g}"]
+            rows.append(row + ([str(int(is_poison[each]))] if is_poison is not None else []))
+        return rows
+
+    def class_name(self, position: int) -> str:
+        """Returns the name of an example's class."""
+        return self.split.class_names[self.examples.labels[position]]
+
+    def most_suspicious(self, most: int) -> list[np.ndarray]:
+        """Returns the positions of so many examples of each class that has any, in order."""
+        order, labels = self.order, self.examples.labels
+        return [order[labels[order] == each][:most] for each in np.unique(labels)]
+
+    def report(self) -> dict[str, Any]:
+        """Returns the figures, as JSON can hold them."""
+        kept, split, is_poison = ~self.suspected, self.split, self.is_poison
+        emptied = np.setdiff1d(split.labels, self.keep_list.labels)
+        report: dict[str, Any] = {
+            "images": self.examples.size,
+            "kept": int(kept.sum()),
+            "unaudited": len(split.labels) - self.examples.size,
+            "emptied_classes": [split.class_names[each] for each in emptied],
+            "agreement": self.least_agreement,
+            "settings": self.settings,
+            "suspects": {name: int(each.suspects.sum()) for name, each in self.suspicions.items()},
+            "kappa": {" & ".join(pair): round(value, 6) for pair, value in self.kappa().items()},
+        }
+        if is_poison is not None and split.is_poison is not None:
+            report["poisons"] = int(is_poison.sum())
+            report["kept_poisons"] = int(is_poison[kept].sum())
+            report["unaudited_poisons"] = int(split.is_poison.sum()) - report["poisons"]
+            report["detection"] = {
+                name: {measure: round(value, 6) for measure, value in measures.items()}
+                for name, measures in self.detection().items()
+            }
+        return report
+
+    def contact_sheet(self, most: int = 10) -> bytes:
+        """Returns a PNG of the most suspicious images of each class, with id and agreement.
+
+        Args:
+            most: the number of images of each class.
+        """
+        classes = self.most_suspicious(most)
+        # From disk all are read in one go.
+        images = np.split(
+            self.examples.read(np.concatenate(classes)), np.cumsum([*map(len, classes)])[:-1]
+        )
+        captions = [
+            [f"{self.examples.ids[each]} ({self.agreement[each]})" for each in some]
+            for some in classes
+        ]
+        names = [self.class_name(some[0]) for some in classes]
+        rows = list(zip(names, images, captions, strict=True))
+        return pictures.png(pictures.draw_rows(rows))
+
+    def page(self, configuration: pathlib.Path | None = None) -> str:
+        """Returns a page for people, as one HTML file.
+
+        Args:
+            configuration: the directory whose flags it shows; None for no flags.
+        """
+        from tfpoison.auditing import page
+
+        return page.render(self, configuration)
+
+    def save(self, folder: str | pathlib.Path) -> pathlib.Path:
+        """Writes table, keep-list, pictures and page; the report, which says all is done, last.
+
+        Args:
+            folder: is made if it is not there.
+
+        Returns:
+            The path of the page.
+        """
+        directory = RunDirectory(folder, {})
+        directory.path.mkdir(parents=True, exist_ok=True)
+        # What it says is done is done no more, once the first of the others is another one.
+        (directory.path / REPORT).unlink(missing_ok=True)
+        directory.write_text(TABLE, csv_files.text(self.table()))
+        directory.write_text(KEEP, self.keep_list.text())
+        most = _ON_THE_SHEET if len(self.split.class_names) <= _MANY_CLASSES else _ON_A_LARGE_SHEET
+        directory.write_bytes(SHEET, self.contact_sheet(most))
+        path = directory.write_text(PAGE, self.page(directory.path))
+        directory.write_json(REPORT, self.report())
+        return path
+
+
+_ON_THE_SHEET, _ON_A_LARGE_SHEET, _MANY_CLASSES = 10, 5, 100
+
+
+def _share_below(scores: np.ndarray) -> np.ndarray:
+    return np.searchsorted(np.sort(scores), scores) / len(scores)

@@ -1,0 +1,237 @@
+"""An audit from start to end: train a network, have filters look at its features."""
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpoison import defenses, files
+from tfpoison.auditing.audit import Audit, Split
+from tfpoison.checks import check_number
+from tfpoison.data import Examples, ImageClassification, InMemoryExamples
+from tfpoison.defenses import Defense
+from tfpoison.defenses.filters import Filter, Suspicion, names
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.fitting.trainer import Trainer, network_maker, set_up_keras
+from tfpoison.progress import Progress
+from tfpoison.runs.checkpoint import Checkpoint
+from tfpoison.runs.run_directory import RunDirectory
+
+_SUSPICIONS = "suspicions.npz"
+_SCORES, _SUSPECTS = "scores of ", "suspects of "
+# For arrays of whoever calls: an optimizer that asks for no schedule.
+_TRAINING = TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002)
+
+
+def audit(
+    images: np.ndarray | Examples,
+    labels: np.ndarray | None = None,
+    *,
+    class_names: Sequence[str] | None = None,
+    files: Sequence[str] | None = None,
+    is_poison: np.ndarray | None = None,
+    filters: Sequence[str | Filter] | None = None,
+    agreement: int = 2,
+    network: str = "convnet_small",
+    training: TrainingSettings = _TRAINING,
+    batch_size: int = 64,
+    verbose: bool = True,
+) -> Audit:
+    """Trains a network on a training set and has filters look for what was done to it.
+
+    ```python
+    audit = tfpoison.audit(images, labels)
+    audit.save("audit")  # A page, a table, a contact sheet, the keep-list.
+    images, labels = images[audit.keep_list.ids], labels[audit.keep_list.ids]
+    ```
+
+    Args:
+        images: (n, height, width, channels), uint8 in 0–255 or floats in [0, 1]; or examples, as
+            `tfpoison.data.load(…).train`, which bring their labels.
+        labels: integers from 0, (n,), or one-hot, (n, classes).
+        class_names: the names of the classes; None for their numbers.
+        files: what the images' files are called, for table and keep-list.
+        is_poison: which are known to be poisons, bool (n,), to measure the filters by.
+        filters: names or expressions, as "deep_knn(neighbors=50)", or filters; None for all there
+            are.
+        agreement: how many of them must suspect an image for the keep-list to leave it out.
+        network: a name of `tfpoison.networks`.
+        training: how the network is trained; with its seed the same audit comes out again.
+        batch_size: images of a step.
+        verbose: whether progress is told.
+
+    Raises:
+        TypeError, ValueError: an argument is something else than is said here.
+    """
+    examples = _examples(images, labels)
+    classes = int(examples.labels.max(initial=0)) + 1
+    class_names = [str(each) for each in range(classes)] if class_names is None else class_names
+    if len(class_names) < classes:
+        raise ValueError(
+            f"Expected the names of {classes} classes. Received: {len(class_names)} class name(s)"
+        )
+    for name, each in (("files", files), ("is_poison", is_poison)):
+        if each is not None and len(each) != examples.size:
+            raise ValueError(
+                f"Expected `{name}` to have an entry for each of {examples.size} images. Received: "
+                f"{len(each)}"
+            )
+    auditor = Auditor(
+        DataSettings(batch_size=batch_size),
+        NetworkSettings(network=network),
+        training,
+        {str(each): _filter(each) for each in (names() if filters is None else filters)},
+        agreement,
+        verbose=verbose,
+    )
+    known = None if is_poison is None else np.asarray(is_poison, bool)
+    return auditor.run(examples, Split("images", class_names, examples.labels, files, known))
+
+
+@dataclasses.dataclass(frozen=True)
+class Auditor:
+    """Has filters inspect training sets, by the features of a network trained on them.
+
+    Attributes:
+        data: batch size and augmentation.
+        network: the network.
+        training: its optimizer, schedule, epochs.
+        filters: the filters, each by the name that it goes by.
+        agreement: how many of them must suspect an image for the keep-list to leave it out.
+        directory: where an interrupted audit goes on; None for nowhere.
+        checkpoint_seconds: the time between two checkpoints of the training.
+        verbose: whether progress is told.
+    """
+
+    data: DataSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    filters: dict[str, Filter]
+    agreement: int
+    directory: RunDirectory | None = None
+    checkpoint_seconds: float = 300
+    verbose: bool = True
+
+    def check(self, examples: int | None = None) -> None:
+        """Raises ValueError or TypeError where `run` would.
+
+        Args:
+            examples: how many examples there will be; None where that is not known.
+        """
+        if not self.filters:
+            raise ValueError("Expected filters to audit with. Received none.")
+        check_number("agreement", self.agreement, minimum=1, maximum=len(self.filters), whole=True)
+        if len(set(self.filters.values())) < len(self.filters):
+            raise ValueError(
+                f"Expected filters that differ. Received one twice: {', '.join(self.filters)}"
+            )
+        if examples is not None:
+            for each in self.filters.values():
+                each.check(examples)
+
+    def run(
+        self, examples: Examples, split: Split, settings: dict[str, Any] | None = None
+    ) -> Audit:
+        """Has the filters look at the examples that have not yet, and remembers what they say.
+
+        Args:
+            examples: those that are looked at.
+            split: the split that they are of.
+            settings: what the audit's report says of how it was made.
+        """
+        self.check(examples.size)
+        with contextlib.ExitStack() as stack:
+            directory = self.directory or RunDirectory(
+                stack.enter_context(tempfile.TemporaryDirectory()), {}
+            )
+            suspicions = _read_suspicions(directory, examples.size)
+            left = [each for each in self.filters.values() if repr(each) not in suspicions]
+            if left:
+                total = self.training.epochs + len(left)
+                progress = Progress("epochs and filters", total, verbose=self.verbose)
+                features = self._features(examples, split, directory, progress)
+                for done, each in enumerate(left, self.training.epochs + 1):
+                    found = each.inspect(features, examples.labels, self.training.seed)
+                    suspicions[repr(each)] = found
+                    _write_suspicions(directory, suspicions)
+                    progress.show(done)
+        known = {name: suspicions[repr(each)] for name, each in self.filters.items()}
+        return Audit(known, examples, split, self.agreement, settings or {})
+
+    def _features(
+        self, examples: Examples, split: Split, directory: RunDirectory, progress: Progress
+    ) -> np.ndarray:
+        """Returns the features that a network has of the examples once it is trained on them."""
+        images = ImageClassification(split.name, tuple(split.class_names), examples, examples)
+        self.network.check(images.image_shape, images.classes)
+        set_up_keras(self.training)
+        trainer = Trainer(
+            network_maker(self.network, images), images.classes, self.data, self.training
+        )
+        checkpoint = Checkpoint(directory, seconds=self.checkpoint_seconds)
+        told = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: progress.show(epoch + 1)
+        )
+        predictor, _ = trainer.train(examples, self.training.seed, checkpoint, callbacks=[told])
+        return predictor.features(examples)
+
+
+def _examples(images: np.ndarray | Examples, labels: np.ndarray | None) -> Examples:
+    if isinstance(images, Examples):
+        if labels is not None:
+            raise ValueError(
+                "Expected no `labels` with examples, which have theirs. Received some."
+            )
+        whole = np.array_equal(images.ids, np.arange(images.size))
+        # Of a part of a split the rest is not known here: ids are places among these.
+        return images if whole else InMemoryExamples(images.images, images.labels)
+    images, labels = np.asarray(images), np.asarray(labels)
+    if np.issubdtype(images.dtype, np.floating) and images.size:
+        if not (images.min() >= 0 and images.max() <= 1):
+            raise ValueError(
+                "Expected `images` in uint8, or floats in [0, 1]. Received floats from "
+                f"{images.min():.4g} to {images.max():.4g}. Scale them."
+            )
+        images = np.round(255 * images).astype(np.uint8)
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=1)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1 or (labels < 0).any():
+        raise ValueError(
+            "Expected `labels` to be integers from 0, (n,), or one-hot, (n, classes). Received: "
+            f"{labels.dtype} of shape {labels.shape}"
+        )
+    return InMemoryExamples(images, labels)
+
+
+def _filter(which: str | Filter) -> Filter:
+    if isinstance(which, Filter):
+        return which
+    defense = defenses.from_text(which)
+    if defense.filter is None or defense != Defense(filter=defense.filter):
+        raise ValueError(
+            f"Expected filters, of {', '.join(names())}. Received: {which}, another defense"
+        )
+    return defense.filter
+
+
+def _write_suspicions(directory: RunDirectory, suspicions: dict[str, Suspicion]) -> None:
+    arrays = {_SCORES + name: each.scores for name, each in suspicions.items()}
+    arrays |= {_SUSPECTS + name: each.suspects for name, each in suspicions.items()}
+    directory.write_arrays(_SUSPICIONS, arrays)
+
+
+def _read_suspicions(directory: RunDirectory, size: int) -> dict[str, Suspicion]:
+    """Returns what filters have made of so many images in earlier runs."""
+    path = directory.path / _SUSPICIONS
+    if not path.exists():
+        return {}
+    with files.read_back(path, "Remove it: the filters inspect again."):
+        arrays = files.read_arrays(path)
+        if any(len(each) != size for each in arrays.values()):
+            raise ValueError(f"it is not of {size} images")
+        found = [name.removeprefix(_SCORES) for name in arrays if name.startswith(_SCORES)]
+        return {name: Suspicion(arrays[_SCORES + name], arrays[_SUSPECTS + name]) for name in found}
