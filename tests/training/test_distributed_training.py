@@ -126,7 +126,7 @@ def test_replicas_draw_for_themselves(two_cpus):
 
     @tf.function
     def craft():
-        crafted = model._craft(
+        crafted = model._split_and_attack(
             model.attack, model.classifier(), tf.constant(images), tf.zeros(4), replica_id()
         )
         return crafted.poisoned.join()

@@ -581,10 +581,10 @@ def test_a_warm_up_leaves_no_gap_in_the_logs(tmp_path):
     """Callbacks that watch the objective see it in every epoch; a second `fit` traces nothing."""
     model = tfpoison.RobustModel(small_network(), "evasion", warmup_epochs=2, steps=1)
     model.compile("sgd", "sparse_categorical_crossentropy")
-    traced, craft = [], model._craft
+    traced, craft = [], model._split_and_attack
     object.__setattr__(
         model,
-        "_craft",
+        "_split_and_attack",
         lambda *args, **settings: traced.append(model.crafting) or craft(*args, **settings),
     )
     data = (make_data(32, shape=(4, 4, 3))[0], classes_of_small_data())

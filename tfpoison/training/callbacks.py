@@ -20,6 +20,12 @@ _CAUSES = (
 )
 
 
+def crafting_callbacks(warmup_epochs: int) -> list[keras.callbacks.Callback]:
+    """Returns what goes with every `fit` that crafts."""
+    checks = [PixelRangeCheck(), OtherClassesCheck(), CraftingCheck()]
+    return [CraftingSchedule(warmup_epochs), *checks]
+
+
 class CraftingSchedule(keras.callbacks.Callback):
     """Turns crafting on after the warm-up epochs.
 

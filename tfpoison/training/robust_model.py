@@ -1,8 +1,6 @@
 """The defense: a Keras model that poisons its own training batches, with their true labels."""
 
 import dataclasses
-import functools
-import inspect
 import warnings
 from typing import Any, NamedTuple, Self
 
@@ -14,38 +12,25 @@ from tfpoison.attacks import Attack, CraftedBatch
 from tfpoison.attacks.in_step import resolve_poison_fraction
 from tfpoison.batch import LabelEncoding, check_labels, split
 from tfpoison.checks import check_number
-from tfpoison.classifier import Classifier, computes_in_half_precision
+from tfpoison.classifier import Classifier
 from tfpoison.defenses import Mixing
 from tfpoison.defenses import mixing as mixings
 from tfpoison.defenses.mixing.table import MIXINGS
-from tfpoison.distribution import (
-    Reduction,
-    call_on_examples,
-    lend_example,
-    replica_id,
-    spans_workers,
-)
+from tfpoison.distribution import Reduction, lend_example, replica_id
 from tfpoison.objectives.table import OBJECTIVES
 from tfpoison.perturbations.table import PERTURBATIONS
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
-from tfpoison.training import multi_worker
 from tfpoison.training.arguments import (
     check_features,
-    check_network,
     check_no_synchronisation,
-    check_strategy,
     resolve_attack,
 )
-from tfpoison.training.batch_check import check_pixels, checked, plain_errors
+from tfpoison.training.batch_check import check_pixels
 from tfpoison.training.batches import labels_alone, symbolic_batch, unpack
-from tfpoison.training.callbacks import (
-    CraftingCheck,
-    CraftingSchedule,
-    OtherClassesCheck,
-    PixelRangeCheck,
-)
+from tfpoison.training.callbacks import crafting_callbacks
+from tfpoison.training.wrapper import NetworkWrapper
 
 # What is built into the compiled training step.
 _SETTINGS = (
@@ -63,7 +48,7 @@ class CraftedImages(NamedTuple):
 
 
 @keras.saving.register_keras_serializable("tfpoison")
-class RobustModel(keras.Model):
+class RobustModel(NetworkWrapper):
     """Adversarial poisoning (arXiv 2102.13624) around any Keras classifier.
 
     Every training step splits its batch into poisons and temporary targets, crafts the poisons
@@ -126,8 +111,6 @@ class RobustModel(keras.Model):
             (images, labels, sample weights), or the pixels lie outside the pixel range.
     """
 
-    train_function: Any  # Keras's: what `fit` calls for each batch.
-
     def __init__(
         self,
         network: keras.Model,
@@ -145,14 +128,8 @@ class RobustModel(keras.Model):
         name: str | None = None,
         **attack_settings: Any,
     ):
-        check_network(network, RobustModel)
-        # The outer policy decides whether Keras scales the loss for half precision, nothing else.
-        half = computes_in_half_precision(network)
-        dtype = "mixed_float16" if half else network.dtype_policy
-        super().__init__(name=name, dtype=dtype, autocast=False)
-        check_strategy(self, network)
+        super().__init__(network, name=name)
         check_number("seed", seed, minimum=0, whole=True)
-        self.network = network
         self.attack = resolve_attack(attack, attack_settings)
         self.pixels = PixelRange(pixel_range)
         self.target_selection = target_selection
@@ -175,8 +152,6 @@ class RobustModel(keras.Model):
         check_features(network, self.attack, features)
         check_features(network, self.attack, self.features)  # Saved models know it by its name.
         self._crafting = self.attack is not None
-        # The training function of the other kind of epochs, crafting or not.
-        self._other_train_function: Any = None
         self._own_steps = 0
         self._outputs: int | None = None  # Known from the first data on.
         self._steps = self.add_weight(
@@ -192,14 +167,7 @@ class RobustModel(keras.Model):
         self._lowest_pixel = keras.metrics.Mean(name="lowest_pixel")
         self._highest_pixel = keras.metrics.Mean(name="highest_pixel")
         self._of_no_other_class = keras.metrics.Mean(name="of_no_other_class")
-        if spans_workers(self.distribute_strategy):
-            multi_worker.bridge_log_reduction()
-        shape = getattr(network, "input_shape", None)
-        shape = shape or (network.get_build_config() or {}).get("input_shape")
-        if network.built and shape:
-            self.build(shape)  # Converters to other formats ask for the shape that it has seen.
-        else:
-            self.built = network.built
+        self.build_as_network()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SETTINGS and name in vars(self):
@@ -210,21 +178,8 @@ class RobustModel(keras.Model):
             )
         super().__setattr__(name, value)
 
-    # The network, as evaluate and predict see it.
-
-    def build(self, input_shape: Any) -> None:
-        """Builds the network."""
-        if not self.network.built:
-            self.network(keras.KerasTensor(input_shape))  # A subclass need not have `build`.
-        self.built = True
-
-    @property
-    def output_names(self) -> list[str] | None:
-        """The names that losses and metrics may be given by: those of the network's outputs."""
-        return getattr(self.network, "output_names", None)
-
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns the network's output; Keras hands `training` on to the network's layers."""
+        """Returns the network's output; warns where a training that crafts nothing asks."""
         defends = self.attack is not None or self.mixing is not None
         if training and defends and not self._own_steps and self.trainable_variables:
             warnings.warn(
@@ -234,83 +189,47 @@ class RobustModel(keras.Model):
                 "that; or train `model.network` on what `model.craft` returns.",
                 stacklevel=2,
             )
-        return call_on_examples(self.network, inputs)
+        return super().call(inputs)
 
     def _caller(self) -> str:
         outermost = self._get_call_context().entry_layer
         return "a training loop" if outermost is self else f"the model {outermost.name!r}"
 
-    @functools.wraps(keras.Model.export)
-    def export(self, *args: Any, **kwargs: Any) -> None:
-        """Exports the network; takes what `keras.Model.export` takes."""
-        self.network.export(*args, **kwargs)
-
     # Training.
 
-    @functools.wraps(keras.Model.fit)
-    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains the network on poisoned batches; takes what `keras.Model.fit` takes."""
-        arguments = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs)
-        x, y = (arguments.arguments.get(each) for each in "xy")
-        self.create_state(x, y)
-        arguments.arguments["x"] = checked(x, y, self._check_batch)
-        if self.attack is not None:
-            callbacks = arguments.arguments.get("callbacks")
-            ours: list[keras.callbacks.Callback] = [
-                CraftingSchedule(self.warmup_epochs),
-                PixelRangeCheck(),
-                OtherClassesCheck(),
-                CraftingCheck(),
-            ]
-            if isinstance(callbacks, keras.callbacks.CallbackList):
-                for callback in ours:
-                    callback.set_model(self)
-                    callbacks.append(callback)
-            else:
-                arguments.arguments["callbacks"] = [*ours, *keras.tree.flatten(callbacks or [])]
-        with plain_errors():
-            return super().fit(*arguments.args[1:], **arguments.kwargs)
+    def checks_of_fit(self) -> list[keras.callbacks.Callback]:
+        """Returns the callbacks that look after crafting."""
+        return [] if self.attack is None else crafting_callbacks(self.warmup_epochs)
 
-    @functools.wraps(keras.Model.train_on_batch)
-    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Trains the network on one poisoned batch; takes what Keras's `train_on_batch` takes."""
-        if self._outputs is None:
-            self.create_state(x, y)
-        x = checked(x, y, self._check_batch)
-        return super().train_on_batch(x, y, *args, **kwargs)
-
-    def _check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
+    def check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Raises ValueError where the step cannot be made on a batch."""
         check_pixels(images, self.pixels if self.attack is not None else None)
         if self.attack is not None and self._outputs is not None:
             check_labels(labels, self._outputs)
 
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        strategy = self.distribute_strategy
-        if iterator is not None and strategy.num_replicas_in_sync > 1:
-            data_batch, iterator = multi_worker.first_local_batch(iterator, strategy), None
-        super()._maybe_symbolic_build(iterator=iterator, data_batch=data_batch)
-
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Crafts poisons, mixes, and makes Keras's own training step on the outcome."""
+        """Splits the batch, attacks and joins it, and makes Keras's own training step on that."""
         self._own_steps += 1  # Replicas take turns within it.
         try:
-            return self._train(lend_example(data))
+            data = lend_example(data)
+            if self.attack is not None or self.mixing is not None:
+                data = self._poison_and_mix(data)
+            logs = super().train_step(data)
         finally:
             self._own_steps -= 1
+        return logs | {metric.name: metric.result() for metric in self._objective_metrics()}
 
-    def _train(self, data: Any) -> dict[str, tf.Tensor]:
-        if self.attack is None and self.mixing is None:
-            return super().train_step(data)
+    def _poison_and_mix(self, data: Any) -> Any:
+        """Returns the batch to train on: in a warm-up epoch without mixing the one that came."""
         images, labels, sample_weight = unpack(data)
         if self.attack is not None:
             images = self._poison(self.attack, images, labels)
         if self.mixing is not None:
             images, labels = self._mix(self.mixing, images, labels)
-        if self.crafting or self.mixing is not None:
-            self._steps.assign_add(1)
-            data = (images, keras.tree.pack_sequence_as(data[1], [labels]), sample_weight)
-        logs = super().train_step(data)
-        return logs | {metric.name: metric.result() for metric in self._crafting_metrics()}
+        elif not self.crafting:
+            return data
+        self._steps.assign_add(1)
+        return images, keras.tree.pack_sequence_as(data[1], [labels]), sample_weight
 
     def _poison(self, attack: Attack, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Returns the poisoned batch; in the warm-up the batch as it is, with its objective."""
@@ -320,13 +239,8 @@ class RobustModel(keras.Model):
             attack = dataclasses.replace(attack, steps=0)
         # Evaluating the objective costs as much as crafting steps: once an epoch is enough.
         first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
-        crafted = self._craft(
-            attack,
-            self.classifier(self.reduction),
-            images,
-            labels,
-            replica_id(),
-            measure=first,
+        crafted = self._split_and_attack(
+            attack, self.classifier(self.reduction), images, labels, replica_id(), measure=first
         )
         self._record(crafted, images, first)
         return crafted.poisoned.join() if self.crafting else images
@@ -392,11 +306,11 @@ class RobustModel(keras.Model):
             raise ValueError("Expected a model with an attack to craft with. Received: attack=None")
         images, labels, _ = unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
         self._outputs = self.classifier().count_outputs(images)
-        self._check_batch(images.numpy(), labels.numpy())
-        crafted = self._craft(self.attack, self.classifier(), images, labels, replica=0)
+        self.check_batch(images.numpy(), labels.numpy())
+        crafted = self._split_and_attack(self.attack, self.classifier(), images, labels, replica=0)
         return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
 
-    def _craft(
+    def _split_and_attack(
         self,
         attack: Attack,
         classifier: Classifier,
@@ -443,21 +357,16 @@ class RobustModel(keras.Model):
     def set_crafting(self, crafting: bool) -> None:
         """Turns crafting on or off; each kind of training step is traced once."""
         if crafting != self.crafting:
-            self.make_train_function()
-            functions = self._other_train_function, self.train_function
-            self.train_function, self._other_train_function = functions
             self._crafting = crafting
-            super().make_train_function()
-
-    def make_train_function(self, force: bool = False) -> None:
-        """Makes the training function where there is none; `compile` has forgotten the other's."""
-        if force or self.train_function is None:
-            self._other_train_function = None
-        super().make_train_function(force)
+            self.swap_train_functions()
 
     # What the logs tell about crafting.
 
     def _crafting_metrics(self) -> list[keras.metrics.Metric]:
+        pixels = [self._lowest_pixel, self._highest_pixel]
+        return [self._objective_before, self._objective_after, *pixels, self._of_no_other_class]
+
+    def _objective_metrics(self) -> list[keras.metrics.Metric]:
         if self.attack is None or self.attack.objective is None:
             return []
         return [self._objective_before, self._objective_after]
@@ -468,7 +377,7 @@ class RobustModel(keras.Model):
         self._highest_pixel.update_state(tf.reduce_max(shares))
         if self.attack is not None and self.attack.needs_targets:
             self._of_no_other_class.update_state(crafted.clean.of_no_other_class)
-        for metric, value in zip(self._crafting_metrics(), crafted.measured, strict=False):
+        for metric, value in zip(self._objective_metrics(), crafted.measured, strict=False):
             metric.update_state(value, sample_weight=tf.cast(measured, tf.float32))
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -476,15 +385,10 @@ class RobustModel(keras.Model):
 
         So `evaluate` returns what the network's own `evaluate` would.
         """
-        hidden = {
-            self._objective_before.name,
-            self._objective_after.name,
-            self._lowest_pixel.name,
-            self._highest_pixel.name,
-            self._of_no_other_class.name,
-        }
+        shown = []
         if tf.executing_eagerly() and tf.convert_to_tensor(self._objective_before.count) > 0:
-            hidden -= {metric.name for metric in self._crafting_metrics()}
+            shown = self._objective_metrics()
+        hidden = {metric.name for metric in self._crafting_metrics() if metric not in shown}
         results = super().get_metrics_result()
         return {name: value for name, value in results.items() if name not in hidden}
 
@@ -499,14 +403,10 @@ class RobustModel(keras.Model):
         """Returns the share of this epoch's targets that met no poison of another class."""
         return self._of_no_other_class.result()
 
-    # Saving and loading.
-
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the model as Keras serialises them."""
         shares = self.attack is not None and self.target_selection == "share"
-        return {
-            "network": keras.saving.serialize_keras_object(self.network),
-            "dtype": keras.saving.serialize_keras_object(self.network.dtype_policy),
+        return super().get_config() | {
             "attack": keras.saving.serialize_keras_object(self.attack),
             "poison_fraction": self.poison_fraction if shares else None,
             "target_selection": self.target_selection,
@@ -517,7 +417,6 @@ class RobustModel(keras.Model):
             "matching": self.reduction.matching,
             "batch_statistics": self.batch_statistics,
             "seed": self.seed,
-            "name": self.name,
         }
 
     @classmethod
@@ -526,41 +425,7 @@ class RobustModel(keras.Model):
         for table in (OBJECTIVES, PERTURBATIONS, MIXINGS):
             for name in table:
                 table[name]  # Keras finds a class once it is imported.
-        parts = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("network", "attack", "pixel_range", "mixing")
-        }
-        config = config | parts
-        # Keras forgets the policy of a network, though not those of its layers; the optimizer is
-        # wrapped in loss scaling by it.
-        if policy := config.pop("dtype", None):
-            config["network"].dtype_policy = keras.saving.deserialize_keras_object(policy)
-        return cls(**config)
-
-    @functools.wraps(keras.Model.load_weights)
-    def load_weights(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
-        """Loads the weights that this model, or the network by itself, has saved."""
-        try:
-            super().load_weights(filepath, *args, **kwargs)
-        except ValueError as error:
-            try:
-                self.network.load_weights(filepath, *args, **kwargs)
-            except ValueError:
-                raise error from None  # Of neither: what is said of this model is nearer.
-
-    def save_own_variables(self, store: Any) -> None:
-        """Saves the step, and the network's random state, which Keras leaves out."""
-        for name, variable in self._own_variables().items():
-            store[name] = variable.numpy()
-
-    def load_own_variables(self, store: Any) -> None:
-        """Restores what `save_own_variables` saved."""
-        for name, variable in self._own_variables().items():
-            variable.assign(store[name])
+        return super().from_config(config)
 
     def _own_variables(self) -> dict[str, keras.Variable]:
-        weights = {id(weight) for weight in self.network.weights}
-        random_states = [each for each in self.network.variables if id(each) not in weights]
-        return {"steps": self._steps} | {
-            f"random_state_{number}": state for number, state in enumerate(random_states)
-        }
+        return {"steps": self._steps} | super()._own_variables()
