@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import data, files, networks
+from tfpoison import data, networks
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense, GradientShaping
 from tfpoison.evaluation import Predictor
@@ -297,9 +297,7 @@ def save_weights(directory: RunDirectory, name: str, weights: Sequence[np.ndarra
 
 def load_weights(directory: RunDirectory, name: str) -> Weights | None:
     """Returns the weights that `save_weights` wrote; None where there are none."""
-    path = directory.path / name
-    if not path.exists():
-        return None
-    with files.read_back(path, "Remove it: the network is trained again."):
-        arrays = files.read_arrays(path)
+    with directory.arrays(name, "Remove it: the network is trained again.") as arrays:
+        if arrays is None:
+            return None
         return [arrays[f"arr_{number}"] for number in range(len(arrays))]

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from tfpoison import files
 from tfpoison.checks import check_array
 from tfpoison.data import Examples, ImageClassification, InMemoryExamples
 from tfpoison.defenses import Defense
@@ -166,13 +165,10 @@ class TrainingSet:
 
     def _load(self, name: str) -> bool:
         """Takes up what stands in a file, and returns whether there is one."""
-        path = self._directory.path / name
-        if not path.exists():
-            return False
         remedy = "Remove it and the checkpoint beside it: the training starts again."
-        with files.read_back(path, remedy):
-            arrays = files.read_arrays(path)
-            kept = arrays["kept"]
-            check_array("kept", kept, np.int64, (None,), minimum=0, ascending=True)
-        self.kept, self.images = kept, arrays.get("images")
-        return True
+        with self._directory.arrays(name, remedy) as arrays:
+            if arrays is None:
+                return False
+            check_array("kept", arrays["kept"], np.int64, (None,), minimum=0, ascending=True)
+            self.kept, self.images = arrays["kept"], arrays.get("images")
+            return True

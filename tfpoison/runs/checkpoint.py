@@ -10,7 +10,6 @@ no two workers can go on from different moments.
 
 import math
 import time
-from typing import Any
 
 import keras
 import numpy as np
@@ -60,24 +59,22 @@ class Checkpoint(keras.callbacks.Callback):
         self._metrics: list[np.ndarray] = []
         self._first_batch = 0
         self._strategy = tf.distribute.get_strategy()
-        path = directory.path / FILE
-        if path.exists():
-            self._read(path)
-
-    def _read(self, path: Any) -> None:
-        with files.read_back(path, "Remove it: the training starts again."):
-            arrays = files.read_arrays(path)
-            position = files.parse_json(str(arrays["position"]))
-            self._unread = [arrays[f"variable_{n}"] for n in range(position["variables"])]
-            self._metrics = [arrays[f"metric_{n}"] for n in range(position["metrics"])]
-            self.epoch, self.batch = position["epoch"], position["batch"]
-            # JSON has no NaN, as an objective may be.
-            self.rows = [
-                {name: math.nan if value is None else value for name, value in row.items()}
-                for row in position["rows"]
-            ]
-        if self._writes:
+        with directory.arrays(FILE, "Remove it: the training starts again.") as arrays:
+            if arrays is not None:
+                self._read(arrays)
+        if self.rows and writes:
             self._write_metrics()
+
+    def _read(self, arrays: dict[str, np.ndarray]) -> None:
+        position = files.parse_json(str(arrays["position"]))
+        self._unread = [arrays[f"variable_{n}"] for n in range(position["variables"])]
+        self._metrics = [arrays[f"metric_{n}"] for n in range(position["metrics"])]
+        self.epoch, self.batch = position["epoch"], position["batch"]
+        # JSON has no NaN, as an objective may be.
+        self.rows = [
+            {name: math.nan if value is None else value for name, value in row.items()}
+            for row in position["rows"]
+        ]
 
     def inner(self, name: str) -> "Checkpoint":
         """Returns the checkpoint of another training, which is part of this one."""

@@ -261,24 +261,37 @@ class RunDirectory:
         lines += [_DRAWS, *self._checksums().values()]
         self.write_text(CONFIGURATION, "\n".join(lines) + "\n")
 
+    @contextlib.contextmanager
+    def arrays(self, name: str, remedy: str) -> Iterator[dict[str, np.ndarray] | None]:
+        """Yields the arrays of a file; None where there is no such file.
+
+        Raises:
+            ValueError: the file is damaged, or not as what is done within expects it.
+        """
+        if not (self.path / name).exists():
+            yield None
+            return
+        with files.read_back(self.path / name, remedy):
+            yield files.read_arrays(self.path / name)
+
     def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
         """Writes a file whole or not at all, and returns its path."""
         return files.write_whole(self.path / name, write)
 
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> pathlib.Path:
-        """Writes plain arrays for `files.read_arrays`, whole or not at all."""
+        """Writes what `arrays` reads, as `write` does."""
         return self.write(name, lambda file: files.write_arrays(file, arrays))
 
     def write_bytes(self, name: str, content: bytes) -> pathlib.Path:
-        """Writes bytes, whole or not at all, and returns the file's path."""
+        """Writes bytes as `write` does."""
         return self.write(name, lambda file: file.write(content))
 
     def write_text(self, name: str, text: str) -> pathlib.Path:
-        """Writes a text file whole or not at all, and returns its path."""
+        """Writes a text file as `write` does."""
         return self.write(name, lambda file: file.write(text.encode()))
 
     def write_json(self, name: str, value: Any) -> pathlib.Path:
-        """Writes a JSON file whole or not at all, and returns its path."""
+        """Writes a JSON file as `write` does."""
         return self.write_text(name, valid_json.dumps(value, indent=2) + "\n")
 
 
