@@ -131,21 +131,16 @@ class Trainer:
                 training's, or behind a revision whose outcome is gone.
         """
         last = self.training.epochs if until_epoch is None else until_epoch
-
-        def train_plain() -> Predictor:
-            inner = checkpoint.inner("plain")
-            return self._plain.train(examples, seed, inner, pretrained=pretrained, verbose=verbose)[
-                0
-            ]
-
         left = TrainingSet(examples, self.defense, checkpoint.directory, seed)
-        left.remove_suspects(train_plain)
+        left.remove_suspects(
+            lambda: self._plain.train(
+                examples, seed, checkpoint.inner("plain"), pretrained=pretrained, verbose=verbose
+            )[0]
+        )
         model = self._start(self.stream(examples, seed), seed, pretrained)
-        watching = [] if watch is None else [_Watch(self._predictor, watch)]
-        for stop in [
-            *(each for each in left.revised_after(self.training.epochs) if each < last),
-            last,
-        ]:
+        if watch is not None:
+            callbacks = [*callbacks, self._watching(watch)]
+        for stop in [*left.revised_after(self.training.epochs, before=last), last]:
             # A checkpoint within the epoch that follows a revision is of the set that it has left.
             is_past = (checkpoint.epoch, checkpoint.batch) > (stop, 0)
             if not is_past:
@@ -154,7 +149,7 @@ class Trainer:
                     checkpoint,
                     epochs=stop,
                     validation_data=None if validation is None else self._evaluation(validation),
-                    callbacks=[DivergenceCheck(), *callbacks, *watching, checkpoint],
+                    callbacks=[DivergenceCheck(), *callbacks, checkpoint],
                     verbose=verbose,
                 )
             if stop < last:
@@ -226,6 +221,12 @@ class Trainer:
             if checkpoint.epoch >= epochs:
                 break
 
+    def _watching(self, watch: Callable[[Predictor], float]) -> keras.callbacks.Callback:
+        def look(epoch: int, logs: dict[str, Any]) -> None:
+            logs["watched"] = watch(self._predictor)
+
+        return keras.callbacks.LambdaCallback(on_epoch_end=look)
+
     @property
     def _plain(self) -> "Trainer":
         """What trains networks for the defense's filter."""
@@ -277,17 +278,6 @@ class Trainer:
             self._fresh = [keras.ops.convert_to_numpy(each) for each in variables]
         self._predictor = Predictor(model.network)
         return model
-
-
-class _Watch(keras.callbacks.Callback):
-    def __init__(self, predictor: Predictor, watch: Callable[[Predictor], float]):
-        super().__init__()
-        self._predictor = predictor
-        self._watch = watch
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if logs is not None:
-            logs["watched"] = self._watch(self._predictor)
 
 
 def save_weights(directory: RunDirectory, name: str, weights: Sequence[np.ndarray]) -> None:

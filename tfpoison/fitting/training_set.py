@@ -121,10 +121,10 @@ class TrainingSet:
             )
         self._save(_SUSPECTS)
 
-    def revised_after(self, epochs: int) -> tuple[int, ...]:
-        """Returns after how many finished epochs of a training it is revised, ascending."""
+    def revised_after(self, epochs: int, *, before: int) -> list[int]:
+        """Returns after how many epochs of a training it is revised, ascending, before an epoch."""
         revision = self._defense.revision
-        return () if revision is None else revision.epochs(epochs)
+        return [each for each in revision.epochs(epochs) if each < before] if revision else []
 
     def revise(self, network: keras.Model, epoch: int, *, again: bool) -> None:
         """Has the defense revise what is left after an epoch.

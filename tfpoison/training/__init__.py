@@ -1,5 +1,6 @@
 """The defense: poisons are crafted inside every training step."""
 
-from tfpoison.training.robust_model import CraftedImages, RobustModel
+from tfpoison.training.batches import CraftedImages
+from tfpoison.training.robust_model import RobustModel
 
 __all__ = ["CraftedImages", "RobustModel"]

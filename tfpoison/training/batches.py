@@ -1,10 +1,18 @@
 """Batches of (images, labels), as `fit` is given them and as a training step sees them."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+
+class CraftedImages(NamedTuple):
+    """A training batch as it was and as it is trained on, in the order of the batch."""
+
+    clean: tf.Tensor
+    poisoned: tf.Tensor
+    is_poison: tf.Tensor
 
 
 def labels_alone(labels: Any) -> Any:

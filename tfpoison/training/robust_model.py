@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -22,13 +22,9 @@ from tfpoison.perturbations.table import PERTURBATIONS
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
-from tfpoison.training.arguments import (
-    check_features,
-    check_no_synchronisation,
-    resolve_attack,
-)
+from tfpoison.training.arguments import check_features, check_no_synchronisation, resolve_attack
 from tfpoison.training.batch_check import check_pixels
-from tfpoison.training.batches import labels_alone, symbolic_batch, unpack
+from tfpoison.training.batches import CraftedImages, labels_alone, symbolic_batch, unpack
 from tfpoison.training.callbacks import crafting_callbacks
 from tfpoison.training.wrapper import NetworkWrapper
 
@@ -39,22 +35,13 @@ _SETTINGS = (
 )
 
 
-class CraftedImages(NamedTuple):
-    """A training batch as it was and as it is trained on, in the order of the batch."""
-
-    clean: tf.Tensor
-    poisoned: tf.Tensor
-    is_poison: tf.Tensor
-
-
 @keras.saving.register_keras_serializable("tfpoison")
 class RobustModel(NetworkWrapper):
     """Adversarial poisoning (arXiv 2102.13624) around any Keras classifier.
 
     Every training step splits its batch into poisons and temporary targets, crafts the poisons
-    against the network as it is, and makes an ordinary Keras training step on the batch so changed,
-    with the true labels. The network becomes insensitive to such poisons. Batches may be mixed as
-    well, after crafting (`mixing`), or instead of it (`attack=None`).
+    against the network as it is, and makes Keras's own training step on the batch so changed, with
+    the true labels. Batches may be mixed as well, after crafting, or instead of it (`attack=None`).
 
         model = tfpoison.RobustModel(network, attack="gradient_matching")
         model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -62,15 +49,13 @@ class RobustModel(NetworkWrapper):
         network.save("classifier.keras")
 
     `evaluate`, `predict` and `export` are those of the network. The logs of `fit` show the attack's
-    objective before and after crafting (`objective_before`, `objective_after`), measured on the
-    first batch of every epoch, on each replica's own images; in a warm-up epoch, where nothing is
-    crafted, it is the same twice. Crafting uses the loss given to `compile`, without sample weights
-    and regularisers; the training step uses all of them.
+    objective before and after crafting (`objective_before`, `objective_after`) on the first batch
+    of every epoch, on each replica's own images; in a warm-up epoch it is the same twice. Crafting
+    uses the loss given to `compile`, without the sample weights and regularisers of the training.
 
     Poisons are crafted in this model's own training step alone: as a layer of another model, or in
     a training loop of one's own, it warns that they are not. Its settings stay as they are given.
-    `load_weights` takes what `save_weights` of this model or of its network has written; the
-    network takes its own alone, of `model.network.save_weights`.
+    `load_weights` takes what this model or its network has saved; the network takes its own alone.
 
     Args:
         network: a classifier with one output, (n, classes), or (n, 1) for two classes; logits or
@@ -85,20 +70,18 @@ class RobustModel(NetworkWrapper):
             all images in a random order; all images are poisons).
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
-        warmup_epochs: epochs of `fit` without crafting at the start. Each `fit` counts its epochs
-            from its `initial_epoch`, 0 unless it is given: one that goes on with a training needs
-            it, and one that ends within the warm-up warns.
+        warmup_epochs: epochs without crafting at the start. A `fit` that goes on with a training
+            says so by its `initial_epoch`, and one that ends within the warm-up warns.
         mixing: a name of `tfpoison.defenses.mixing.names()`, a `tfpoison.defenses.Mixing`, or None.
-            Images that are mixed need one-hot labels. Each image keeps its own sample weight.
+            Mixed images need one-hot labels. Each image keeps its own sample weight.
         features: for attacks on features: the layer whose output is the features, or its name; None
             for the input of the last Dense layer.
         matching: under a strategy, `"global"`: the replicas craft together what one device would
-            craft on the whole batch (but for random draws, starts and patches, of which each
-            replica has its own); `"replica"`: each crafts on its own part.
-        batch_statistics: whether BatchNormalization layers that train use the statistics of the
-            poisons and of the targets while these are crafted, not their moving ones as in the
-            paper. It is for networks whose moving statistics lag far behind (momentum 0.999, or
-            few steps), where crafting moves nothing and says so.
+            craft on the whole batch, but for random draws, which each has of its own; `"replica"`:
+            each crafts on its own part.
+        batch_statistics: whether BatchNormalization that trains uses the statistics of the poisons
+            and of the targets in crafting, not its moving ones as in the paper: where these lag
+            far behind (momentum 0.999, or few steps), crafting moves nothing and says so.
         seed: the seed of all random draws, which differ by step and by replica.
         name: the model's name.
         **attack_settings: with an attack's name: its settings, see `tfpoison.attacks.get`:
@@ -106,9 +89,9 @@ class RobustModel(NetworkWrapper):
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: an argument has a value that cannot be, two arguments exclude each other, or the
-            network trains in a way of its own. In `fit`: the data are not (images, labels) or
-            (images, labels, sample weights), or the pixels lie outside the pixel range.
+        ValueError: an argument has a value that cannot be, two exclude each other, or the network
+            trains in a way of its own. In `fit`: the data are not (images, labels) or (images,
+            labels, sample weights), or pixels lie outside the pixel range.
     """
 
     def __init__(
@@ -151,7 +134,7 @@ class RobustModel(NetworkWrapper):
         self.seed = int(seed)
         check_features(network, self.attack, features)
         check_features(network, self.attack, self.features)  # Saved models know it by its name.
-        self._crafting = self.attack is not None
+        self.crafting = self.attack is not None  # Whether training steps craft.
         self._own_steps = 0
         self._outputs: int | None = None  # Known from the first data on.
         self._steps = self.add_weight(
@@ -194,8 +177,6 @@ class RobustModel(NetworkWrapper):
     def _caller(self) -> str:
         outermost = self._get_call_context().entry_layer
         return "a training loop" if outermost is self else f"the model {outermost.name!r}"
-
-    # Training.
 
     def checks_of_fit(self) -> list[keras.callbacks.Callback]:
         """Returns the callbacks that look after crafting."""
@@ -342,25 +323,14 @@ class RobustModel(NetworkWrapper):
         )
 
     def set_first_step(self, step: int) -> None:
-        """Starts the random draws of crafting at another step's.
-
-        They depend on the seed and on the number of the training step; trainings that start at
-        steps far apart draw apart without tracing anything anew.
-        """
+        """Makes the draws of crafting, by seed and step, those of a training from that step on."""
         self._steps.assign(step)
-
-    @property
-    def crafting(self) -> bool:
-        """Whether training steps craft, as `set_crafting` has it."""
-        return self._crafting
 
     def set_crafting(self, crafting: bool) -> None:
         """Turns crafting on or off; each kind of training step is traced once."""
         if crafting != self.crafting:
-            self._crafting = crafting
+            self.crafting = crafting
             self.swap_train_functions()
-
-    # What the logs tell about crafting.
 
     def _crafting_metrics(self) -> list[keras.metrics.Metric]:
         pixels = [self._lowest_pixel, self._highest_pixel]
@@ -381,10 +351,7 @@ class RobustModel(NetworkWrapper):
             metric.update_state(value, sample_weight=tf.cast(measured, tf.float32))
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """Returns the metrics; those of crafting only where something was crafted.
-
-        So `evaluate` returns what the network's own `evaluate` would.
-        """
+        """Returns the metrics; those of crafting only where something was crafted."""
         shown = []
         if tf.executing_eagerly() and tf.convert_to_tensor(self._objective_before.count) > 0:
             shown = self._objective_metrics()
@@ -393,10 +360,7 @@ class RobustModel(NetworkWrapper):
         return {name: value for name, value in results.items() if name not in hidden}
 
     def seen_pixels(self) -> tuple[Any, Any]:
-        """Returns the lowest and the highest pixel of this epoch's batches, in shares of the range.
-
-        They are means over batches of each batch's extremes.
-        """
+        """Returns the means over this epoch's batches of their extremes, in shares of the range."""
         return self._lowest_pixel.result(), self._highest_pixel.result()
 
     def share_of_no_other_class(self) -> Any:
