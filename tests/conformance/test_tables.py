@@ -174,9 +174,6 @@ ELSEWHERE = {
     "recipes/recipe_settings": "recipes/test_recipe",
     "runs/flag_lines": "test_flags",
     "__main__": "test_process",
-    "training/arguments": "training/test_robust_model",
-    "training/batches": "training/test_robust_model",
-    "training/callbacks": "training/test_robust_model",
     "training/multi_worker": "training/test_distributed_training",
 }
 
