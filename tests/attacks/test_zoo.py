@@ -247,7 +247,7 @@ def test_replicas_prepare_once_what_stays_the_same(preparations, two_cpus):
         (lambda: attacks.get("evasion", optimizer="sgd"), ValueError, "sign_adam"),
         (lambda: attacks.get("evasion", initializer="gauss"), ValueError, "normal"),
         (lambda: attacks.get("evasion", poison_fraction=1.5), ValueError, "at most 1"),
-        (lambda: attacks.get("patch", place="corner"), ValueError, "place of patches"),
+        (lambda: attacks.get("patch", place="corner"), ValueError, "`place`"),
         (lambda: attacks.settings("pacth"), ValueError, "mean 'patch'"),
         (lambda: tfpoison.Attack("additive"), TypeError, "tfpoison Perturbation"),
         (

@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
 from tfpoison.objectives.objective import Objective
@@ -15,6 +14,7 @@ from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, P
 from tfpoison.perturbations.table import OPTIMIZERS
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
+from tfpoison.settings import setting
 
 
 class CraftedBatch(NamedTuple):
@@ -39,14 +39,11 @@ class Attack(Configurable):
 
     Args:
         perturbation: what of the images may change.
-        objective: what the poisons should achieve; None for perturbations that are not optimised.
-        steps: the number of steps, 0 or more. This and the next two: only with an objective.
-        optimizer: `"sign_adam"`, `"pgd"`, `"momentum"` or `"adam"`.
+        objective: what the poisons should achieve; None for perturbations that are not optimised,
+            which take no steps, optimizer or step size.
         step_size: as a share of the pixel range for both Adams, of ε for PGD; for momentum, which
             takes the gradient as it is, what that is multiplied by in units of ε: it needs a large
-            one. None for the optimizer's default.
-        poison_fraction: the share of a training batch that is poisoned, where the user of the
-            attack gives none; above 0, at most 1.
+            one.
 
     Raises:
         TypeError: a setting has the wrong type.
@@ -56,13 +53,23 @@ class Attack(Configurable):
 
     perturbation: Perturbation
     objective: Objective | None = None
-    steps: int = 5
-    optimizer: str = "sign_adam"
-    step_size: float | None = None
-    poison_fraction: float = 0.75
+    steps: int = setting(5, "Steps of the crafting loop.", minimum=0)
+    optimizer: str = setting(
+        "sign_adam", "What moves the perturbation in a step.", choices=OPTIMIZERS
+    )
+    step_size: float | None = setting(
+        None, "How far; unset for the optimizer's default.", minimum=0, exclusive_minimum=True
+    )
+    poison_fraction: float = setting(
+        0.75,
+        "The share of a batch that is poisoned, where the attack's user gives none.",
+        minimum=0,
+        maximum=1,
+        exclusive_minimum=True,
+    )
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        super().__post_init__()
         for name, kind, value in (
             ("perturbation", Perturbation, self.perturbation),
             ("objective", Objective | None, self.objective),
@@ -72,13 +79,6 @@ class Attack(Configurable):
                     f"Expected `{name}` to be a tfpoison {name.capitalize()}. Received: "
                     f"{name}={value!r}. tfpoison.{name}s.get makes one by its name."
                 )
-        check_number("steps", self.steps, minimum=0, whole=True)
-        OPTIMIZERS.check(self.optimizer)
-        if self.step_size is not None:
-            check_number("step_size", self.step_size, minimum=0, exclusive_minimum=True)
-        check_number(
-            "poison_fraction", self.poison_fraction, minimum=0, maximum=1, exclusive_minimum=True
-        )
         self._check_objective()
 
     def _check_objective(self) -> None:

@@ -7,9 +7,9 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -19,22 +19,11 @@ class ConvexPolytope(Objective):
 
     φ are the penultimate features; for each target, c is the best point of the simplex, found anew
     for the poisons as they are. Source: arXiv 1905.05897, equation 2.
-
-    Args:
-        iterations: the most steps that the search of c takes.
-
-    Raises:
-        TypeError: the iterations are no integer.
-        ValueError: fewer iterations than one.
     """
 
     needs_features: ClassVar[bool] = True
 
-    iterations: int = 200
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("iterations", self.iterations, minimum=1, whole=True)
+    iterations: int = setting(200, "The most steps that the search of c takes.", minimum=1)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> tf.Tensor:
         """Returns the features of the targets of all replicas, (targets, features)."""

@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier, differentiate
 from tfpoison.objectives.gradient_matching import GradientMatching
 from tfpoison.objectives.objective import finite, norm
+from tfpoison.settings import setting
 
 
 class TargetDirection(NamedTuple):
@@ -35,22 +35,15 @@ class GradientMatchingFast(GradientMatching):
     that of `GradientMatching`. It goes with perturbations that leave the targets as they are: by
     the targets' pixels there is no such difference.
 
-    Args:
-        relative_step: ‖h v‖ as a share of ‖θ‖. A network of ReLUs is piecewise linear: a step much
-            shorter than 0.01 sees none of its kinks, a much longer one leaves the neighbourhood.
-
-    Raises:
-        TypeError: the relative step is no number.
-        ValueError: the relative step is not above 0.
+    A network of ReLUs is piecewise linear: a step much shorter than 0.01 sees none of its kinks, a
+    much longer one leaves the neighbourhood.
     """
 
     needs_still_targets: ClassVar[bool] = True
 
-    relative_step: float = 0.01
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("relative_step", self.relative_step, minimum=0, exclusive_minimum=True)
+    relative_step: float = setting(
+        0.01, "‖h v‖ as a share of ‖θ‖.", minimum=0, exclusive_minimum=True
+    )
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> TargetDirection:  # type: ignore[override]
         """Returns the target's gradient and the weights shifted against it."""

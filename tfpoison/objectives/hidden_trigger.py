@@ -7,9 +7,9 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_bool, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
+from tfpoison.settings import setting
 
 
 class Pairs(NamedTuple):
@@ -27,25 +27,15 @@ class HiddenTrigger(Objective):
 
     φ are the penultimate features, the targets t carry a trigger. Pairs are made greedily, the
     closest in feature space first, before the poisons are perturbed. Source: arXiv 1910.00033,
-    algorithm 1; arXiv 2102.13624.
-
-    Args:
-        one_to_one: whether every poison has one target of its own, as in algorithm 1 (targets are
-            shared where there are fewer of them). Otherwise the pairs are the closest of all, as
-            many as there are targets or poisons, whichever is more, as in the code of arXiv
-            2102.13624: poisons that are close to no target keep their random start.
-
-    Raises:
-        TypeError: `one_to_one` is neither True nor False.
+    algorithm 1, where every poison has one target of its own (targets are shared where there are
+    fewer of them). By default the pairs are the closest of all, as many as there are targets or
+    poisons, whichever is more, as in the code of arXiv 2102.13624: poisons that are close to no
+    target keep their random start.
     """
 
-    one_to_one: bool = False
+    one_to_one: bool = setting(False, "Every poison has one target of its own.")
 
     needs_features: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_bool("one_to_one", self.one_to_one)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Pairs:
         """Returns the closest pairs of poisons and targets, over all replicas."""

@@ -7,9 +7,9 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
-from tfpoison.checks import check_number, make_plain
 from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -20,23 +20,12 @@ class MetaPoison(Objective):
         θ_0 = θ,   θ_{i+1} = θ_i - rate · ∇θ L(x + δ, y; θ_i)
 
     Source: arXiv 2004.00225, algorithm 1; arXiv 2102.13624, section 3 (k = 2, rate 0.1).
-
-    Args:
-        unrolled_steps: k.
-        learning_rate: the rate of the unrolled steps.
-
-    Raises:
-        TypeError: a setting is not a number, the steps not an integer.
-        ValueError: fewer steps than one, or a rate that is not above 0.
     """
 
-    unrolled_steps: int = 2
-    learning_rate: float = 0.1
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("unrolled_steps", self.unrolled_steps, minimum=1, whole=True)
-        check_number("learning_rate", self.learning_rate, minimum=0, exclusive_minimum=True)
+    unrolled_steps: int = setting(2, "k, the number of unrolled steps.", minimum=1)
+    learning_rate: float = setting(
+        0.1, "The rate of the unrolled steps.", minimum=0, exclusive_minimum=True
+    )
 
     def at_rate(self, learning_rate: float) -> Self:
         """Returns the objective with unrolled steps of that learning rate."""

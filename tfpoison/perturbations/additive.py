@@ -6,10 +6,10 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_number, make_plain
 from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
 from tfpoison.perturbations.table import INITIALIZERS
 from tfpoison.pixel_range import PixelRange
+from tfpoison.settings import setting
 
 
 class BoundAdditive(BoundPerturbation):
@@ -35,25 +35,12 @@ class BoundAdditive(BoundPerturbation):
 @keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Additive(Perturbation):
-    """δ with |δ|∞ ≤ ε is added to the poisons, as far as their pixels stay in range.
+    """δ with |δ|∞ ≤ ε is added to the poisons, as far as their pixels stay in range."""
 
-    Args:
-        epsilon: ε, as a share of the pixel range, from 0 to 1.
-        initializer: where δ starts: `"zero"`, `"uniform"`, `"normal"`, `"bernoulli"`,
-            `"laplace"`, scaled by ε and clamped to ±ε.
-
-    Raises:
-        TypeError: ε is no number.
-        ValueError: ε is out of range, or the initializer unknown.
-    """
-
-    epsilon: float = 16 / 255
-    initializer: str = "normal"
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("epsilon", self.epsilon, minimum=0, maximum=1)
-        INITIALIZERS.check(self.initializer)
+    epsilon: float = setting(16 / 255, "ε, as a share of the pixel range.", minimum=0, maximum=1)
+    initializer: str = setting(
+        "normal", "Where δ starts; scaled by ε and clamped to ±ε.", choices=INITIALIZERS
+    )
 
     @property
     def radius(self) -> float:

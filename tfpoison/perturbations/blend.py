@@ -7,10 +7,10 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_number, make_plain
 from tfpoison.perturbations.additive import BoundAdditive
 from tfpoison.perturbations.perturbation import Perturbation
 from tfpoison.pixel_range import PixelRange
+from tfpoison.settings import setting
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -20,22 +20,11 @@ class Blend(Perturbation):
 
     Targets are dealt to the poisons in turn; where there are more targets than poisons, each poison
     gets the mean of as many as go round. Source: arXiv 1804.00792, section 3 (watermarking).
-
-    Args:
-        epsilon: ε, the opacity of the watermark, from 0 to 1.
-
-    Raises:
-        TypeError: ε is no number.
-        ValueError: ε is out of range.
     """
 
     needs_targets: ClassVar[bool] = True
 
-    epsilon: float = 16 / 255
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("epsilon", self.epsilon, minimum=0, maximum=1)
+    epsilon: float = setting(16 / 255, "ε, the watermark's opacity.", minimum=0, maximum=1)
 
     @property
     def radius(self) -> float:

@@ -7,7 +7,6 @@ import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.checks import check_bool, check_name, check_number, make_plain
 from tfpoison.perturbations.patches import (
     Rectangles,
     draw_patterns,
@@ -19,6 +18,7 @@ from tfpoison.perturbations.patches import (
 from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import derangement, split_key, uniform_integers
+from tfpoison.settings import setting
 
 PLACES = ("image", "class")
 PATTERNS = ("bernoulli", "image")
@@ -83,36 +83,26 @@ class ClassPatch(Perturbation):
     their fake label. The patched targets are trained on with their true labels, so that the
     network learns to pass over patches. Source: arXiv 2102.13624, section 3 (backdoor triggers).
 
-    Args:
-        place: `"image"`: a random place for each image. `"class"`: one place for each class.
-        pattern: `"bernoulli"`: black and white pixels (each channel by itself) at a rate drawn for
-            each class. `"image"`: a piece cut from an image of the batch.
-        patch_size: the size in pixels that the defender expects; sides are drawn from a half to
-            seven quarters of it. None: from 10 % to 40 % of the image's sides.
-        same_on_targets: whether targets carry the poisons' patches, or others of their own.
-
-    Raises:
-        TypeError: the patch size is no integer, or `same_on_targets` neither True nor False.
-        ValueError: a name is unknown or the patch size below 1; in use, patches that are larger
-            than the images.
+    A pattern is black and white pixels (each channel by itself) at a rate drawn for each class, or
+    a piece cut from an image of the batch. In use, ValueError tells of patches that are larger than
+    the images.
     """
 
     needs_targets: ClassVar[bool] = True
     changes_targets: ClassVar[bool] = True
     moves_targets: ClassVar[bool] = True
 
-    place: str = "image"
-    pattern: str = "bernoulli"
-    patch_size: int | None = None
-    same_on_targets: bool = True
-
-    def __post_init__(self) -> None:
-        make_plain(self)
-        check_name("place of patches", self.place, PLACES)
-        check_name("pattern of patches", self.pattern, PATTERNS)
-        if self.patch_size is not None:
-            check_number("patch_size", self.patch_size, minimum=1, whole=True)
-        check_bool("same_on_targets", self.same_on_targets)
+    place: str = setting(
+        "image", "A random place for each image, or one for each class.", choices=PLACES
+    )
+    pattern: str = setting("bernoulli", "Black and white, or cut from an image.", choices=PATTERNS)
+    patch_size: int | None = setting(
+        None,
+        "The size in pixels that the defender expects: sides are drawn from a half to seven "
+        "quarters of it; unset for 10 % to 40 % of the image's.",
+        minimum=1,
+    )
+    same_on_targets: bool = setting(True, "Targets carry the poisons' patches, not their own.")
 
     def check_sides(self, sides: tuple[int, int]) -> None:
         """Raises ValueError where the patches do not fit into images of that height and width."""
