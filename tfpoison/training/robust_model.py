@@ -134,7 +134,7 @@ class RobustModel(NetworkWrapper):
         self.seed = int(seed)
         check_features(network, self.attack, features)
         check_features(network, self.attack, self.features)  # Saved models know it by its name.
-        self.crafting = self.attack is not None  # Whether training steps craft.
+        self._crafting = self.attack is not None
         self._own_steps = 0
         self._outputs: int | None = None  # Known from the first data on.
         self._steps = self.add_weight(
@@ -326,10 +326,15 @@ class RobustModel(NetworkWrapper):
         """Makes the draws of crafting, by seed and step, those of a training from that step on."""
         self._steps.assign(step)
 
+    @property
+    def crafting(self) -> bool:
+        """Whether training steps craft, as `set_crafting` has it."""
+        return self._crafting
+
     def set_crafting(self, crafting: bool) -> None:
         """Turns crafting on or off; each kind of training step is traced once."""
         if crafting != self.crafting:
-            self.crafting = crafting
+            self._crafting = crafting
             self.swap_train_functions()
 
     def _crafting_metrics(self) -> list[keras.metrics.Metric]:
