@@ -13,7 +13,7 @@ from tfpoison.cli.flagfiles import expand
 from tfpoison.cli.groups import GROUPS, Group
 from tfpoison.settings import Settings, kind_of, rule_of
 
-SettingsClass = TypeVar("SettingsClass", bound=Settings)
+Described = TypeVar("Described")
 
 # A setting as messages name it: `name`, name=value, or the name alone that was received. Not those
 # in an expression, NAME(setting=value;setting=value).
@@ -83,16 +83,22 @@ class CommandLine:
             if self[name] is not None
         }
 
-    def make(self, settings: type[SettingsClass], **more: Any) -> SettingsClass:
-        """Returns the settings that the flags describe.
+    def make(self, kind: type[Described], **more: Any) -> Described:
+        """Returns the object that the flags describe.
 
         Args:
-            settings: the class.
-            **more: fields that have no flag.
+            kind: a dataclass of settings; or one whose fields are such, or flags of their names.
+            **more: its other fields.
         """
-        groups = [key for key, group in GROUPS.items() if group.settings is settings]
+        groups = [key for key, group in GROUPS.items() if group.settings is kind]
+        given = self.given(*groups)
+        for field in [] if groups else dataclasses.fields(kind):  # type: ignore[arg-type]
+            if isinstance(field.type, type) and issubclass(field.type, Settings):
+                given[field.name] = more.get(field.name) or self.make(field.type)
+            elif field.name in self._values:
+                given[field.name] = self[field.name]
         with in_flags(flag_names(*groups)):
-            return settings(**self.given(*groups), **more)
+            return kind(**given | more)
 
     def texts(self, names: Sequence[str]) -> dict[str, str]:
         """Returns the flags among these that have a value, as they stand in a flagfile."""

@@ -11,7 +11,7 @@ from tfpoison.cli import defense
 from tfpoison.cli.flags import CommandLine, flag_names, in_flags
 from tfpoison.cli.groups import GROUPS
 from tfpoison.experiment.settings import AttackSettings, PretrainingSettings
-from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.fitting.settings import DataSettings
 from tfpoison.jobs.settings import AdversarySettings, BenchmarkSettings, OutputSettings
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ class JobEntry:
     Attributes:
         text: what it does.
         make: makes it from a command line.
-        groups: the groups of flags that it takes.
-        singles: flags that it takes of other groups.
+        takes: the groups of flags that it takes, and single flags.
         free: flags that a directory may be gone on with other values of: what is recorded stays.
         later: flags that may be set when scenarios are added that ask for them.
         latest: flags that may change as well, in place of what was there.
@@ -51,22 +50,19 @@ class JobEntry:
 
     text: str
     make: Callable[[CommandLine], Job]
-    groups: tuple[str, ...]
-    singles: tuple[str, ...] = ()
+    takes: tuple[str, ...]
     free: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
     latest: tuple[str, ...] = ()
 
     def flags(self) -> dict[str, dict[str, dataclasses.Field]]:
-        """Returns the flags that the job takes, group by group."""
-        table = {}
-        for key in GROUPS:
-            flags = GROUPS[key].flags()
-            if key not in ("job", *self.groups):
-                flags = {name: flags[name] for name in flags if name in self.singles}
-            if flags:
-                table[key] = flags
-        return table
+        """Returns the flags that the job takes, by the keys of their groups."""
+        taken = {"job", *self.takes}
+        table = {
+            key: {name: field for name, field in group.flags().items() if taken & {key, name}}
+            for key, group in GROUPS.items()
+        }
+        return {key: flags for key, flags in table.items() if flags}
 
 
 def make_job(line: CommandLine) -> Job:
@@ -109,23 +105,12 @@ def names_in_messages(line: CommandLine) -> dict[str, str]:
 def _train(line: CommandLine) -> Job:
     from tfpoison.jobs.train import TrainJob
 
-    return TrainJob(
-        data=line.make(DataSettings),
-        network=line.make(NetworkSettings),
-        training=line.make(TrainingSettings),
-        defense=defense.of_training(line),
-        defense_name=line["defense"],
-        poisons=line["poisons"],
-        **_output(line),
-    )
+    given = {"defense": defense.of_training(line), "defense_name": line["defense"]}
+    return line.make(TrainJob, **given, **_output(line))
 
 
 def _output(line: CommandLine) -> dict[str, Any]:
-    return {
-        "directory": _directory(line),
-        "checkpoint_seconds": line["checkpoint_seconds"],
-        "verbose": line["verbosity"] >= 0,
-    }
+    return {"directory": _directory(line), "verbose": line["verbosity"] >= 0}
 
 
 def _directory(line: CommandLine) -> "RunDirectory":
@@ -148,14 +133,12 @@ def _benchmark(line: CommandLine) -> Job:
     from tfpoison import attacks
     from tfpoison.jobs.benchmark import BenchmarkJob
 
-    settings = vars(line.make(BenchmarkSettings))
+    settings = dict(vars(line.make(BenchmarkSettings)))
     if settings["attacks"] == ("all",):
-        settings = settings | {"attacks": tuple(attacks.names())}
-    return BenchmarkJob(
-        network=line.make(NetworkSettings),
+        settings["attacks"] = tuple(attacks.names())
+    return line.make(
+        BenchmarkJob,
         poison_fraction=line["defense_poison_fraction"],
-        batch_size=line["batch_size"],
-        jit_compile=line["jit_compile"],
         directory=None if line["output_dir"] is None else _directory(line),
         **settings,
     )
@@ -164,15 +147,8 @@ def _benchmark(line: CommandLine) -> Job:
 def _experiment(line: CommandLine) -> Job:
     from tfpoison.jobs.experiment import ExperimentJob
 
-    return ExperimentJob(
-        setup=_training_setup(line, ["none", *line["defenses"]]),
-        attacks=_attacks(line),
-        adversaries=line["adversaries"],
-        trials=line["trials"],
-        victims=line["victims"],
-        seed=line["seed"],
-        **_output(line),
-    )
+    setup = _training_setup(line, ["none", *line["defenses"]])
+    return line.make(ExperimentJob, setup=setup, attacks=_attacks(line), **_output(line))
 
 
 def _brew(line: CommandLine) -> Job:
@@ -181,16 +157,14 @@ def _brew(line: CommandLine) -> Job:
     for name in ("recipes", "scenarios", "adversaries"):
         if len(line[name]) != 1:
             raise ValueError(f"Expected one of --{name} to brew. Received: {','.join(line[name])}")
-    columns = ["none"]
-    if line["adversaries"] == ("adaptive",):
-        columns.append(line["defense_attack"])
-    return BrewJob(
+    adaptive = line["adversaries"] == ("adaptive",)
+    columns = ["none", line["defense_attack"]] if adaptive else ["none"]
+    return line.make(
+        BrewJob,
         setup=_training_setup(line, columns),
         attack=_attacks(line)[0],
         defense=columns[-1],
-        trial=line["trial"],
         exports=line["export"] or (),
-        seed=line["seed"],
         **_output(line),
     )
 
@@ -206,31 +180,19 @@ def _report(line: CommandLine) -> Job:
 def _audit(line: CommandLine) -> Job:
     from tfpoison.jobs.audit import AuditJob
 
-    return AuditJob(
-        data=line.make(DataSettings),
-        network=line.make(NetworkSettings),
-        training=line.make(TrainingSettings),
-        filters={text: defense.filter_of(text) for text in line["filters"]},
-        agreement=line["agreement"],
-        poisons=line["poisons"],
-        known_poisons=line["known_poisons"],
-        **_output(line),
-    )
+    filters = {text: defense.filter_of(text) for text in line["filters"]}
+    return line.make(AuditJob, filters=filters, **_output(line))
 
 
 def _training_setup(line: CommandLine, columns: Sequence[str]) -> "TrainingSetup":
     """Returns how networks are trained, for columns of defenses."""
     from tfpoison.experiment.clean_networks import TrainingSetup
 
-    return TrainingSetup(
-        # Images that are named are there, whichever others a subset holds.
-        data=line.make(
-            DataSettings,
-            train_ids=line["poison_ids"] or (),
-            validation_ids=line["target_ids"] or (),
-        ),
-        network=line.make(NetworkSettings),
-        training=line.make(TrainingSettings),
+    # Images that are named are there, whichever others a subset holds.
+    named = {"train_ids": line["poison_ids"] or (), "validation_ids": line["target_ids"] or ()}
+    return line.make(
+        TrainingSetup,
+        data=line.make(DataSettings, **named),
         pretraining=_pretraining(line),
         defenses=defense.of_columns(line, list(dict.fromkeys(columns))),
     )
@@ -344,7 +306,6 @@ JOBS = {
     "report": JobEntry(
         "tables, figures and one page from an experiment's records",
         _report,
-        (),
         ("output_dir", "verbosity"),
     ),
     "audit": JobEntry(
@@ -356,7 +317,9 @@ JOBS = {
     "benchmark": JobEntry(
         "measures what a defended step costs",
         _benchmark,
-        ("network", "benchmark", "output"),
-        ("batch_size", "jit_compile", "defense_poison_fraction"),
+        (
+            *("network", "benchmark", "output"),
+            *("batch_size", "jit_compile", "defense_poison_fraction"),
+        ),
     ),
 }
