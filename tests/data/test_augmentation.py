@@ -134,7 +134,7 @@ def test_names_and_objects():
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match=r"`shift`.*at least 0.*shift=-1"):
         ShiftAndFlip(shift=-1)
-    with pytest.raises(ValueError, match=r"Unknown interpolation.*'cubic'"):
+    with pytest.raises(ValueError, match=r"Unknown `interpolation`.*'cubic'"):
         ShiftAndFlip(interpolation="cubic")
     with pytest.raises(ValueError, match=r"`shift` to be a whole number.*shift=1.5"):
         ShiftAndFlip(shift=1.5, interpolation="nearest")

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfpoison.checks import check_bool, check_name, check_number, make_plain
 from tfpoison.keras_settings import check_channels_last
+from tfpoison.settings import Settings, setting
 
 INTERPOLATIONS = ("bilinear", "nearest")
 
@@ -48,7 +48,7 @@ class Augmentation(abc.ABC):
 
 
 @dataclasses.dataclass(frozen=True)
-class ShiftAndFlip(Augmentation):
+class ShiftAndFlip(Settings, Augmentation):
     """Shifts images by up to some pixels in each direction, and mirrors half of them.
 
     As in the authors' code, a shift is drawn uniformly from all real numbers up to `shift`, and
@@ -61,28 +61,23 @@ class ShiftAndFlip(Augmentation):
     whose gradients are products of matrices again: quick, and the same bits on every run.
 
     Args:
-        shift: the largest shift, in pixels, at least 0.
-        flip: whether half of the images are mirrored left to right.
-        interpolation: `"bilinear"`, or `"nearest"` for shifts by whole pixels.
         fill: the colour outside the image, one number or one per channel. The authors fill
             with 0 *after* normalisation, which is the mean of the data; 0, black, is usual.
 
     Raises:
-        TypeError: the shift is no number, or `flip` neither True nor False.
-        ValueError: a shift that is negative, or no whole number where it must be, or an unknown
-            interpolation.
+        TypeError: a setting is of the wrong type.
+        ValueError: a setting cannot be.
     """
 
-    shift: float = 4
-    flip: bool = True
-    interpolation: str = "bilinear"
+    shift: float = setting(4, "The largest shift, in pixels.", minimum=0)
+    flip: bool = setting(True, "Mirror half of the images left to right.")
+    interpolation: str = setting(
+        "bilinear", "nearest is for shifts by whole pixels.", choices=INTERPOLATIONS
+    )
     fill: float | Sequence[float] = 0.0
 
     def __post_init__(self) -> None:
-        make_plain(self)
-        check_number("shift", self.shift, minimum=0)
-        check_bool("flip", self.flip)
-        check_name("interpolation", self.interpolation, INTERPOLATIONS)
+        super().__post_init__()
         if self.interpolation == "nearest" and self.shift != int(self.shift):
             raise ValueError(
                 "Expected `shift` to be a whole number of pixels where "

@@ -149,13 +149,11 @@ class InMemoryExamples(Examples):
 
 
 class StreamedExamples(Examples):
-    """Examples that are read and decoded whenever they are needed.
+    """Examples of a split that are read and decoded whenever they are needed.
 
     Args:
         split: where they lie.
-        ids: their positions in it, ascending.
-        labels: their labels.
-        image_shape: height, width and channels.
+        ids, labels, image_shape: see `Examples`.
         resize: whether images are resized to that height and width; if not, all of them have it.
     """
 
@@ -189,10 +187,9 @@ class StreamedExamples(Examples):
         return images if np.array_equal(ids, wanted) else images[np.searchsorted(ids, wanted)]
 
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
-        """Returns compressed images with their labels.
+        """Returns compressed images with their ids, shuffled within a window of `SHUFFLE_BUFFER`.
 
-        They are shuffled within a window of `SHUFFLE_BUFFER` examples; TFDS has already shuffled
-        what lies on disk.
+        TFDS has already shuffled what lies on disk.
         """
         references = self._only(self.ids)
         if key is None:
@@ -215,11 +212,7 @@ class StreamedExamples(Examples):
         return tf.searchsorted(tf.constant(self.ids), references["id"], out_type=tf.int64)
 
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> "StreamedExamples":
-        """Returns the examples at ascending positions; other labels cannot be had from disk.
-
-        Raises:
-            ValueError: other labels were given.
-        """
+        """Returns the examples at ascending positions; ValueError where they get other labels."""
         if labels is not None:
             raise ValueError(
                 "Expected a data set of up to 2 GiB where labels are to be changed: larger ones "

@@ -56,13 +56,7 @@ def image_folder(data_dir: str | os.PathLike | None = None) -> Source:
 
 
 class _FolderSplit(Split):
-    """The images of a folder of classes, in the order of `tfds.ImageFolder`: drawn by the name.
-
-    Args:
-        name: what the split is called.
-        folder: what lies in the folder.
-        classes: the names of the folders of classes, by their numbers.
-    """
+    """The images of a folder of classes, in the order of `tfds.ImageFolder`: drawn by the name."""
 
     image_shape = (None, None, 3)
 
@@ -170,14 +164,15 @@ class _ClassFolders:
 
     def __init__(self, path: str):
         folders, files = _list(path)
-        below = {os.path.basename(each): sorted(_walk(each)) for each in folders}
+        below = {each: sorted(_walk(each)) for each in folders}
+        images = {folder: [*filter(_is_image, each)] for folder, each in below.items()}
         self.path = path
-        self.images = {name: [*filter(_is_image, each)] for name, each in below.items()}
+        self.images = {os.path.basename(folder): each for folder, each in images.items()}
         self.nested = [
-            each
-            for name, images in self.images.items()
-            for each in images
-            if os.path.dirname(each) != os.path.join(path, name)
+            path
+            for folder, each in images.items()
+            for path in each
+            if os.path.dirname(path) != folder
         ]
         self.others = [*itertools.filterfalse(_is_image, itertools.chain(*below.values()))]
         self.outside = [*filter(_is_image, files)]

@@ -20,12 +20,7 @@ _READ_CONFIG = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
 
 
 class TFDSSplit(Split):
-    """A split of a prepared data set.
-
-    Args:
-        name: what it is called.
-        builder: the data set's.
-    """
+    """A split of a prepared data set."""
 
     def __init__(self, name: str, builder: tfds.core.DatasetBuilder):
         self.name = name
@@ -76,11 +71,6 @@ class TFDSSplit(Split):
 def tfds_source(name: str, data_dir: str | None, download: bool) -> Source:
     """Opens a data set of TensorFlow Datasets.
 
-    Args:
-        name: its name.
-        data_dir: the folder that TFDS keeps its data sets in; None for its own.
-        download: whether it is downloaded where it is not there.
-
     Raises:
         ValueError: there is no such data set, or it is not there, or it is none for image
             classification, or has nothing to train on.
@@ -113,10 +103,7 @@ def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
             f"data_dir={data_dir!r} either.{suggestion(name, [*names(), *tfds.list_builders()])}"
         ) from error
     except Exception as error:  # Damaged folders run TFDS into any exception.
-        raise ValueError(
-            f"Expected a data set that TFDS can build. Received: {name!r} in data_dir="
-            f"{data_dir!r}: {first_line(error)}"
-        ) from error
+        raise _cannot("build", name, data_dir, error) from error
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str, data_dir: str | None) -> None:
@@ -125,10 +112,14 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, data_dir: str | None)
     except (OSError, MemoryError, tf.errors.OpError):
         raise
     except Exception as error:  # A page that has moved, files to be fetched by hand.
-        raise ValueError(
-            f"Expected a data set that TFDS can prepare. Received: {name!r} in data_dir="
-            f"{data_dir!r}: {first_line(error)}"
-        ) from error
+        raise _cannot("prepare", name, data_dir, error) from error
+
+
+def _cannot(do: str, name: str, data_dir: str | None, error: Exception) -> ValueError:
+    return ValueError(
+        f"Expected a data set that TFDS can {do}. Received: {name!r} in data_dir={data_dir!r}: "
+        f"{first_line(error)}"
+    )
 
 
 def _check_is_classification(info: tfds.core.DatasetInfo, name: str) -> None:
