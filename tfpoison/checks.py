@@ -128,9 +128,9 @@ def check_name(name: str, value: Any, known: Iterable[str]) -> None:
     known = sorted(known)
     if value in known:
         return
+    expected = f"one of: {', '.join(known)}" if known else "none"
     raise ValueError(
-        f"Unknown {name}. Expected one of: {', '.join(known)}. Received: {value!r}."
-        f"{suggestion(value, known)}"
+        f"Unknown {name}. Expected {expected}. Received: {value!r}.{suggestion(value, known)}"
     )
 
 

@@ -179,8 +179,8 @@ def test_a_streamed_flat_folder_lasts_as_long_as_its_examples(flat, monkeypatch)
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda folder: folder / "missing", "to be a folder"),
-        (lambda folder: folder, "which holds nothing"),
+        (lambda folder: folder / "missing", "there is no folder /.*/missing"),
+        (lambda folder: folder, "which holds nothing.*the one above them"),
         (lambda folder: (folder / "cat").mkdir() or folder, "which holds cat"),
         (lambda folder: None, "folder of images"),
     ],
@@ -204,7 +204,12 @@ def test_no_image_folder(tmp_path, make, message):
         ("cifar10", {"data_dir": "nowhere"}, ValueError, r"'cifar10' to lie prepared.*nowhere"),
         ("cifar10/blue", {}, ValueError, r"blue"),
         ("cifar10", {"download": True}, ValueError, r"folder to download into"),
-        ("digits", {"data_dir": "nowhere"}, ValueError, r"setting of the data set .*data_dir"),
+        (
+            "digits",
+            {"data_dir": "nowhere"},
+            ValueError,
+            r"data set 'digits'. Expected none.*data_dir",
+        ),
         ("digits", {"download": True}, ValueError, r"setting of the data set .*download"),
         ("image_folder", {"download": True}, ValueError, r"one of: data_dir. Received: 'download'"),
         ("digits", {"train_size": 1281}, ValueError, r"at most 1280.*train split.*1281"),
@@ -221,6 +226,13 @@ def test_no_image_folder(tmp_path, make, message):
 def test_wrong_arguments_are_refused_before_reading(name, options, error, message):
     with pytest.raises(error, match=message):
         data.Selection(name, **options).check()
+
+
+def test_what_is_nearly_right_is_suggested(flat):
+    with pytest.raises(ValueError, match="Did you mean 'data_dir'"):
+        data.load("image_folder", data_dri=flat)
+    with pytest.raises(ValueError, match=f"loaded by 'image_folder', with data_dir='{flat}'"):
+        data.load(str(flat))
 
 
 def test_unprepared_data_sets_leave_no_trace(tmp_path):

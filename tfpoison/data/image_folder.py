@@ -45,9 +45,10 @@ def image_folder(data_dir: str | os.PathLike | None = None) -> Source:
     """
     root = os.path.expanduser(data_dir or "")
     if not os.path.isdir(root):
+        given = f"data_dir={data_dir!r}"
+        where = f"{given}; there is no folder {os.path.abspath(root)}" if root else given
         raise ValueError(
-            f"Expected `data_dir` to be a folder of images, {LAYOUTS}. Received: "
-            f"data_dir={data_dir!r}"
+            f"Expected `data_dir` to be a folder of images, {LAYOUTS}. Received: {where}"
         )
     splits = _find_splits(root)
     names = sorted(next(iter(splits.values())).images)
@@ -246,7 +247,8 @@ def _check_are_classes(flat: _ClassFolders) -> None:
         others = f" (files: {_count_endings(flat.others)})" if flat.others else ""
         raise ValueError(
             f"Expected images ({', '.join(_ENDINGS)}) in {LAYOUTS}. Received: data_dir="
-            f"{printable(flat.path)!r}, which holds {found}{others}"
+            f"{printable(flat.path)!r}, which holds {found}{others}. Each class needs a folder of "
+            "its own; `data_dir` is the one above them."
         )
     splits = [name for name in flat.images if name.casefold() in _TRAIN + _VALIDATION]
     nested = set(flat.nested)

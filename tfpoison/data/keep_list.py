@@ -109,8 +109,8 @@ class KeepList:
         if self.split_size not in (None, split_size) or (self.ids >= split_size).any():
             raise ValueError(
                 f"Expected a keep-list of {split_size} examples, as the data set has. Received one "
-                f"of {self.split_size or f'{self.ids[-1] + 1} or more'}. Audit the data as they "
-                "are now."
+                f"of {self.split_size or f'{self.ids[-1] + 1} or more'}. Give the whole split that "
+                "was audited, or audit it as it is now."
             )
         if files is not None and self.files is not None:
             others = [n for n, name in zip(self.ids, self.files, strict=True) if files[n] != name]

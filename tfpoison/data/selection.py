@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from tfpoison.checks import check_bool
+from tfpoison.checks import check_bool, check_name
 from tfpoison.data.table import SOURCES
 from tfpoison.settings import Settings, setting
 
@@ -143,8 +143,9 @@ def load(name: str, *, seed: int = 0, **selection: Any) -> "ImageClassification"
             `validation`, `val`, `valid`), or `CLASS/*.png`: bmp, gif, jpeg, png and webp, grey ones
             become coloured. Of data without a split for validation a fifth is held out.
         seed: the seed of the subsets, and of what is held out.
-        **selection: `data_dir`, `download`, `image_size`, `train_size`, `validation_size`,
-            `balanced`, `keep_list`, …: see `Selection`.
+        **selection: fields of `Selection`: `data_dir`, the folder; `image_size`, (height, width),
+            where images differ in size; `train_size`, `validation_size` and `balanced` for random
+            subsets; `keep_list`, what an audit has left; `download`; …
 
     Returns:
         The data set. Splits of up to 2 GiB are held in memory; larger ones are read from disk when
@@ -155,4 +156,8 @@ def load(name: str, *, seed: int = 0, **selection: Any) -> "ImageClassification"
             or has images that cannot be read, have 16 bits a channel or differ in size.
         TypeError: a value is of the wrong type.
     """
+    for each in selection:
+        check_name(
+            "argument of `load`", each, [field.name for field in dataclasses.fields(Selection)]
+        )
     return Selection(name, subset_seed=seed, **selection).load()

@@ -1,5 +1,6 @@
 """Data sets of TensorFlow Datasets."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -93,17 +94,20 @@ def tfds_source(name: str, data_dir: str | None, download: bool) -> Source:
 
 
 def _builder(name: str, data_dir: str | None) -> tfds.core.DatasetBuilder:
+    remedy = f" A folder of images is loaded by 'image_folder', with data_dir={name!r}."
+    remedy = remedy if os.path.isdir(name) else ""
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError as error:
         known = ", ".join(map(repr, names()))
+        remedy = remedy or suggestion(name, [*names(), *tfds.list_builders()])
         raise ValueError(
             f"Unknown data set. Expected {known} or the name of a data set of TensorFlow Datasets "
             f"(https://www.tensorflow.org/datasets/catalog). Received: {name!r}, which is not in "
-            f"data_dir={data_dir!r} either.{suggestion(name, [*names(), *tfds.list_builders()])}"
+            f"data_dir={data_dir!r} either.{remedy}"
         ) from error
     except Exception as error:  # Damaged folders run TFDS into any exception.
-        raise _cannot("build", name, data_dir, error) from error
+        raise _cannot("build", name, data_dir, error, remedy) from error
 
 
 def _prepare(builder: tfds.core.DatasetBuilder, name: str, data_dir: str | None) -> None:
@@ -115,10 +119,12 @@ def _prepare(builder: tfds.core.DatasetBuilder, name: str, data_dir: str | None)
         raise _cannot("prepare", name, data_dir, error) from error
 
 
-def _cannot(do: str, name: str, data_dir: str | None, error: Exception) -> ValueError:
+def _cannot(
+    do: str, name: str, data_dir: str | None, error: Exception, remedy: str = ""
+) -> ValueError:
     return ValueError(
         f"Expected a data set that TFDS can {do}. Received: {name!r} in data_dir={data_dir!r}: "
-        f"{first_line(error)}"
+        f"{first_line(error)}{remedy and '.'}{remedy}"
     )
 
 
