@@ -101,15 +101,13 @@ class Classifier:
         with keras.StatelessScope(state_mapping=mapping):
             return _at_least_single(self._infer(images))
 
-    def losses(
-        self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
-    ) -> tf.Tensor:
+    def losses(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Returns the loss of each image, (n,).
 
         Raises:
             ValueError: the loss gives one number for all images.
         """
-        losses = self._losses(images, labels, weights)
+        losses = self._losses(images, labels)
         if losses.shape.rank == 0:
             raise ValueError(
                 "Expected a loss that gives a number for each image, from which the worst ones are "
@@ -125,7 +123,9 @@ class Classifier:
         losses = self._losses(images, labels, weights)
         return _mean(tf.broadcast_to(losses, tf.shape(images)[:1]))
 
-    def _losses(self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None) -> tf.Tensor:
+    def _losses(
+        self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
+    ) -> tf.Tensor:
         predictions = self.predictions(images, weights)
         with keras.StatelessScope():
             return self._loss_of_each(labels, predictions)

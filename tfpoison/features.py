@@ -30,18 +30,6 @@ class FeatureExtractor:
 
     def __call__(self, forward_pass: Callable[[], tf.Tensor]) -> tf.Tensor:
         """Returns the features that the layer sees or computes in a forward pass, (n, features)."""
-        with self._listening() as heard:
-            forward_pass()
-        if len(heard) != 1:
-            raise ValueError(
-                f"Expected the layer {self.layer.name!r} to run once in a forward pass of the "
-                f"network. It ran {len(heard)} times. Name another layer with `features`."
-            )
-        features = heard[0]
-        return tf.reshape(features, [tf.shape(features)[0], -1])
-
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[list[tf.Tensor]]:
         heard: list[tf.Tensor] = []
         call = self.layer.call
 
@@ -51,7 +39,14 @@ class FeatureExtractor:
             return outputs
 
         with replaced_call(self.layer, listening_call):
-            yield heard
+            forward_pass()
+        if len(heard) != 1:
+            raise ValueError(
+                f"Expected the layer {self.layer.name!r} to run once in a forward pass of the "
+                f"network. It ran {len(heard)} times. Name another layer with `features`."
+            )
+        features = heard[0]
+        return tf.reshape(features, [tf.shape(features)[0], -1])
 
 
 @contextlib.contextmanager
@@ -91,7 +86,7 @@ def last_dense(network: keras.Model) -> keras.layers.Dense:
     Only layers without weights of their own (activations, dropout, reshaping) may follow it.
 
     Raises:
-        ValueError: the network has no graph (it is subclassed), is not built, or does not end so.
+        ValueError: the network has no graph (it is subclassed), is not built, or ends otherwise.
     """
     layer: keras.Layer | None = network
     while isinstance(layer, keras.Model):
@@ -115,14 +110,10 @@ def last_dense(network: keras.Model) -> keras.layers.Dense:
 def _last_layer_with_weights(network: keras.Model) -> keras.Layer | None:
     if isinstance(network, keras.Sequential):
         return next((each for each in reversed(network.layers) if each.weights), None)
-    if not isinstance(network, keras.models.Model) or not hasattr(network, "operations"):
-        return None
-    tensor = network.outputs[0]
-    while True:
-        layer, node, _ = tensor._keras_history
+    tensors = network.outputs[:1] if hasattr(network, "operations") else []
+    while len(tensors) == 1:
+        layer, node, _ = tensors[0]._keras_history
         if getattr(layer, "weights", None):
             return layer
-        inputs = layer._inbound_nodes[node].input_tensors
-        if len(inputs) != 1:
-            return None
-        tensor = inputs[0]
+        tensors = layer._inbound_nodes[node].input_tensors
+    return None

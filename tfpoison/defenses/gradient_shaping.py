@@ -34,7 +34,7 @@ class Shaping(Configurable):
 
     clip_norm: float | None = setting(
         1.0,
-        "The greatest Euclidean norm of the gradient; None not to clip.",
+        "The greatest norm of the gradient; None not to clip.",
         minimum=0,
         exclusive_minimum=True,
     )
@@ -74,11 +74,10 @@ class GradientShaping(keras.optimizers.Optimizer):
     Args:
         optimizer: the optimizer that makes the step, its name, or what Keras serialised it to.
         clip_norm: the greatest Euclidean norm of the gradient, above 0; None not to clip.
-        noise: the noise's scale in units of `clip_norm` (of 1 without clipping), at least 0:
-            Gaussian noise has that deviation, Laplacian noise √2 times it.
+        noise: z's scale in units of `clip_norm` (of 1 without clipping), at least 0: Gaussian noise
+            has that deviation, Laplacian noise √2 times it.
         distribution: `"gaussian"` or `"laplacian"`.
         seed: the seed of the noise.
-        name: the optimizer's name.
 
     Raises:
         TypeError: an argument has the wrong type.
