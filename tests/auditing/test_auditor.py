@@ -60,7 +60,7 @@ def test_floats_and_one_hot_labels_are_the_same_audit(digits):
         ({"labels": np.zeros(4)}, "integers from 0"),
         ({"labels": np.zeros(3, int)}, "3 labels"),
         ({"filters": []}, "Expected filters"),
-        ({"filters": ["mixup"]}, "Expected filters.*Received: mixup"),
+        ({"filters": ["mixup"]}, "`filters` to be filters.*Received: mixup"),
         ({"agreement": 4}, "`agreement`"),
         ({"files": ["a"]}, "`files` to have an entry for each of 4 images. Received: 1"),
         ({"is_poison": [True]}, "`is_poison` to have an entry for each of 4 images"),

@@ -17,8 +17,17 @@ from tfpoison.evaluation import detection
 from tfpoison.report import pictures
 from tfpoison.runs.run_directory import RunDirectory
 
-TABLE, KEEP, SHEET, PAGE = "audit.csv", "keep.csv", "contact_sheet.png", "audit.html"
-REPORT = "report.json"
+PAGE, TABLE, KEEP = "audit.html", "audit.csv", "keep.csv"
+SHEET, REPORT = "contact_sheet.png", "report.json"
+# What an audit leaves.
+FILES = {
+    PAGE: "all of this, and the most suspicious images",
+    TABLE: "every image looked at, most suspicious first, with the score of each filter",
+    KEEP: "the images to keep, for --keep_list or tfpoison.KeepList.load(FILE).apply(dataset)",
+    SHEET: "the most suspicious images of each class",
+    REPORT: "these figures",
+}
+_ON_THE_SHEET, _ON_A_LARGE_SHEET, _MANY_CLASSES = 10, 5, 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +103,10 @@ class Audit:
 
     def kappa(self) -> dict[tuple[str, str], float]:
         """Returns Cohen's κ of each pair of filters; NaN where both suspect all or nothing."""
+        suspects = {name: each.suspects for name, each in self.suspicions.items()}
         return {
-            (one, other): float(
-                cohen_kappa_score(
-                    self.suspicions[one].suspects,
-                    self.suspicions[other].suspects,
-                    labels=[False, True],
-                )
-            )
-            for one, other in itertools.combinations(self.suspicions, 2)
+            pair: float(cohen_kappa_score(*map(suspects.get, pair), labels=[False, True]))
+            for pair in itertools.combinations(suspects, 2)
         }
 
     def detection(self) -> dict[str, dict[str, float]]:
@@ -171,23 +175,21 @@ class Audit:
             }
         return report
 
-    def contact_sheet(self, most: int = 10) -> bytes:
-        """Returns a PNG of the most suspicious images of each class, with id and agreement.
-
-        Args:
-            most: the number of images of each class.
-        """
-        classes = self.most_suspicious(most)
+    def contact_sheet(self) -> bytes:
+        """Returns a PNG of the most suspicious images of each class, with id and agreement."""
+        many = len(self.split.class_names) > _MANY_CLASSES
+        classes = self.most_suspicious(_ON_A_LARGE_SHEET if many else _ON_THE_SHEET)
         # From disk all are read in one go.
-        images = np.split(
-            self.examples.read(np.concatenate(classes)), np.cumsum([*map(len, classes)])[:-1]
-        )
-        captions = [
-            [f"{self.examples.ids[each]} ({self.agreement[each]})" for each in some]
+        images = iter(self.examples.read(np.concatenate(classes)))
+        ids, votes = self.examples.ids, self.agreement
+        rows = [
+            (
+                self.class_name(some[0]),
+                np.stack([next(images) for _ in some]),
+                [f"{ids[each]} ({votes[each]})" for each in some],
+            )
             for some in classes
         ]
-        names = [self.class_name(some[0]) for some in classes]
-        rows = list(zip(names, images, captions, strict=True))
         return pictures.png(pictures.draw_rows(rows))
 
     def page(self, configuration: pathlib.Path | None = None) -> str:
@@ -215,14 +217,10 @@ class Audit:
         (directory.path / REPORT).unlink(missing_ok=True)
         directory.write_text(TABLE, csv_files.text(self.table()))
         directory.write_text(KEEP, self.keep_list.text())
-        most = _ON_THE_SHEET if len(self.split.class_names) <= _MANY_CLASSES else _ON_A_LARGE_SHEET
-        directory.write_bytes(SHEET, self.contact_sheet(most))
+        directory.write_bytes(SHEET, self.contact_sheet())
         path = directory.write_text(PAGE, self.page(directory.path))
         directory.write_json(REPORT, self.report())
         return path
-
-
-_ON_THE_SHEET, _ON_A_LARGE_SHEET, _MANY_CLASSES = 10, 5, 100
 
 
 def _share_below(scores: np.ndarray) -> np.ndarray:

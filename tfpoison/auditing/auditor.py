@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -21,10 +22,8 @@ from tfpoison.progress import Progress
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
 
-_SUSPICIONS = "suspicions.npz"
+_FILE = "suspicions.npz"
 _SCORES, _SUSPECTS = "scores of ", "suspects of "
-# For arrays of whoever calls: an optimizer that asks for no schedule.
-_TRAINING = TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002)
 
 
 def audit(
@@ -34,10 +33,10 @@ def audit(
     class_names: Sequence[str] | None = None,
     files: Sequence[str] | None = None,
     is_poison: np.ndarray | None = None,
-    filters: Sequence[str | Filter] | None = None,
+    filters: Sequence[str | Filter] = tuple(names()),
     agreement: int = 2,
     network: str = "convnet_small",
-    training: TrainingSettings = _TRAINING,
+    training: TrainingSettings | None = None,
     batch_size: int = 64,
     verbose: bool = True,
 ) -> Audit:
@@ -56,11 +55,11 @@ def audit(
         class_names: the names of the classes; None for their numbers.
         files: what the images' files are called, for table and keep-list.
         is_poison: which are known to be poisons, bool (n,), to measure the filters by.
-        filters: names or expressions, as "deep_knn(neighbors=50)", or filters; None for all there
-            are.
+        filters: names or expressions, as "deep_knn(neighbors=50)", or filters.
         agreement: how many of them must suspect an image for the keep-list to leave it out.
         network: a name of `tfpoison.networks`.
-        training: how the network is trained; with its seed the same audit comes out again.
+        training: how the network is trained: None for 15 epochs of Adam. The same seed makes the
+            same audit.
         batch_size: images of a step.
         verbose: whether progress is told.
 
@@ -68,11 +67,11 @@ def audit(
         TypeError, ValueError: an argument is something else than is said here.
     """
     examples = _examples(images, labels)
-    classes = int(examples.labels.max(initial=0)) + 1
-    class_names = [str(each) for each in range(classes)] if class_names is None else class_names
-    if len(class_names) < classes:
+    class_names = class_names or [str(n) for n in range(examples.labels.max(initial=0) + 1)]
+    if (examples.labels >= len(class_names)).any():
         raise ValueError(
-            f"Expected the names of {classes} classes. Received: {len(class_names)} class name(s)"
+            f"Expected a name for each of {examples.labels.max() + 1} classes. Received: "
+            f"{len(class_names)} class name(s)"
         )
     for name, each in (("files", files), ("is_poison", is_poison)):
         if each is not None and len(each) != examples.size:
@@ -80,15 +79,15 @@ def audit(
                 f"Expected `{name}` to have an entry for each of {examples.size} images. Received: "
                 f"{len(each)}"
             )
+    known = None if is_poison is None else np.asarray(is_poison, bool)
     auditor = Auditor(
         DataSettings(batch_size=batch_size),
         NetworkSettings(network=network),
-        training,
-        {str(each): _filter(each) for each in (names() if filters is None else filters)},
+        training or TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002),
+        tuple(filters),
         agreement,
         verbose=verbose,
     )
-    known = None if is_poison is None else np.asarray(is_poison, bool)
     return auditor.run(examples, Split("images", class_names, examples.labels, files, known))
 
 
@@ -100,7 +99,7 @@ class Auditor:
         data: batch size and augmentation.
         network: the network.
         training: its optimizer, schedule, epochs.
-        filters: the filters, each by the name that it goes by.
+        filters: the filters, or expressions that describe them.
         agreement: how many of them must suspect an image for the keep-list to leave it out.
         directory: where an interrupted audit goes on; None for nowhere.
         checkpoint_seconds: the time between two checkpoints of the training.
@@ -110,27 +109,32 @@ class Auditor:
     data: DataSettings
     network: NetworkSettings
     training: TrainingSettings
-    filters: dict[str, Filter]
+    filters: tuple[str | Filter, ...]
     agreement: int
     directory: RunDirectory | None = None
     checkpoint_seconds: float = 300
     verbose: bool = True
 
-    def check(self, examples: int | None = None) -> None:
-        """Raises ValueError or TypeError where `run` would.
+    @functools.cached_property
+    def by_name(self) -> dict[str, Filter]:
+        """The filters, each by the name that it goes by.
 
-        Args:
-            examples: how many examples there will be; None where that is not known.
+        Raises:
+            ValueError: an expression describes no filter.
         """
+        return {str(each): _filter(each) for each in self.filters}
+
+    def check(self, examples: int | None = None) -> None:
+        """Raises ValueError or TypeError where `run` would, for so many examples if it is known."""
         if not self.filters:
             raise ValueError("Expected filters to audit with. Received none.")
-        check_number("agreement", self.agreement, minimum=1, maximum=len(self.filters), whole=True)
-        if len(set(self.filters.values())) < len(self.filters):
+        if len(set(self.by_name.values())) < len(self.filters):
             raise ValueError(
-                f"Expected filters that differ. Received one twice: {', '.join(self.filters)}"
+                f"Expected filters that differ. Received one twice: {', '.join(self.by_name)}"
             )
+        check_number("agreement", self.agreement, minimum=1, maximum=len(self.filters), whole=True)
         if examples is not None:
-            for each in self.filters.values():
+            for each in self.by_name.values():
                 each.check(examples)
 
     def run(
@@ -149,17 +153,15 @@ class Auditor:
                 stack.enter_context(tempfile.TemporaryDirectory()), {}
             )
             suspicions = _read_suspicions(directory, examples.size)
-            left = [each for each in self.filters.values() if repr(each) not in suspicions]
-            if left:
-                total = self.training.epochs + len(left)
-                progress = Progress("epochs and filters", total, verbose=self.verbose)
-                features = self._features(examples, split, directory, progress)
-                for done, each in enumerate(left, self.training.epochs + 1):
-                    found = each.inspect(features, examples.labels, self.training.seed)
-                    suspicions[repr(each)] = found
-                    _write_suspicions(directory, suspicions)
-                    progress.show(done)
-        known = {name: suspicions[repr(each)] for name, each in self.filters.items()}
+            left = [each for each in self.by_name.values() if repr(each) not in suspicions]
+            total = self.training.epochs + len(left)
+            progress = Progress("epochs and filters", total, verbose=self.verbose and bool(left))
+            features = self._features(examples, split, directory, progress) if left else np.empty(0)
+            for done, each in enumerate(left, self.training.epochs + 1):
+                suspicions[repr(each)] = each.inspect(features, examples.labels, self.training.seed)
+                _write_suspicions(directory, suspicions)
+                progress.show(done)
+        known = {name: suspicions[repr(each)] for name, each in self.by_name.items()}
         return Audit(known, examples, split, self.agreement, settings or {})
 
     def _features(
@@ -169,32 +171,26 @@ class Auditor:
         images = ImageClassification(split.name, tuple(split.class_names), examples, examples)
         self.network.check(images.image_shape, images.classes)
         set_up_keras(self.training)
-        trainer = Trainer(
-            network_maker(self.network, images), images.classes, self.data, self.training
-        )
+        make_network = network_maker(self.network, images)
+        trainer = Trainer(make_network, images.classes, self.data, self.training)
         checkpoint = Checkpoint(directory, seconds=self.checkpoint_seconds)
-        told = keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: progress.show(epoch + 1)
-        )
+        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda n, logs: progress.show(n + 1))
         predictor, _ = trainer.train(examples, self.training.seed, checkpoint, callbacks=[told])
         return predictor.features(examples)
 
 
 def _examples(images: np.ndarray | Examples, labels: np.ndarray | None) -> Examples:
     if isinstance(images, Examples):
-        if labels is not None:
-            raise ValueError(
-                "Expected no `labels` with examples, which have theirs. Received some."
-            )
-        whole = np.array_equal(images.ids, np.arange(images.size))
         # Of a part of a split the rest is not known here: ids are places among these.
+        whole = np.array_equal(images.ids, np.arange(images.size))
         return images if whole else InMemoryExamples(images.images, images.labels)
     images, labels = np.asarray(images), np.asarray(labels)
-    if np.issubdtype(images.dtype, np.floating) and images.size:
-        if not (images.min() >= 0 and images.max() <= 1):
+    if np.issubdtype(images.dtype, np.floating):
+        low, high = images.min(initial=1), images.max(initial=0)
+        if not (low >= 0 and high <= 1):
             raise ValueError(
                 "Expected `images` in uint8, or floats in [0, 1]. Received floats from "
-                f"{images.min():.4g} to {images.max():.4g}. Scale them."
+                f"{low:.4g} to {high:.4g}. Scale them."
             )
         images = np.round(255 * images).astype(np.uint8)
     if labels.ndim == 2:
@@ -213,7 +209,7 @@ def _filter(which: str | Filter) -> Filter:
     defense = defenses.from_text(which)
     if defense.filter is None or defense != Defense(filter=defense.filter):
         raise ValueError(
-            f"Expected filters, of {', '.join(names())}. Received: {which}, another defense"
+            f"Expected `filters` to be filters, of {', '.join(names())}. Received: {which}"
         )
     return defense.filter
 
@@ -221,12 +217,12 @@ def _filter(which: str | Filter) -> Filter:
 def _write_suspicions(directory: RunDirectory, suspicions: dict[str, Suspicion]) -> None:
     arrays = {_SCORES + name: each.scores for name, each in suspicions.items()}
     arrays |= {_SUSPECTS + name: each.suspects for name, each in suspicions.items()}
-    directory.write_arrays(_SUSPICIONS, arrays)
+    directory.write_arrays(_FILE, arrays)
 
 
 def _read_suspicions(directory: RunDirectory, size: int) -> dict[str, Suspicion]:
     """Returns what filters have made of so many images in earlier runs."""
-    path = directory.path / _SUSPICIONS
+    path = directory.path / _FILE
     if not path.exists():
         return {}
     with files.read_back(path, "Remove it: the filters inspect again."):

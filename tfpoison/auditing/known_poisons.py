@@ -21,16 +21,16 @@ def read(path: str) -> tuple[str, list[str]]:
             "Expected a CSV file of known poisons with a column `id` or `file`. Received: "
             f"{path}, with {','.join(heading) or 'nothing'}"
         )
-    place = heading.index(column)
-    cells = [line[place] if place < len(line) else "" for line in lines[1:]]
-    strange = [
-        each for each in cells if not each or (column == "id" and not re.fullmatch("[0-9]+", each))
+    # A line that is cut off has nothing there.
+    cells = [(line + [""] * len(heading))[heading.index(column)] for line in lines[1:]]
+    what, form = {"id": ("position of an image", "[0-9]+"), "file": ("name of a file", ".+")}[
+        column
     ]
-    if strange or not cells:
+    strange = next((cell for cell in cells if not re.fullmatch(form, cell, re.DOTALL)), None)
+    if strange is not None or not cells:
         raise ValueError(
-            f"Expected the {'name of a file' if column == 'file' else 'position of an image'} in "
-            f"the column `{column}` of every line. Received: {path}, with "
-            f"{repr(strange[0][:80]) if strange else 'no lines'}"
+            f"Expected the {what} in the column `{column}` of every line. Received: {path}, with "
+            f"{'no lines' if strange is None else repr(strange[:80])}"
         )
     return column, cells
 

@@ -8,6 +8,7 @@ import numpy as np
 from tfpoison.notes import decimal
 from tfpoison.report import page, pictures
 from tfpoison.report.page import Picture
+from tfpoison.report.tables import markdown
 
 if TYPE_CHECKING:
     from tfpoison.auditing.audit import Audit
@@ -113,11 +114,5 @@ def _remarks(report: dict[str, Any]) -> list[str]:
 
 def describe(report: dict[str, Any]) -> str:
     """Returns the figures of an audit as a terminal shows them."""
-    lines = [_answer(report), *_remarks(report)]
-    for table in filter(None, [_filter_table(report), _detection_table(report)]):
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines.append("")
-        for first, *cells in table:
-            cells = [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
-            lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    return "\n".join(lines)
+    tables = filter(None, [_filter_table(report), _detection_table(report)])
+    return "\n".join([_answer(report), *_remarks(report), "", *map(markdown, tables)])

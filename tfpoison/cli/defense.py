@@ -7,7 +7,7 @@ from tfpoison.cli.flags import CommandLine, flag_names, in_flags
 from tfpoison.notes import tell_once
 
 if TYPE_CHECKING:
-    from tfpoison.defenses import Defense, Filter
+    from tfpoison.defenses import Defense
 
 _GROUPS = ("crafting", "attack's settings", "matching")
 _FLAGS = flag_names("attack in the step", *_GROUPS)
@@ -61,20 +61,6 @@ def of_columns(line: CommandLine, columns: Collection[str]) -> "dict[str, Defens
     if without:
         tell_once(f"no effect on the defenses {', '.join(columns)}: {', '.join(without)}")
     return table
-
-
-def filter_of(expression: str) -> "Filter":
-    """Returns the filter that an entry of `--filters` describes."""
-    from tfpoison import defenses
-    from tfpoison.defenses import filters
-
-    defense = defenses.from_text(expression)
-    if defense.filter is None or defense != defenses.Defense(filter=defense.filter):
-        raise ValueError(
-            "Expected --filters to be filters with commas between, of "
-            f"{', '.join(filters.names())}. Received: {expression}"
-        )
-    return defense.filter
 
 
 def _parts(line: CommandLine, expression: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:

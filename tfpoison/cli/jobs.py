@@ -12,7 +12,7 @@ from tfpoison.cli.flags import CommandLine, flag_names, in_flags
 from tfpoison.cli.groups import GROUPS
 from tfpoison.experiment.settings import AttackSettings, PretrainingSettings
 from tfpoison.fitting.settings import DataSettings
-from tfpoison.jobs.settings import AdversarySettings, BenchmarkSettings, OutputSettings
+from tfpoison.jobs.settings import AdversarySettings, OutputSettings
 
 if TYPE_CHECKING:
     from tfpoison.experiment.clean_networks import TrainingSetup
@@ -130,17 +130,12 @@ def _directory(line: CommandLine) -> "RunDirectory":
 
 
 def _benchmark(line: CommandLine) -> Job:
-    from tfpoison import attacks
     from tfpoison.jobs.benchmark import BenchmarkJob
 
-    settings = dict(vars(line.make(BenchmarkSettings)))
-    if settings["attacks"] == ("all",):
-        settings["attacks"] = tuple(attacks.names())
     return line.make(
         BenchmarkJob,
         poison_fraction=line["defense_poison_fraction"],
         directory=None if line["output_dir"] is None else _directory(line),
-        **settings,
     )
 
 
@@ -178,10 +173,10 @@ def _report(line: CommandLine) -> Job:
 
 
 def _audit(line: CommandLine) -> Job:
+    from tfpoison.auditing.auditor import Auditor
     from tfpoison.jobs.audit import AuditJob
 
-    filters = {text: defense.filter_of(text) for text in line["filters"]}
-    return line.make(AuditJob, filters=filters, **_output(line))
+    return line.make(AuditJob, auditor=line.make(Auditor, **_output(line)))
 
 
 def _training_setup(line: CommandLine, columns: Sequence[str]) -> "TrainingSetup":

@@ -28,8 +28,7 @@ OUT_OF_MEMORY = 3
 
 def measure(
     *,
-    attack: str | None,
-    attack_settings: dict[str, Any],
+    attack: str,
     poison_fraction: float | None,
     network: dict[str, Any],
     image_shape: list[int],
@@ -39,15 +38,8 @@ def measure(
 ) -> dict[str, float]:
     """Measures plain and defended steps in turn, so that both see the same moods of the machine.
 
-    Args:
-        attack: the attack inside the defended step.
-        attack_settings: its settings.
-        poison_fraction: the share of poisons; None for the attack's own.
-        network: the arguments of `tfpoison.networks.get` that choose the network.
-        image_shape: height, width, channels of the images, which are random.
-        batch_size: the number of images of a step.
-        steps: the number of steps of each kind, after two that warm up.
-        jit_compile: whether XLA compiles the step; None leaves it to Keras.
+    The arguments are those of `BenchmarkJob`; the network is chosen by arguments of
+    `tfpoison.networks.get`, images and labels are random, and two steps warm up.
 
     Returns:
         Medians of the `plain_seconds` and `defended_seconds` of a step, the median of their
@@ -58,7 +50,7 @@ def measure(
     def make_step(attack: str | None, **settings: Any) -> Callable[[], Any]:
         model = RobustModel(
             networks.get(image_shape=image_shape, classes=CLASSES, seed=0, **network),
-            attack if attack is None else attacks.get(attack, **attack_settings),
+            attack if attack is None else attacks.get(attack),
             **settings,
         )
         model.compile(

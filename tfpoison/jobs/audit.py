@@ -10,23 +10,13 @@ import numpy as np
 from tfpoison import files
 from tfpoison.auditing import known_poisons
 from tfpoison.auditing import page as audit_page
-from tfpoison.auditing.audit import KEEP, PAGE, REPORT, SHEET, TABLE, Audit, Split
+from tfpoison.auditing.audit import FILES, REPORT, Audit, Split
 from tfpoison.auditing.auditor import Auditor
 from tfpoison.data import Selection
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filters import Filter
 from tfpoison.fitting import optimization
-from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.recipes import Poisons
 from tfpoison.runs.run_directory import RunDirectory
-
-_FILES = {
-    PAGE: "all of this, and the most suspicious images",
-    TABLE: "every image looked at, most suspicious first, with the score of each filter",
-    KEEP: "the images to keep, for --keep_list or tfpoison.KeepList.load(FILE).apply(dataset)",
-    SHEET: "the most suspicious images of each class",
-    REPORT: "these figures",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,48 +28,34 @@ class AuditJob:
     keep-list: it leaves out suspects alone.
 
     Attributes:
-        data: the images.
-        network: the network.
-        training: its optimizer, schedule, epochs.
-        filters: the filters, each by the name that it goes by.
-        agreement: how many of them must suspect an image for the keep-list to leave it out.
-        directory: the output directory.
+        auditor: what inspects, with the data set in its settings, and the output directory.
         poisons: a file of poisons to put into the training set; None for the data as they are.
         known_poisons: a CSV file that says which images are poisons, with a column `id` (positions
             in the training split) or `file` (CLASS/FILE in an image folder), all of them in the
             split, to measure the filters by; None where nobody knows, or `poisons` says it.
-        checkpoint_seconds: the time between two checkpoints of the training.
-        verbose: whether progress is told.
     """
 
-    data: DataSettings
-    network: NetworkSettings
-    training: TrainingSettings
-    filters: dict[str, Filter]
-    agreement: int
-    directory: RunDirectory
+    auditor: Auditor
     poisons: str | None = None
     known_poisons: str | None = None
-    checkpoint_seconds: float = 300
-    verbose: bool = True
 
     def check(self) -> None:
         """Raises ValueError or TypeError where `run` would, before any image is read."""
-        self._auditor.check()
+        self.auditor.check()
         if self.poisons is not None and self.known_poisons is not None:
             raise ValueError(
                 "Expected either poisons to put into the data, or a list of those that are in it. "
                 f"Received both: {self.poisons}, {self.known_poisons}"
             )
-        optimization.check(self.training, Defense())
-        self.directory.check()
+        optimization.check(self.auditor.training, Defense())
+        self._directory.check()
         if self.poisons is not None:
             Poisons.load(self.poisons)
         if self.known_poisons is not None:
             known_poisons.read(self.known_poisons)
         description = self._selection.check()
-        self.network.check(description.image_shape, description.classes)
-        self._auditor.check(description.train_size)
+        self.auditor.network.check(description.image_shape, description.classes)
+        self.auditor.check(description.train_size)
 
     def run(self) -> str:
         """Inspects, and returns a report for people to read.
@@ -90,17 +66,18 @@ class AuditJob:
             TypeError: a setting has the wrong type.
         """
         self.check()
-        with self.directory.occupied():
+        with self._directory.occupied():
             report = self._read_report()
             if report is None or report["settings"] != self._settings:
                 audit = self._audit()
-                audit.save(self.directory.path)
+                audit.save(self._directory.path)
                 report = audit.report()
-            contents = "\n".join(f"  {name:<18} {what}" for name, what in _FILES.items())
-            return f"{audit_page.describe(report)}\n\nWritten to {self.directory.path}:\n{contents}"
+            contents = "\n".join(f"  {name:<18} {what}" for name, what in FILES.items())
+            told = audit_page.describe(report)
+            return f"{told}\nWritten to {self._directory.path}:\n{contents}"
 
     def _read_report(self) -> dict[str, Any] | None:
-        path = self.directory.path / REPORT
+        path = self._directory.path / REPORT
         if not path.exists():
             return None
         with files.read_back(path, "Remove it: the filters inspect again."):
@@ -110,33 +87,26 @@ class AuditJob:
             audit_page.describe(report)
             return report
 
-    @functools.cached_property
-    def _auditor(self) -> Auditor:
-        return Auditor(
-            self.data,
-            self.network,
-            self.training,
-            self.filters,
-            self.agreement,
-            self.directory,
-            self.checkpoint_seconds,
-            self.verbose,
-        )
+    @property
+    def _directory(self) -> RunDirectory:
+        assert self.auditor.directory is not None
+        return self.auditor.directory
 
     @property
     def _settings(self) -> dict[str, Any]:
         """What may change from run to run, as JSON holds it."""
         known = self.known_poisons
         return {
-            "filters": {name: repr(each) for name, each in self.filters.items()},
-            "agreement": self.agreement,
+            "filters": {name: repr(each) for name, each in self.auditor.by_name.items()},
+            "agreement": self.auditor.agreement,
             "known_poisons": known and hashlib.sha256(files.read_bytes(known)).hexdigest(),
         }
 
     @functools.cached_property
     def _selection(self) -> Selection:
         # Poisons go with the training set that they were made for, without what is held out.
-        return dataclasses.replace(self.data, whole_split=self.poisons is None, keep_list=None)
+        whole = self.poisons is None
+        return dataclasses.replace(self.auditor.data, whole_split=whole, keep_list=None)
 
     def _audit(self) -> Audit:
         images, whole = self._selection.load(), self._selection.source.train
@@ -152,4 +122,4 @@ class AuditJob:
         elif self.known_poisons is not None:
             is_poison = known_poisons.find(self.known_poisons, len(labels), file_names)
         split = Split(images.name, images.class_names, labels, file_names, is_poison)
-        return self._auditor.run(train, split, self._settings)
+        return self.auditor.run(train, split, self._settings)

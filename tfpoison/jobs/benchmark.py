@@ -9,14 +9,12 @@ import sys
 from collections.abc import Callable
 
 from tfpoison import attacks, valid_json
-from tfpoison.checks import check_number
 from tfpoison.defenses import Defense
 from tfpoison.fitting.measure_step import CLASSES, OUT_OF_MEMORY
 from tfpoison.fitting.settings import NetworkSettings
+from tfpoison.jobs.settings import BenchmarkSettings
 from tfpoison.runs.run_directory import RunDirectory
-from tfpoison.settings import LARGEST
 
-_LONGEST_SIDE = 2**15
 _HEADER = "| attack | plain step | defended step | ratio | peak memory | first call |"
 
 
@@ -25,38 +23,31 @@ class BenchmarkJob:
     """Times plain and defended training steps, each attack in a process of its own.
 
     Attributes:
-        attacks: the names of the attacks; each with its own default settings, but for the
-            defense's poison fraction.
+        settings: what is timed: attacks by name, each with its own default settings.
         network: the network.
         poison_fraction: the share of each batch that is crafted; None for each attack's own.
-        image_shape: height, width and channels of the images, which are random.
-        batch_size: the number of images of a step.
-        steps: how many steps of each kind are timed.
+        batch_size: the number of images of a step, 2 at least.
         jit_compile: whether XLA compiles the step; None leaves it to Keras.
         directory: where `benchmark.md` and `benchmark.json` are written; None for nowhere.
     """
 
-    attacks: tuple[str, ...]
+    settings: BenchmarkSettings
     network: NetworkSettings
     poison_fraction: float | None = None
-    image_shape: tuple[int, int, int] = (32, 32, 3)
     batch_size: int = 128
-    steps: int = 20
     jit_compile: bool | None = None
     directory: RunDirectory | None = None
 
     def check(self) -> None:
         """Raises ValueError or TypeError where `run` would."""
-        if not self.attacks:
+        if not self._attacks:
             raise ValueError("Expected attacks to measure. Received none.")
-        check_number("steps", self.steps, minimum=1, maximum=LARGEST, whole=True)
-        check_number("batch_size", self.batch_size, minimum=2, maximum=LARGEST, whole=True)
-        for each in self.image_shape:
-            check_number("image_shape", each, minimum=1, maximum=_LONGEST_SIDE, whole=True)
-        self.network.check(self.image_shape, CLASSES)
-        for name in self.attacks:
+        if self.batch_size < 2:
+            raise ValueError(f"Expected `batch_size` to be 2 at least. Received: {self.batch_size}")
+        self.network.check(self.settings.image_shape, CLASSES)
+        for name in self._attacks:
             defense = Defense(attack=attacks.get(name), poison_fraction=self.poison_fraction)
-            defense.check_sides(self.image_shape[:2])
+            defense.check_sides(self.settings.image_shape[:2])
         if self.directory is not None:
             self.directory.check()
 
@@ -80,32 +71,36 @@ class BenchmarkJob:
             ]
         return f"Written: {', '.join(map(str, paths))}"
 
+    @property
+    def _attacks(self) -> tuple[str, ...]:
+        named = self.settings.attacks
+        return tuple(attacks.names()) if named == ("all",) else named
+
     def _measure(self, report: Callable[[str], None]) -> dict[str, dict[str, float]]:
         report(
             f"{self.network.network}, width {self.network.width or 'as published'}, batches of "
-            f"{self.batch_size} images of {'×'.join(map(str, self.image_shape))}; medians of "
-            f"{self.steps} steps"
+            f"{self.batch_size} images of {'×'.join(map(str, self.settings.image_shape))}; medians "
+            f"of {self.settings.steps} steps"
         )
         rows: dict[str, dict[str, float]] = {}
-        for attack in self.attacks:
+        for attack in self._attacks:
             rows[attack] = self._measure_one(attack)
             lines = format_table(rows)
             report("\n".join(lines if len(rows) == 1 else lines[-1:]))
         return rows
 
     def _measure_one(self, attack: str) -> dict[str, float]:
-        settings = {
+        arguments = {
             "attack": attack,
-            "attack_settings": {},
             "poison_fraction": self.poison_fraction,
             "network": self.network.choice,
-            "image_shape": list(self.image_shape),
+            "image_shape": list(self.settings.image_shape),
             "batch_size": self.batch_size,
-            "steps": self.steps,
+            "steps": self.settings.steps,
             "jit_compile": self.jit_compile,
         }
         module = "tfpoison.fitting.measure_step"
-        process = _run_child([sys.executable, "-m", module, valid_json.dumps(settings)])
+        process = _run_child([sys.executable, "-m", module, valid_json.dumps(arguments)])
         if process.returncode in (OUT_OF_MEMORY, -signal.SIGKILL):
             last_line = process.stderr.strip().rpartition("\n")[2]
             raise MemoryError(f"measuring {attack!r}: {last_line}")

@@ -47,16 +47,29 @@ class Estimate:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """What the trials of one cell of the experiment's grid came to.
-
-    All estimates are in percent, with NaN for what no record holds.
+class Cell:
+    """A cell of the experiment's grid.
 
     Attributes:
         recipe: the adversary's recipe.
         scenario: how the victims are trained.
         adversary: "standard", or "adaptive" where it knows the defense.
         defense: the defense, as the experiment was given it, or "none".
+    """
+
+    recipe: str
+    scenario: str
+    adversary: str
+    defense: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Row(Cell):
+    """What the trials of one cell came to.
+
+    All estimates are in percent, with NaN for what no record holds.
+
+    Attributes:
         trials: the number of distinct trials.
         victims: the number of victims that were measured.
         diverged: the number of victims that diverged: they tell nothing of the poisons, and count
@@ -75,10 +88,6 @@ class Row:
         brewing_seconds: the mean time of a brewing.
     """
 
-    recipe: str
-    scenario: str
-    adversary: str
-    defense: str
     trials: int
     victims: int
     diverged: int
@@ -95,15 +104,14 @@ class Row:
     brewing_seconds: float
 
 
+_MEASURES = [field.name for field in dataclasses.fields(Row) if field.type is Estimate]
+
+
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(Cell):
     """Defended trials against the same trials undefended, with the standard adversary.
 
     Attributes:
-        recipe: the adversary's recipe.
-        scenario: how the victims are trained.
-        adversary: the adversary of the defended trials.
-        defense: the defense, as the experiment was given it.
         pairs: the number of trials that were run both ways.
         success: defended less undefended, in percentage points.
         target_confidence: defended less undefended, in percentage points.
@@ -111,10 +119,6 @@ class Comparison:
         caused: trials that fail undefended and succeed defended.
     """
 
-    recipe: str
-    scenario: str
-    adversary: str
-    defense: str
     pairs: int
     success: Estimate
     target_confidence: Estimate
@@ -122,7 +126,7 @@ class Comparison:
     caused: int
 
 
-def estimate(values: Sequence[float], *, span: float | None = None) -> Estimate:
+def estimate(values: Iterable[float], *, span: float | None = None) -> Estimate:
     """Returns the mean of independent values and its standard error.
 
     The standard error is the sample standard deviation (ddof = 1) divided by √n. Where all n values
@@ -171,27 +175,19 @@ def summarise(records: Iterable[Record]) -> list[Row]:
 
 def _summarise_cell(cell: tuple[str, ...], inside: list[Record], undefended: list[Record]) -> Row:
     records = measured(inside)
-
-    def over_trials(name: str, span: float | None = None) -> Estimate:
-        return estimate([100 * value for value in by_trial(records, name).values()], span=span)
-
-    recipe, scenario, adversary, defense = cell
+    measures = {
+        name: estimate(
+            [100 * value for value in by_trial(records, name).values()],
+            span=100 if name == "success" else None,
+        )
+        for name in _MEASURES
+    }
     return Row(
-        recipe=recipe,
-        scenario=scenario,
-        adversary=adversary,
-        defense=defense,
+        *cell,
         trials=len({record["trial"] for record in records}),
         victims=len(records),
         diverged=len(inside) - len(records),
-        success=over_trials("success", span=100),
-        clean_accuracy=over_trials("clean_accuracy"),
-        target_confidence=over_trials("target_confidence"),
-        target_class_accuracy=over_trials("target_class_accuracy"),
-        poison_class_accuracy=over_trials("poison_class_accuracy"),
-        success_without_poisons=over_trials("success_without_poisons"),
-        removed_share=over_trials("removed_share"),
-        removed_poisons=over_trials("removed_poisons"),
+        **measures,
         training_seconds=_median_training(records),
         training_cost=_median_training(records) / _median_training(undefended),
         brewing_seconds=_mean(seconds(record, "brewing") for record in records),
@@ -208,30 +204,24 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
     """
     cells = group(measured(records), *CELL)
     comparisons = []
-    for (recipe, scenario, adversary, defense), defended in cells.items():
-        undefended = cells.get((recipe, scenario, STANDARD, UNDEFENDED), [])
-        if defense != UNDEFENDED:
-            success = np.array(pairs(undefended, defended, "success")).reshape(-1, 2)
-            confidence = pairs(undefended, defended, "target_confidence")
-            before, after = (success >= _SUCCESS).T
-            comparisons.append(
-                Comparison(
-                    recipe=recipe,
-                    scenario=scenario,
-                    adversary=adversary,
-                    defense=defense,
-                    pairs=len(success),
-                    success=_difference(success, span=200),
-                    target_confidence=_difference(confidence),
-                    prevented=int((before & ~after).sum()),
-                    caused=int((~before & after).sum()),
-                )
+    for cell, defended in cells.items():
+        undefended = cells.get((*cell[:2], STANDARD, UNDEFENDED), [])
+        if cell[-1] == UNDEFENDED:
+            continue
+        success = np.array(pairs(undefended, defended, "success")).reshape(-1, 2)
+        confidence = np.array(pairs(undefended, defended, "target_confidence")).reshape(-1, 2)
+        before, after = (success >= _SUCCESS).T
+        comparisons.append(
+            Comparison(
+                *cell,
+                pairs=len(success),
+                success=estimate(100 * (success[:, 1] - success[:, 0]), span=200),
+                target_confidence=estimate(100 * (confidence[:, 1] - confidence[:, 0])),
+                prevented=int((before & ~after).sum()),
+                caused=int((~before & after).sum()),
             )
+        )
     return comparisons
-
-
-def _difference(both: Iterable[Sequence[float]], span: float | None = None) -> Estimate:
-    return estimate([100 * (after - before) for before, after in both], span=span)
 
 
 def group(records: Iterable[Record], *names: str) -> dict[tuple[str, ...], list[Record]]:
