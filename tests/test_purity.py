@@ -172,6 +172,8 @@ def test_state_that_crafting_would_change_is_refused(kind, question):
 
 
 class Counter(keras.layers.Layer):
+    """Counts the calls, twice, and draws at random."""
+
     def build(self, shape):
         self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
         self.mean, self.seed = keras.metrics.Mean(), keras.random.SeedGenerator(1)
@@ -179,7 +181,7 @@ class Counter(keras.layers.Layer):
     def call(self, inputs):
         self.calls.assign_add(1.0)
         self.mean.update_state(keras.ops.mean(inputs))
-        return inputs + keras.random.normal((16,), seed=self.seed)
+        return inputs + keras.random.normal(inputs.shape[1:], seed=self.seed)
 
 
 class CountingLoss(keras.losses.Loss):

@@ -18,6 +18,7 @@ from networks_to_defend import (
     make_network,
     small_network,
 )
+from test_purity import Counter
 
 import tfpoison
 
@@ -101,19 +102,6 @@ def test_frozen_layers_stay_and_do_not_count():
     logs = compile_and_fit(model, (images, labels), fit={"epochs": 1})
     assert logs["objective_before"] == [pytest.approx(expected, abs=1e-5)]
     assert_same_bits(frozen.get_weights(), before)
-
-
-class Counter(keras.layers.Layer):
-    """Counts the calls, twice, and draws at random."""
-
-    def build(self, shape):
-        self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
-        self.mean, self.seed = keras.metrics.Mean(), keras.random.SeedGenerator(1)
-
-    def call(self, inputs):
-        self.calls.assign_add(1.0)
-        self.mean.update_state(keras.ops.mean(inputs))
-        return inputs + keras.random.normal((8, 8, 3), seed=self.seed)
 
 
 @pytest.mark.parametrize(
