@@ -175,7 +175,8 @@ def summarise(records: Iterable[Record]) -> list[Row]:
 
 def _summarise_cell(cell: tuple[str, ...], inside: list[Record], undefended: list[Record]) -> Row:
     records = measured(inside)
-    measures = {
+    values: dict[str, Any] = dict(zip(CELL, cell, strict=True))
+    values |= {
         name: estimate(
             [100 * value for value in by_trial(records, name).values()],
             span=100 if name == "success" else None,
@@ -183,11 +184,10 @@ def _summarise_cell(cell: tuple[str, ...], inside: list[Record], undefended: lis
         for name in _MEASURES
     }
     return Row(
-        *cell,
+        **values,
         trials=len({record["trial"] for record in records}),
         victims=len(records),
         diverged=len(inside) - len(records),
-        **measures,
         training_seconds=_median_training(records),
         training_cost=_median_training(records) / _median_training(undefended),
         brewing_seconds=_mean(seconds(record, "brewing") for record in records),
@@ -211,9 +211,10 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
         success = np.array(pairs(undefended, defended, "success")).reshape(-1, 2)
         confidence = np.array(pairs(undefended, defended, "target_confidence")).reshape(-1, 2)
         before, after = (success >= _SUCCESS).T
+        named: dict[str, Any] = dict(zip(CELL, cell, strict=True))
         comparisons.append(
             Comparison(
-                *cell,
+                **named,
                 pairs=len(success),
                 success=estimate(100 * (success[:, 1] - success[:, 0]), span=200),
                 target_confidence=estimate(100 * (confidence[:, 1] - confidence[:, 0])),
