@@ -10,6 +10,7 @@ from tfpoison.experiment.clean_networks import CleanNetworks, TrainingSetup
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.trial import Adversary
 from tfpoison.jobs.experiment import check_setup
+from tfpoison.notes import share_of_range
 from tfpoison.recipes import Poisons, exports
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -94,7 +95,7 @@ def _describe(poisons: Poisons, images: ImageClassification, paths: list) -> str
         f"{poisons.settings['recipe']}, trial key {threat.key}: targets {targets} of the class "
         f"{names[threat.target_class]} are to be called {names[threat.adversarial_class]}",
         f"{poisons.size} of {images.train.size} training images are poisons, changed by up to "
-        f"{poisons.epsilon:.3f} of the pixel range",
+        f"{share_of_range(poisons.epsilon)} of the pixel range",
     ]
     if objective:
         # JSON has no NaN: None stands for it.
