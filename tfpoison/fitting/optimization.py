@@ -9,14 +9,14 @@ from tfpoison.checks import check_name
 from tfpoison.defenses import Defense
 from tfpoison.fitting.settings import DECOUPLED_DECAY, TrainingSettings
 
-OPTIMIZERS = tuple(
-    name.lower()
+OPTIMIZERS = {
+    name.lower(): kind
     for name, kind in vars(keras.optimizers).items()
     if inspect.isclass(kind)
     and issubclass(kind, keras.optimizers.Optimizer)
     and "learning_rate" in inspect.signature(kind.__init__).parameters
     and name != "Optimizer"
-)
+}
 
 
 def check(settings: TrainingSettings, defense: Defense) -> None:
@@ -30,29 +30,20 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer with its learning-rate schedule.
 
-    Args:
-        settings: the training's settings.
-        batches_per_epoch: the number of steps of an epoch.
-
     Raises:
-        TypeError: a setting has the wrong type.
-        ValueError: a name is unknown, a number out of range, or the optimizer has no such setting.
+        ValueError: a name is unknown, or the optimizer has no such setting.
     """
     check_name("optimizer", settings.optimizer, OPTIMIZERS)
-    kind = next(
-        value
-        for name, value in vars(keras.optimizers).items()
-        if name.lower() == settings.optimizer
-    )
-    arguments: dict[str, Any] = {"learning_rate": make_schedule(settings, batches_per_epoch)}
-    if settings.clipnorm is not None:
-        arguments["global_clipnorm"] = settings.clipnorm
-    if settings.momentum is not None:
-        arguments["momentum"] = settings.momentum
-    if settings.nesterov:
-        if not settings.momentum:
-            raise ValueError("Expected a momentum above 0 beside nesterov. Received: none")
-        arguments["nesterov"] = True
+    if settings.nesterov and not settings.momentum:
+        raise ValueError("Expected a momentum above 0 beside nesterov. Received: none")
+    kind = OPTIMIZERS[settings.optimizer]
+    given = {
+        "learning_rate": make_schedule(settings, batches_per_epoch),
+        "global_clipnorm": settings.clipnorm,
+        "momentum": settings.momentum,
+        "nesterov": settings.nesterov or None,
+    }
+    arguments = {name: value for name, value in given.items() if value is not None}
     accepted = inspect.signature(kind.__init__).parameters
     if settings.optimizer in DECOUPLED_DECAY:
         # Some of these decay unasked, Muon by one number for matrices and another for the rest.

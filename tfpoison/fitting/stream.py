@@ -1,5 +1,6 @@
 """The batches of a training, from any position."""
 
+import dataclasses
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,52 +13,50 @@ from tfpoison.distribution import serves_every_replica
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 
 
+@dataclasses.dataclass
 class Stream:
     """The batches of a training, from any position.
 
-    Args:
+    Attributes:
         examples: the training set.
         settings: batch size and augmentation.
         seed: of order and augmentation.
         one_hot_classes: the number of classes, for one-hot labels; None for integers.
         replicas: how many replicas share each batch.
+        batches: how many batches an epoch has.
 
     Raises:
         ValueError: some replicas get no example of a batch.
     """
 
-    def __init__(
-        self,
-        examples: Examples,
-        settings: DataSettings,
-        *,
-        seed: int = 0,
-        one_hot_classes: int | None = None,
-        replicas: int = 1,
-    ):
-        self._examples = examples
-        self._settings = settings
-        self._seed = seed
-        self._one_hot_classes = one_hot_classes
-        if not serves_every_replica(settings.batch_size, replicas):
+    examples: Examples
+    settings: DataSettings
+    seed: int = 0
+    one_hot_classes: int | None = None
+    replicas: int = 1
+    batches: int = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        batch_size = self.settings.batch_size
+        if not serves_every_replica(batch_size, self.replicas):
             raise ValueError(
-                f"Expected a batch_size of which each of {replicas} replicas gets an example. "
-                f"Received: batch_size={settings.batch_size}. A multiple of {replicas} serves all "
+                f"Expected a batch_size of which each of {self.replicas} replicas gets an example. "
+                f"Received: batch_size={batch_size}. A multiple of {self.replicas} serves all "
                 "alike."
             )
-        rest = examples.size % settings.batch_size
-        self._drop_remainder = rest > 0 and not serves_every_replica(rest, replicas)
-        self.batches = data.batches_per_epoch(examples, settings.batch_size, self._drop_remainder)
+        rest = self.examples.size % batch_size
+        self._drop_remainder = rest > 0 and not serves_every_replica(rest, self.replicas)
+        self.batches = data.batches_per_epoch(self.examples, batch_size, self._drop_remainder)
 
     def training(self, first_epoch: int, first_batch: int, epochs: int) -> tf.data.Dataset:
         """Returns the batches from a position to the end of the epochs."""
         return data.training_batches(
-            self._examples,
-            batch_size=self._settings.batch_size,
+            self.examples,
+            batch_size=self.settings.batch_size,
             epochs=epochs,
-            seed=self._seed,
-            augmentation=self._settings.augmentation,
-            one_hot_classes=self._one_hot_classes,
+            seed=self.seed,
+            augmentation=self.settings.augmentation,
+            one_hot_classes=self.one_hot_classes,
             first_epoch=first_epoch,
             first_batch=first_batch,
             drop_remainder=self._drop_remainder,

@@ -184,13 +184,8 @@ class Trainer:
             ValueError: steps_per_execution does not divide the batches of an epoch, or some
                 replicas get no example of a batch.
         """
-        stream = Stream(
-            examples,
-            self.data,
-            seed=seed,
-            one_hot_classes=self._one_hot_classes,
-            replicas=self.strategy.num_replicas_in_sync,
-        )
+        replicas = self.strategy.num_replicas_in_sync
+        stream = Stream(examples, self.data, seed, self._one_hot_classes, replicas)
         check_steps(self.training, stream.batches)
         return stream
 

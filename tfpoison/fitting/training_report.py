@@ -21,8 +21,7 @@ def figures(
     predictor: Predictor,
     evaluated: dict[str, float],
     images: ImageClassification,
-    *,
-    left: TrainingSet | None,
+    left: TrainingSet,
     poisons: Poisons | None,
 ) -> dict[str, Any]:
     """Returns the figures of a trained network.
@@ -31,7 +30,7 @@ def figures(
         predictor: answers for the network.
         evaluated: its loss and accuracy on the validation images.
         images: the data set, with the poisons in it.
-        left: what a defense has left of the training images; None where it changes none of them.
+        left: what the defense has left of the training images.
         poisons: the poisons among the training images; None for clean data.
     """
     report: dict[str, Any] = {
@@ -41,7 +40,7 @@ def figures(
         "training_examples": images.train.size,
         "weights": int(predictor.network.count_params()),
     }
-    if left is not None:
+    if left.may_change:
         report["removed_examples"] = images.train.size - len(left.kept)
     if poisons is not None:
         threat = poisons.threat
@@ -54,7 +53,7 @@ def figures(
             "poison_success": poison_success(targets, threat.adversarial_class),
             "target_confidence": float(targets[:, threat.adversarial_class].mean()),
         }
-        if left is not None:
+        if left.may_change:
             kept_ids = images.train.ids[left.kept]
             report["removed_poisons"] = int((~np.isin(poisons.ids, kept_ids)).sum())
     return report

@@ -86,6 +86,11 @@ class TrainingSet:
         self._seed = seed
 
     @property
+    def may_change(self) -> bool:
+        """Whether the defense removes or changes examples at all."""
+        return self._defense.changes_training_set
+
+    @property
     def current(self) -> Examples:
         """As many examples as there were at the start; see `with_stand_ins`."""
         examples = self._examples

@@ -1,5 +1,6 @@
 """Trains a classifier, defended or not."""
 
+import contextlib
 import dataclasses
 import math
 import sys
@@ -12,17 +13,11 @@ from tfpoison import distribution
 from tfpoison.checks import check_name
 from tfpoison.data import Description, ImageClassification
 from tfpoison.defenses import Defense
-from tfpoison.fitting import optimization, stream, training_set
+from tfpoison.fitting import optimization, stream, training_report, training_set
 from tfpoison.fitting.preview import Preview
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.trainer import Trainer, network_maker, set_up_keras
-from tfpoison.fitting.training_report import (
-    NETWORK,
-    REPORT,
-    describe,
-    describe_finished,
-    figures,
-)
+from tfpoison.fitting.training_report import NETWORK, REPORT
 from tfpoison.notes import tell_once
 from tfpoison.recipes import Poisons
 from tfpoison.report.training import write_page
@@ -94,11 +89,12 @@ class TrainJob:
         strategy = distribution.get(self.training.strategy)
         self.check()
         if (self.directory.path / REPORT).exists():
-            return f"Finished earlier; nothing was trained.\n{describe_finished(self.directory)}"
-        if not distribution.is_chief(strategy):
-            return describe(self._train(strategy, writes=False), self.directory)
-        with self.directory.occupied():
-            return describe(self._train(strategy, writes=True), self.directory)
+            told = training_report.describe_finished(self.directory)
+            return f"Finished earlier; nothing was trained.\n{told}"
+        writes = distribution.is_chief(strategy)
+        with self.directory.occupied() if writes else contextlib.nullcontext():
+            report = self._train(strategy, writes=writes)
+        return training_report.describe(report, self.directory)
 
     def _train(self, strategy: tf.distribute.Strategy, *, writes: bool) -> dict[str, Any]:
         set_up_keras(self.training)
@@ -122,23 +118,15 @@ class TrainJob:
             callbacks=self._callbacks(trainer, images) if writes else [],
             verbose=0 if not self.verbose else 1 if sys.stdout.isatty() else 2,
         )
+        evaluated = trainer.evaluate(images.validation)
         report = {
             "network": self.network.network,
             "defense": self.defense_name,
             "epochs": self.training.epochs,
-        } | figures(
-            predictor,
-            trainer.evaluate(images.validation),
-            images,
-            left=left if self.defense.changes_training_set else None,
-            poisons=poisons,
-        )
+            **training_report.figures(predictor, evaluated, images, left, poisons),
+        }
         if writes:
-            partial = self.directory.path / f".partial-{NETWORK}"
-            predictor.network.save(partial)
-            partial.replace(self.directory.path / NETWORK)
-            write_page(self.directory, report)
-            self.directory.write_json(REPORT, report)
+            self._write(predictor.network, report)
         return report
 
     def _callbacks(
@@ -150,3 +138,10 @@ class TrainJob:
             batch = trainer.stream(images.train, self.training.seed).first_batch()
             callbacks.append(Preview(self.directory, *batch))
         return callbacks
+
+    def _write(self, network: keras.Model, report: dict[str, Any]) -> None:
+        partial = self.directory.path / f".partial-{NETWORK}"
+        network.save(partial)
+        partial.replace(self.directory.path / NETWORK)
+        write_page(self.directory, report)
+        self.directory.write_json(REPORT, report)

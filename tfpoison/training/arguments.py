@@ -1,5 +1,6 @@
 """What `RobustModel` is made from: checked, and looked up, before anything is built."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -28,7 +29,12 @@ def check_network(network: Any, wrapper: type[keras.Model]) -> None:
             "layers: put the network within it, `model.network`, in its place."
         )
     check_channels_last(network._flatten_layers())
-    _check_any_batch_size(network)
+    for layer in _layers_with(network, "stateful"):
+        raise ValueError(
+            "Expected a network that takes each image by itself, in batches of any size: "
+            "poisons and targets are parts of a batch. Received: the layer "
+            f"{layer.name!r} with stateful=True. Make it without."
+        )
     for method in _LEFT_TO_KERAS:
         own = getattr(network, method)
         if getattr(own, "__func__", own) is not getattr(keras.Model, method):
@@ -49,26 +55,19 @@ def check_network(network: Any, wrapper: type[keras.Model]) -> None:
             )
 
 
-def _check_any_batch_size(network: keras.Model) -> None:
-    for layer in network._flatten_layers():
-        if getattr(layer, "stateful", False):
-            raise ValueError(
-                "Expected a network that takes each image by itself, in batches of any size: "
-                "poisons and targets are parts of a batch. Received: the layer "
-                f"{layer.name!r} with stateful=True. Make it without."
-            )
+def _layers_with(network: keras.Model, option: str) -> Iterator[keras.Layer]:
+    return (each for each in network._flatten_layers() if getattr(each, option, False))
 
 
 def check_no_synchronisation(network: keras.Model) -> None:
     """Raises ValueError where BatchNormalization takes statistics over all replicas."""
-    for layer in network._flatten_layers():
-        if getattr(layer, "synchronized", False):
-            raise ValueError(
-                "Expected BatchNormalization of each replica's own images with "
-                "batch_statistics=True under a strategy: replicas cannot wait for each other "
-                f"within crafting. Received: the layer {layer.name!r} with synchronized=True. "
-                "Make it without, or craft with its moving statistics."
-            )
+    for layer in _layers_with(network, "synchronized"):
+        raise ValueError(
+            "Expected BatchNormalization of each replica's own images with batch_statistics=True "
+            "under a strategy: replicas cannot wait for each other within crafting. Received: the "
+            f"layer {layer.name!r} with synchronized=True. Make it without, or craft with its "
+            "moving statistics."
+        )
 
 
 def check_strategy(model: keras.Model, network: keras.Model) -> None:

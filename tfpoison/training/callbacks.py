@@ -62,6 +62,19 @@ class CraftingSchedule(keras.callbacks.Callback):
             )
 
 
+class _WarnsOnce(keras.callbacks.Callback):
+    """A callback that says something once in a `fit`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.warned = False
+
+    def warn(self, text: str) -> None:
+        if not self.warned:
+            self.warned = True
+            warnings.warn(text, stacklevel=3)
+
+
 class PixelRangeCheck(keras.callbacks.Callback):
     """Looks at the pixels of the first batch that poisons are crafted for."""
 
@@ -89,12 +102,8 @@ class PixelRangeCheck(keras.callbacks.Callback):
             warnings.warn(f"The pixels hardly use the pixel range: {seen}. {ADVICE}", stacklevel=2)
 
 
-class OtherClassesCheck(keras.callbacks.Callback):
-    """Looks whether an epoch's targets met poisons of other classes than theirs, once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._warned = False
+class OtherClassesCheck(_WarnsOnce):
+    """Looks whether an epoch's targets met poisons of other classes than theirs."""
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         """Looks before the validation, which starts the count anew."""
@@ -103,19 +112,17 @@ class OtherClassesCheck(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Warns where most targets met none."""
         share = float(self.model.share_of_no_other_class())
-        if self._warned or share <= 0.5:
-            return
-        self._warned = True
-        warnings.warn(
-            f"{share:.0%} of the targets met no poison of another class, so that there was hardly "
-            "an attack to craft. Shuffle the data, if they are sorted by class; if one class is "
-            "much more frequent than the others, take larger batches or balance the classes.",
-            stacklevel=2,
-        )
+        if share > 0.5:
+            self.warn(
+                f"{share:.0%} of the targets met no poison of another class, so that there was "
+                "hardly an attack to craft. Shuffle the data, if they are sorted by class; if one "
+                "class is much more frequent than the others, take larger batches or balance the "
+                "classes."
+            )
 
 
-class CraftingCheck(keras.callbacks.Callback):
-    """Warns, once, where crafting does not lower the attack's objective: nothing is defended then.
+class CraftingCheck(_WarnsOnce):
+    """Warns where crafting does not lower the attack's objective: nothing is defended then.
 
     An objective that stands still on a network that is not yet trained may move later, and one that
     rises may do so by chance: the first tells from the second epoch on, the second where none has
@@ -125,7 +132,6 @@ class CraftingCheck(keras.callbacks.Callback):
     def __init__(self) -> None:
         super().__init__()
         self._measured: list[tuple[float, float]] = []
-        self._warned = False
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compares the objective before and after crafting."""
@@ -136,31 +142,24 @@ class CraftingCheck(keras.callbacks.Callback):
         self._measured.append((float(logs["objective_before"]), float(logs["objective_after"])))
         count = len(self._measured)
         if (count > 1 and _stands_still(*self._measured[-1])) or (count == 3 and self._failed()):
-            self._warn()
+            self._tell()
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Looks at a training of one or two epochs."""
-        if len(self._measured) == 1:
-            failed = _stands_still(*self._measured[0])
-        else:
-            failed = len(self._measured) == 2 and self._failed()
-        if failed:
-            self._warn()
+        alone = len(self._measured) == 1 and _stands_still(*self._measured[0])
+        if alone or (len(self._measured) == 2 and self._failed()):
+            self._tell()
 
     def _failed(self) -> bool:
         return all(
             after >= before or _stands_still(before, after) for before, after in self._measured
         )
 
-    def _warn(self) -> None:
-        if self._warned:
-            return
-        self._warned = True
+    def _tell(self) -> None:
         seen = ", ".join(f"{before:.6g} → {after:.6g}" for before, after in self._measured[-3:])
-        warnings.warn(
+        self.warn(
             "Crafting does not lower its objective: the training is hardly defended, or not at "
-            f"all. Seen on the first batch of an epoch, before → after: {seen}. {_CAUSES}",
-            stacklevel=2,
+            f"all. Seen on the first batch of an epoch, before → after: {seen}. {_CAUSES}"
         )
 
 
