@@ -52,7 +52,7 @@ REFUSED = {
     f"{DEFENDED} --defense_attack=patch --defense_epsilon=0.1": ["epsilon"],
     f"{DEFENDED} --defense_poison_fraction=1": ["below 1"],
     f"{DEFENDED} --defense_poison_fraction=0.5 --defense_target_selection=one": ["share"],
-    f"{DEFENDED} --defense_optimizer=sgd": ["optimizer of perturbations", "sign_adam"],
+    f"{DEFENDED} --defense_optimizer=sgd": ["--defense_optimizer", "sign_adam"],
     f"{DEFENDED} --matching=both": ["matching"],
     "--flagfile=nowhere.flags": ["flagfile", "nowhere.flags"],
     "quickstart": ["flags alone", "quickstart"],
@@ -141,7 +141,7 @@ REFUSED = {
     "--job=benchmark --benchmark_image_shape=3,99999,3": ["image_shape", "at most"],
     "--job=benchmark --benchmark_attacks=patch_known_size --network=mlp "
     "--benchmark_image_shape=6,6,3": ["patch_size=4", "6 pixels"],
-    "--data_dir=": ["--data_dir", "an empty one"],
+    "--data_dir=": ["--data_dir", "an empty one", "''"],
     "--poisons= --train_size=3": ["--poisons", "an empty one"],
     "--dataset=image_folder --data_dir=a\udce9": ["--data_dir", "in UTF-8"],
     "--dataset=mnist:9.9.9 --data_dir=nowhere": ["TFDS can build", "nowhere", "9.9.9"],

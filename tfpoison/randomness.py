@@ -2,7 +2,8 @@
 
 Keras's seed generators draw the same numbers on every replica and keep a state that checkpoints
 have to carry. A key made of (purpose, seed, step, replica) needs no state, differs by replica and
-makes a resumed run draw what an uninterrupted one draws.
+makes a resumed run draw what an uninterrupted one draws. Where the same seeds come to draw other
+numbers, `runs.run_directory.SCHEME` is to be raised: no run goes on across that.
 """
 
 import enum
@@ -11,9 +12,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-
-# To be raised when the same seeds come to draw other numbers: no run goes on across that.
-SCHEME = 2
 
 
 @enum.unique

@@ -1,10 +1,16 @@
 """What a person is told who asks."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 from tfpoison import __version__, launch
+from tfpoison.cli import help
 from tfpoison.cli.groups import GROUPS
 from tfpoison.cli.jobs import JOBS
+from tfpoison.registry import load
 from tfpoison.settings import declared
 
 
@@ -58,3 +64,50 @@ def test_texts_choices_and_defaults_come_from_the_fields(capsys):
 
 def test_version(capsys):
     assert shown(capsys, "--version") == f"tfpoison {__version__}\n"
+
+
+NAMED = {
+    "gradient_matching": ["Recipe: --recipes=gradient_matching", "arXiv 2009.02276", "steps=250"],
+    "bullseye": ["arXiv 2005.00191", "epsilon=16/255", "restarts=8", "Brewings, of which"],
+    "shift_flip": ["Augmentation: --augmentation=shift_flip"],
+    "--epochs": ["Training", "--epochs                      Epochs. [10]"],
+    "benchmark": ["measures what a defended step costs", "--benchmark_steps"],
+    "quickstart": ["--flagfile=quickstart.flags", "A poisoning that works, and the defense"],
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_whatever_has_a_name_is_explained(name, capsys):
+    text = shown(capsys, f"--help={name}")
+    assert [part for part in NAMED[name] if part not in text] == []
+
+
+def test_a_name_that_is_nearly_right_is_suggested(capsys):
+    assert launch.main(["--help=bullseyes"]) == 2
+    assert "Did you mean 'bullseye'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("table", help._FAMILIES)
+def test_every_part_says_what_it_is(table):
+    for name in load(table):
+        lines = [line for line in help.of_name(name).splitlines() if line.startswith("  ")]
+        assert lines and len(lines[0]) > 12
+
+
+QUICK = ["--help", "--version", "--eppochs=3", "--flagfile=nothing", "--job=report --output_dir=no"]
+SCRIPT = f"""
+import sys
+from tfpoison.launch import main
+codes = [main(line.split()) for line in {QUICK!r}]
+print(codes, *sorted({{name.partition(".")[0] for name in sys.modules}}), file=sys.stderr)
+"""
+HEAVY = {"tensorflow", "keras", "sklearn", "scipy", "matplotlib", "PIL", "tensorflow_datasets"}
+
+
+def test_asking_and_mistyping_import_nothing_heavy():
+    started = time.monotonic()
+    told = subprocess.run([sys.executable, "-c", SCRIPT], stderr=subprocess.PIPE, text=True).stderr
+    assert time.monotonic() - started < 5  # About half a second where nothing else runs.
+    codes, _, modules = told.splitlines()[-1].partition("] ")
+    assert codes == "[0, 0, 2, 2, 2"
+    assert HEAVY & set(modules.split()) == set()

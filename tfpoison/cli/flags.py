@@ -18,7 +18,12 @@ Described = TypeVar("Described")
 # A setting as messages name it: `name`, name=value, or the name alone that was received. Not those
 # in an expression, NAME(setting=value;setting=value).
 _NAMED = re.compile(r"`(\w+)`|(?<![\w(;-])(\w+)(?==)|(?<=Received: )'(\w+)'")
-_EXPECTED = {bool: "true or false", int: "an integer", float: "a number", str: "text"}
+_EXPECTED = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number, as 0.25 or 8/255",
+    str: "text in UTF-8 and not an empty one; leave the flag out for the default",
+}
 
 
 class CommandLine:
@@ -50,7 +55,6 @@ class CommandLine:
             raise ValueError(_explain(error)) from error
         if left:
             raise ValueError(f"Expected flags alone, --name=value. Received: {' '.join(left)}")
-        self._check_texts()
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name].value
@@ -109,22 +113,6 @@ class CommandLine:
             for name in names
             if self[name] is not None
         }
-
-    def _check_texts(self) -> None:
-        """Raises ValueError where a flag is empty, or no text that all libraries can read."""
-        for name in self._values:
-            text = self[name]
-            if not isinstance(text, str):
-                continue
-            if not text.strip():
-                raise ValueError(
-                    f"Expected --{name} to have a value; leave it out for the default. Received: "
-                    f"--{name}={text}, an empty one"
-                )
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise ValueError(f"Expected --{name} in UTF-8. Received: {text!r}") from error
 
 
 def all_flags() -> Iterator[tuple[str, dataclasses.Field, Group]]:
@@ -195,6 +183,8 @@ class _Values(flags.ArgumentParser):
             if self._kind is float:
                 numerator, slash, denominator = text.partition("/")
                 return float(numerator) / float(denominator) if slash else float(text)
+            if self._kind is str and not text.encode().strip():
+                raise ValueError("empty")
             return self._kind(text)
         except (ValueError, ZeroDivisionError) as error:
             raise ValueError(self.flag_type()) from error
@@ -202,7 +192,7 @@ class _Values(flags.ArgumentParser):
     def flag_type(self) -> str:
         """Returns what is expected."""
         if self._count is None:
-            return _EXPECTED[self._kind] + (", as 0.25 or 8/255" if self._kind is float else "")
+            return _EXPECTED[self._kind]
         entries = "whole numbers" if self._kind is int else "names"
         return f"{self._count or ''} {entries} with commas between".lstrip()
 
@@ -211,4 +201,4 @@ def _explain(error: flags.Error) -> str:
     """Returns what is told of absl's error about a flag's value."""
     text = " ".join(str(error).split())
     wrong = re.fullmatch(r"flag --(\w+)=(.*): (.*?)", text)
-    return f"Expected --{wrong[1]} to be {wrong[3]}. Received: {wrong[2]}" if wrong else text
+    return f"Expected --{wrong[1]} to be {wrong[3]}. Received: {wrong[2]!r}" if wrong else text

@@ -53,7 +53,7 @@ def _answer(line: CommandLine) -> str:
     if line["version"]:
         return f"tfpoison {tfpoison.__version__}"
     if line["help"] != "true":
-        raise ValueError(line["help"])
+        return help.of_name(line["help"])
     if not line.is_present("job"):
         return help.overview()
     check_name("job", line["job"], jobs.JOBS)

@@ -4,12 +4,15 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tfpoison.report import tables
-from tfpoison.report.experiment import PAGE, REPORT, ExperimentReport
 from tfpoison.runs.records import FILE as RECORDS
 from tfpoison.runs.records import find_records
 from tfpoison.runs.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from tfpoison.report.experiment import ExperimentReport
 
 TABLES = "tables.md"
 
@@ -32,6 +35,8 @@ class ReportJob:
 
     def run(self) -> str:
         """Writes the report, and returns its table and the files for people to read."""
+        from tfpoison.report.experiment import PAGE, REPORT
+
         for folder, report in self._reports.items():
             written = report.save(folder / REPORT)
         if list(self._reports) == [self.directory]:
@@ -43,7 +48,7 @@ class ReportJob:
         return f"{len(self._reports)} experiments, all tables in {name}; pages:\n{pages}"
 
     @functools.cached_property
-    def _reports(self) -> dict[pathlib.Path, ExperimentReport]:
+    def _reports(self) -> dict[pathlib.Path, "ExperimentReport"]:
         if not self.directory.is_dir():
             raise ValueError(
                 "Expected the output directory of an experiment. Received: "
@@ -58,16 +63,19 @@ class ReportJob:
                 f"Expected the output directory of an experiment, with a file {RECORDS}, or a "
                 f"folder of such. Received: {self.directory}, which has none"
             )
+        # What draws is imported where there is something to draw.
+        from tfpoison.report.experiment import ExperimentReport
+
         return {folder: ExperimentReport.read(folder) for folder in folders}
 
 
-def collect_tables(root: pathlib.Path, reports: dict[pathlib.Path, ExperimentReport]) -> str:
+def collect_tables(root: pathlib.Path, reports: dict[pathlib.Path, "ExperimentReport"]) -> str:
     """Returns the tables of experiments in Markdown, each under the name of its folder."""
     sections = [f"## {path.relative_to(root)}\n\n{each.tables()}" for path, each in reports.items()]
     return "\n".join(["# The tables of the experiments\n", *sections])
 
 
-def _describe(report: ExperimentReport, written: Sequence[pathlib.Path]) -> str:
+def _describe(report: "ExperimentReport", written: Sequence[pathlib.Path]) -> str:
     table = tables.markdown(tables.table(report.rows))
     answers, notes = "\n".join(report.answers), "\n\n".join(report.notes)
     files = "\n".join(f"  {path}" for path in written)

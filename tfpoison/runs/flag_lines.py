@@ -1,5 +1,6 @@
 """The lines of flagfiles. Nothing heavy is imported."""
 
+import itertools
 import pathlib
 
 
@@ -20,3 +21,9 @@ def read_flag_lines(path: pathlib.Path) -> list[str]:
         return flag_lines(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"Expected a flagfile in UTF-8. Received: {path}, {error}") from error
+
+
+def comment(text: str) -> str:
+    """Returns the comment at the head of a flagfile."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), text.splitlines())
+    return "\n".join(line.lstrip("# ") for line in lines)

@@ -16,10 +16,11 @@ import numpy as np
 from tfpoison import files, valid_json
 from tfpoison.failures import TRACE
 from tfpoison.notes import tell_once
-from tfpoison.randomness import SCHEME
 from tfpoison.runs.flag_lines import flag_lines
 
 CONFIGURATION = "config.flags"
+# Of the draws in `randomness`; directories record it.
+SCHEME = 2
 _DRAWS = f"# Random draws of scheme {SCHEME}"
 # The folder of work in progress.
 WORK = "work"
