@@ -1,6 +1,7 @@
 """The command line: what is refused at the door, and what a run can be repeated from."""
 
 import pathlib
+import sys
 
 import pytest
 
@@ -8,6 +9,7 @@ from tfpoison import failures, launch
 from tfpoison.checks import check_number
 from tfpoison.cli import jobs
 from tfpoison.cli.flags import CommandLine
+from tfpoison.recipes.table import RECIPES
 
 DEFENDED = "--defense=adversarial_poisoning"
 BREW = "--job=brew"
@@ -145,8 +147,17 @@ REFUSED = {
     "--poisons= --train_size=3": ["--poisons", "an empty one"],
     "--dataset=image_folder --data_dir=a\udce9": ["--data_dir", "in UTF-8"],
     "--dataset=mnist:9.9.9 --data_dir=nowhere": ["TFDS can build", "nowhere", "9.9.9"],
+    "--plugin=no_such_module": ["--plugin", "No module named 'no_such_module'"],
     "--job=report --epochs=3": ["--job=report", "--epochs"],
 }
+
+PLUGIN = """
+from tfpoison.recipes import Recipe, register
+
+@register("brighter")
+class Brighter(Recipe):
+    \"\"\"Brightens poisons.\"\"\"
+"""
 
 
 def make_job(arguments):
@@ -309,3 +320,21 @@ def test_every_record_can_be_repeated(record, tmp_path):
 
 def test_there_are_records():
     assert len(RECORDS) > 10
+
+
+def test_a_plugin_from_here_enters_its_parts(tmp_path, monkeypatch, capsys):
+    (tmp_path / "parts_of_my_own.py").write_text(PLUGIN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    monkeypatch.setattr(RECIPES, "_makers", dict(RECIPES._makers))
+    assert launch.main(["--plugin=parts_of_my_own", "--help=brighter"]) == 0
+    assert "Brightens poisons." in capsys.readouterr().out
+    line = [
+        BREW,
+        "--plugin=parts_of_my_own",
+        "--recipes=brighter",
+        f"--output_dir={tmp_path / 'o'}",
+    ]
+    job = make_job(line)
+    assert job.attack.recipe == "brighter"
+    assert jobs.configuration(CommandLine(line))["plugin"] == "parts_of_my_own"

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,9 +81,27 @@ def make_job(line: CommandLine) -> Job:
             f"Expected flags of --job={line['job']} alone. Received others: {', '.join(unused)}"
         )
     line.make(OutputSettings)
-    for plugin in line["plugin"] or ():
-        importlib.import_module(plugin)
+    import_plugins(line)
     return JOBS[line["job"]].make(line)
+
+
+def import_plugins(line: CommandLine) -> None:
+    """Imports the modules of `--plugin`, which register parts of one's own.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    for plugin in line["plugin"] or ():
+        # As `python -m` has it, the command finds what lies here as well.
+        if (here := str(pathlib.Path.cwd())) not in sys.path:
+            sys.path.insert(0, here)
+        try:
+            importlib.import_module(plugin)
+        except ImportError as error:
+            raise ValueError(
+                "Expected --plugin to name modules that Python can import from here. Received: "
+                f"{plugin}. {error}"
+            ) from error
 
 
 def _taken(line: CommandLine) -> set[str]:

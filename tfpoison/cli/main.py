@@ -52,6 +52,7 @@ def main(
 def _answer(line: CommandLine) -> str:
     if line["version"]:
         return f"tfpoison {tfpoison.__version__}"
+    jobs.import_plugins(line)
     if line["help"] != "true":
         return help.of_name(line["help"])
     if not line.is_present("job"):
