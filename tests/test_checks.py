@@ -19,7 +19,7 @@ def test_numbers_that_pass(value):
         (-0.1, {}, ValueError, "at least 0 and at most 1. Received: share=-0.1"),
         (1.1, {}, ValueError, "at most 1"),
         (float("nan"), {}, ValueError, "at most 1"),
-        (0, {"exclusive_minimum": True}, ValueError, "above 0"),
+        (0, {"above": 0}, ValueError, "above 0"),
         ("1", {}, TypeError, "a number. Received: share='1'"),
         (True, {}, TypeError, "a number"),
         (0.5, {"whole": True}, TypeError, "an integer"),

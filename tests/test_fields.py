@@ -11,7 +11,7 @@ from tfpoison.settings import LARGEST, Settings, declared, kind_of, rule_of, set
 @dataclasses.dataclass(frozen=True)
 class Example(Settings):
     epochs: int = setting(3, "Epochs.", minimum=1)
-    rate: float | None = setting(None, "Rate.", minimum=0, exclusive_minimum=True)
+    rate: float | None = setting(None, "Rate.", above=0)
     schedule: str = setting("steps", "Schedule.", choices=("steps", "cosine"))
     augmentation: str = setting("none", "Augmentation.", choices=f"{__name__}:augmentations")
     nesterov: bool = setting(False, "Nesterov.", flag="with_nesterov")

@@ -155,7 +155,7 @@ def check_labels(labels: np.ndarray, outputs: int) -> None:
 def check_split(selection: str, poison_fraction: float, *, needs_targets: bool) -> None:
     """Raises ValueError or TypeError where a batch cannot be split so."""
     check_name("target_selection", selection, TARGET_SELECTIONS)
-    check_number("poison_fraction", poison_fraction, minimum=0, maximum=1, exclusive_minimum=True)
+    check_number("poison_fraction", poison_fraction, above=0, maximum=1)
     if needs_targets and selection == "share" and poison_fraction == 1:
         raise ValueError(
             "Expected `poison_fraction` below 1: this attack needs the rest of the batch as "

@@ -15,9 +15,9 @@ def check_number(
     value: Any,
     *,
     minimum: float = -math.inf,
+    above: float = -math.inf,
     maximum: float = math.inf,
     whole: bool = False,
-    exclusive_minimum: bool = False,
 ) -> None:
     """Raises unless `value` is a finite number within the bounds; numpy's numbers are numbers too.
 
@@ -25,9 +25,9 @@ def check_number(
         name: the argument's name, for the message; so in the other checks.
         value: what was received.
         minimum: the least value allowed.
+        above: what the value must be greater than.
         maximum: the greatest value allowed.
         whole: whether the value must be an integer.
-        exclusive_minimum: whether `minimum` itself is refused.
 
     Raises:
         TypeError: `value` is no number (or no integer, where `whole`).
@@ -37,16 +37,14 @@ def check_number(
     is_number = isinstance(value, numbers.Integral if whole else numbers.Real)
     if isinstance(value, bool) or not is_number:
         raise TypeError(f"Expected `{name}` to be {expected}. Received: {name}={value!r}")
-    too_small = value <= minimum if exclusive_minimum else value < minimum
     # An integer is finite, and may be too large to be asked.
     finite = isinstance(value, numbers.Integral) or math.isfinite(value)
-    if not finite or too_small or value > maximum:
-        lower = f"{'above' if exclusive_minimum else 'at least'} {minimum}"
-        upper = f"at most {maximum}" if maximum < math.inf else "finite"
-        bounds = f"{lower} and {upper}" if minimum > -math.inf else upper
-        raise ValueError(
-            f"Expected `{name}` to be {expected}, {bounds}. Received: {name}={value!r}"
-        )
+    if not (finite and minimum <= value <= maximum and value > above):
+        bounds = [f"above {above}"] if above > -math.inf else []
+        bounds += [f"at least {minimum}"] if minimum > -math.inf else []
+        bounds += [f"at most {maximum}" if maximum < math.inf else "finite"]
+        allowed = f"{expected}, {' and '.join(bounds)}"
+        raise ValueError(f"Expected `{name}` to be {allowed}. Received: {name}={value!r}")
 
 
 def check_array(

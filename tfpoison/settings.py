@@ -25,8 +25,8 @@ class Rule:
     Attributes:
         text: one sentence; says what None stands for where that is the default.
         minimum: the least number; that of a list holds for each of its entries.
+        above: what numbers must be greater than.
         maximum: the greatest number; None for any, and for whole ones `LARGEST`.
-        exclusive_minimum: whether `minimum` itself is refused.
         choices: the names to choose from, or `"module:table"`, a table of them or a function that
             returns them, which is looked up when it is needed.
         flag: the name of the setting's flag where that is not the field's.
@@ -34,8 +34,8 @@ class Rule:
 
     text: str
     minimum: float = -math.inf
+    above: float = -math.inf
     maximum: float | None = None
-    exclusive_minimum: bool = False
     choices: Iterable[str] | str | None = None
     flag: str | None = None
 
@@ -57,9 +57,9 @@ class Rule:
                 name,
                 value,
                 minimum=self.minimum,
+                above=self.above,
                 maximum=most if self.maximum is None else self.maximum,
                 whole=kind is int,
-                exclusive_minimum=self.exclusive_minimum,
             )
         elif not isinstance(value, str):
             raise TypeError(f"Expected `{name}` to be text. Received: {name}={value!r}")

@@ -57,15 +57,12 @@ class Attack(Configurable):
     optimizer: str = setting(
         "sign_adam", "What moves the perturbation in a step.", choices=OPTIMIZERS
     )
-    step_size: float | None = setting(
-        None, "How far; unset for the optimizer's default.", minimum=0, exclusive_minimum=True
-    )
+    step_size: float | None = setting(None, "How far; unset for the optimizer's default.", above=0)
     poison_fraction: float = setting(
         0.75,
         "The share of a batch that is poisoned, where the attack's user gives none.",
-        minimum=0,
+        above=0,
         maximum=1,
-        exclusive_minimum=True,
     )
 
     def __post_init__(self) -> None:

@@ -33,10 +33,7 @@ class Shaping(Configurable):
     """How gradients are shaped; see `GradientShaping`. It needs no device, as optimizers do."""
 
     clip_norm: float | None = setting(
-        1.0,
-        "The greatest norm of the gradient; None not to clip.",
-        minimum=0,
-        exclusive_minimum=True,
+        1.0, "The greatest norm of the gradient; None not to clip.", above=0
     )
     noise: float = setting(
         0.01, "The noise's scale in units of clip_norm, of 1 without clipping.", minimum=0

@@ -62,9 +62,7 @@ class TrainingSettings(Settings):
 
     epochs: int = setting(10, "Epochs.", minimum=1)
     optimizer: str = setting("sgd", "A name of keras.optimizers in lower case, as adamw.")
-    learning_rate: float = setting(
-        0.1, "Learning rate of the first step.", minimum=0, exclusive_minimum=True
-    )
+    learning_rate: float = setting(0.1, "Learning rate of the first step.", above=0)
     momentum: float | None = setting(None, "For sgd and rmsprop.", minimum=0, maximum=1)
     nesterov: bool = setting(False, "Nesterov's momentum, for sgd.")
     weight_decay: float = setting(
@@ -79,12 +77,8 @@ class TrainingSettings(Settings):
         choices=SCHEDULES,
     )
     milestones: tuple[int, ...] = setting((), "Epochs at which the rate falls, for steps.")
-    decay: float = setting(
-        0.1, "Factor of each fall, for steps.", minimum=0, maximum=1, exclusive_minimum=True
-    )
-    clipnorm: float | None = setting(
-        None, "Norm that the whole gradient is clipped to.", minimum=0, exclusive_minimum=True
-    )
+    decay: float = setting(0.1, "Factor of each fall, for steps.", above=0, maximum=1)
+    clipnorm: float | None = setting(None, "Norm that the whole gradient is clipped to.", above=0)
     label_smoothing: float = setting(0.0, "From 0 to below 1.", minimum=0, maximum=0.999)
     precision: str = setting(
         "float32",

@@ -41,9 +41,7 @@ class GradientMatchingFast(GradientMatching):
 
     needs_still_targets: ClassVar[bool] = True
 
-    relative_step: float = setting(
-        0.01, "‖h v‖ as a share of ‖θ‖.", minimum=0, exclusive_minimum=True
-    )
+    relative_step: float = setting(0.01, "‖h v‖ as a share of ‖θ‖.", above=0)
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> TargetDirection:  # type: ignore[override]
         """Returns the target's gradient and the weights shifted against it."""

@@ -23,9 +23,7 @@ class MetaPoison(Objective):
     """
 
     unrolled_steps: int = setting(2, "k, the number of unrolled steps.", minimum=1)
-    learning_rate: float = setting(
-        0.1, "The rate of the unrolled steps.", minimum=0, exclusive_minimum=True
-    )
+    learning_rate: float = setting(0.1, "The rate of the unrolled steps.", above=0)
 
     def at_rate(self, learning_rate: float) -> Self:
         """Returns the objective with unrolled steps of that learning rate."""

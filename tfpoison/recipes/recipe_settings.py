@@ -32,7 +32,7 @@ class RecipeSettings(SelectionSettings):
     )
     steps: int = setting(250, "Steps of the optimizer.", minimum=1, flag="brew_steps")
     step_size: float | None = setting(
-        None, "As --defense_step_size.", minimum=0, exclusive_minimum=True, flag="brew_step_size"
+        None, "As --defense_step_size.", above=0, flag="brew_step_size"
     )
     optimizer: str = setting(
         "sign_adam",

@@ -33,10 +33,7 @@ class ThreatSettings(Settings):
         choices=THREAT_MODELS,
     )
     budget: float = setting(
-        0.01,
-        "Poisons: a share of the training set below 1, or a number.",
-        minimum=0,
-        exclusive_minimum=True,
+        0.01, "Poisons: a share of the training set below 1, or a number.", above=0
     )
     selection: str = setting(
         "random", "Which of these images.", choices=SELECTIONS, flag="poison_selection"

@@ -37,9 +37,8 @@ class ActivationClustering(Filter):
     largest_share: float = setting(
         0.5,
         "The share of a class up to which its smaller cluster is suspect.",
-        minimum=0,
+        above=0,
         maximum=0.5,
-        exclusive_minimum=True,
     )
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:

@@ -27,12 +27,8 @@ class CutMix(Mixing):
     they are; there it is half of the batches. For ImageNet the authors change all of them.
     """
 
-    alpha: float = setting(
-        1.0, "α of the boxes' sizes; 1 for uniform ones.", minimum=0, exclusive_minimum=True
-    )
-    probability: float = setting(
-        0.5, "The share of images that are changed.", minimum=0, maximum=1, exclusive_minimum=True
-    )
+    alpha: float = setting(1.0, "α of the boxes' sizes; 1 for uniform ones.", above=0)
+    probability: float = setting(0.5, "The share of images that are changed.", above=0, maximum=1)
     needs_one_hot: ClassVar[bool] = True
 
     def _mix(

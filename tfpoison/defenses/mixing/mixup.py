@@ -28,10 +28,7 @@ class Mixup(Mixing):
     """
 
     alpha: float = setting(
-        1.0,
-        "α: the smaller, the nearer are mixtures to one of their images.",
-        minimum=0,
-        exclusive_minimum=True,
+        1.0, "α: the smaller, the nearer are mixtures to one of their images.", above=0
     )
     ways: int = setting(2, "How many images are mixed into one.", minimum=2, maximum=1000)
     needs_one_hot: ClassVar[bool] = True

@@ -38,13 +38,7 @@ class Epic(Revision):
     0.6 for fine-tuning: more medoids leave more of them alone.
     """
 
-    share: float = setting(
-        0.1,
-        "The share of each class that becomes medoids.",
-        minimum=0,
-        maximum=1,
-        exclusive_minimum=True,
-    )
+    share: float = setting(0.1, "The share of each class that becomes medoids.", above=0, maximum=1)
     first_epoch: int | None = setting(
         None, "Epochs before the first revision; unset for a quarter of all.", minimum=1
     )

@@ -54,9 +54,7 @@ class FriendlyNoise(Revision):
         1.0, "How much the noise's size counts against the divergence.", minimum=0
     )
     steps: int = setting(30, "Steps of SGD.", minimum=1)
-    step_size: float = setting(
-        100 / 128, "The learning rate of SGD.", minimum=0, exclusive_minimum=True
-    )
+    step_size: float = setting(100 / 128, "The learning rate of SGD.", above=0)
     momentum: float = setting(0.9, "Nesterov's momentum.", minimum=0, maximum=1)
     epoch: int | None = setting(
         None, "Epochs before the noise is made; unset for an eighth of all.", minimum=1
