@@ -15,6 +15,8 @@ import keras
 import pytest
 import tensorflow as tf
 
+from tfpoison.choices import STRATEGIES
+
 assert tfpoison
 
 REFERENCE_DIR = pathlib.Path(__file__).parent / "reference"
@@ -76,7 +78,7 @@ def two_cpus(cpus):
 @pytest.fixture
 def mirrored_by_name(two_cpus, monkeypatch):
     """Gives what asks for `"mirrored"` by its name the strategy of all tests."""
-    monkeypatch.setitem(tfpoison.distribution._STRATEGIES, "mirrored", lambda: two_cpus)
+    monkeypatch.setitem(STRATEGIES._makers, "mirrored", lambda: two_cpus)
     return two_cpus
 
 

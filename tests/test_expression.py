@@ -25,9 +25,9 @@ def test_parse(text, parsed):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"Expected NAME, or NAME\(setting=value;setting=value\). Received: ''"),
-        ("a-b", "Expected NAME"),
-        ("mixup(ways=4", "Expected NAME"),
+        ("", r"Expected a part as NAME, or NAME\(setting=value;setting=value\). Received: ''"),
+        ("a-b", "Expected a part as NAME"),
+        ("mixup(ways=4", "Expected a part as NAME"),
         ("mixup(ways)", r"name=value with ; between. Received: 'ways' in 'mixup\(ways\)'"),
         ("mixup(=4)", "name=value"),
         ("mixup(ways=)", "name=value"),

@@ -296,7 +296,7 @@ def test_the_configuration_of_a_run_is_a_flagfile_that_repeats_it(line, tmp_path
 
 def test_settings_of_the_step_come_from_flags(tmp_path):
     line = [DEFENDED, "--defense_batch_statistics", f"--output_dir={tmp_path / 'out'}"]
-    assert make_job(line).defense.batch_statistics
+    assert make_job(line).defense.crafting.batch_statistics
 
 
 def test_the_lines_are_of_every_job_that_has_a_configuration():

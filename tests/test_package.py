@@ -9,6 +9,18 @@ import pytest
 
 import tfpoison
 
+LOOK = """
+import sys, time
+start = time.perf_counter()
+import tfpoison
+rooms = "attacks defenses objectives perturbations recipes data"
+assert not [room for room in rooms.split() if not hasattr(tfpoison, room)]
+names = [tfpoison.attacks.names(), tfpoison.defenses.names(), tfpoison.objectives.names()]
+assert all(names), names
+print(time.perf_counter() - start)
+print([each for each in ("tensorflow", "keras", "matplotlib", "sklearn") if each in sys.modules])
+"""
+
 SHOW = """
 import os, sys
 import tfpoison
@@ -29,6 +41,13 @@ def test_onednn_is_switched_on_unless_the_user_has_decided(before):
     assert variable == (before or switched_on)
     # Parts are imported when they are first used.
     assert HEAVY & set(imported.split()) == set()
+
+
+def test_an_import_and_a_look_at_the_names_cost_nothing():
+    output = subprocess.check_output([sys.executable, "-c", LOOK], text=True)
+    seconds, heavy = output.splitlines()
+    assert heavy == "[]"
+    assert float(seconds) < 1
 
 
 def test_public_names():

@@ -37,7 +37,7 @@ def test_an_identifier_is_a_name_an_expression_an_object_or_none():
         ("fractoin", {}, ValueError, "Unknown number.*Did you mean 'fraction'"),
         ("fraction", {"numertor": 1}, ValueError, "setting of the number 'fraction'.*'numerator'"),
         ("fraction(numertor=1)", {}, ValueError, "setting of the number 'fraction'"),
-        ("fraction-", {}, ValueError, "Expected NAME"),
+        ("fraction-", {}, ValueError, "Expected a number as NAME"),
         (
             2,
             {},

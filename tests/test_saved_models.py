@@ -1,12 +1,15 @@
 """Keras finds the classes of saved models before anything of the package was used."""
 
+import importlib
 import os
+import pkgutil
 import subprocess
 import sys
 
 import keras
 import numpy as np
 
+import tfpoison
 from tfpoison import RobustModel, attacks, saved_models
 
 
@@ -38,4 +41,21 @@ def test_stand_ins_are_registered_when_keras_is_imported(tmp_path):
     environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, "-c", SCRIPT]
     told = subprocess.check_output(command, env=environment, text=True)
-    assert told.split() == ["tfpoison>DPSGD", "tfpoison>GradientShaping", "tfpoison>RobustModel"]
+    assert set(told.split()) == {f"tfpoison>{name}" for name in saved_models.announced()}
+    assert {"tfpoison>DPSGD", "tfpoison>RobustModel", "tfpoison>Additive"} <= set(told.split())
+
+
+def test_every_class_that_can_be_saved_is_announced():
+    for module in pkgutil.walk_packages(tfpoison.__path__, "tfpoison."):
+        if module.name != "tfpoison.__main__":
+            importlib.import_module(module.name)
+    registered = {
+        name: each
+        for name, each in keras.saving.get_custom_objects().items()
+        if name.startswith("tfpoison>")
+    }
+    # A class takes its stand-in's place; one that had none would be here and not in the list.
+    announced = {f"tfpoison>{name}" for name in saved_models.announced()}
+    assert len(announced) > 20
+    assert registered.keys() == announced
+    assert all(isinstance(each, type) for each in registered.values())

@@ -6,11 +6,11 @@ from . import networks as networks
 from . import objectives as objectives
 from . import perturbations as perturbations
 from . import recipes as recipes
-from .attacks import Attack as Attack
+from .attacks.attack import Attack as Attack
 from .auditing.auditor import audit as audit
-from .data import KeepList as KeepList
-from .defenses import GradientShaping as GradientShaping
-from .defenses import TrainingSetRevision as TrainingSetRevision
-from .training import RobustModel as RobustModel
+from .data.keep_list import KeepList as KeepList
+from .defenses.gradient_shaping import GradientShaping as GradientShaping
+from .defenses.revisions.training_set_revision import TrainingSetRevision as TrainingSetRevision
+from .training.robust_model import RobustModel as RobustModel
 
 __version__: str

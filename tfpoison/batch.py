@@ -8,10 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison.checks import check_name, check_number
+from tfpoison.choices import TARGET_SELECTIONS
 from tfpoison.distribution import Reduction
 from tfpoison.randomness import permutation, split_key
-
-TARGET_SELECTIONS = ("share", "half", "one", "ten", "shuffled")
 
 
 @dataclasses.dataclass(frozen=True)

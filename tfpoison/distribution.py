@@ -6,22 +6,9 @@ from typing import Any
 import tensorflow as tf
 
 from tfpoison.checks import check_name
+from tfpoison.choices import MATCHING, STRATEGIES
 
-_STRATEGIES = {
-    "default": tf.distribute.get_strategy,
-    "one_device": lambda: tf.distribute.OneDeviceStrategy(
-        "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
-    ),
-    "mirrored": tf.distribute.MirroredStrategy,
-    "multi_worker": tf.distribute.MultiWorkerMirroredStrategy,
-}
-
-MATCHING = ("global", "replica")
-
-
-def names() -> list[str]:
-    """Returns the names of the strategies."""
-    return list(_STRATEGIES)
+names = STRATEGIES.names
 
 
 def get(strategy: str | tf.distribute.Strategy) -> tf.distribute.Strategy:
@@ -33,11 +20,15 @@ def get(strategy: str | tf.distribute.Strategy) -> tf.distribute.Strategy:
 
     Raises:
         ValueError: the name is unknown.
+        TypeError: it is neither a name nor a strategy.
     """
-    if isinstance(strategy, tf.distribute.Strategy):
-        return strategy
-    check_name("strategy", strategy, names())
-    return _STRATEGIES[strategy]()
+    return STRATEGIES.get(strategy)
+
+
+def one_device() -> tf.distribute.Strategy:
+    """Returns the strategy of the first GPU, or of the CPU where there is none."""
+    has_gpu = tf.config.list_logical_devices("GPU")
+    return tf.distribute.OneDeviceStrategy("GPU:0" if has_gpu else "CPU:0")
 
 
 def replica_id() -> tf.Tensor | int:

@@ -22,17 +22,23 @@ def split(text: str) -> list[str]:
     return _PLUS.split(text)
 
 
-def parse(text: str) -> tuple[str, dict[str, Any]]:
+def parse(text: str, what: str = "a part") -> tuple[str, dict[str, Any]]:
     """Returns the name in an expression, and its settings.
 
     A value is a Python literal, `true` or `false`, a fraction such as `16/255`, or else a name.
+
+    Args:
+        text: the expression.
+        what: what it stands for, for messages.
 
     Raises:
         ValueError: the text is no such expression, or tells a setting twice.
     """
     found = _NAME_AND_SETTINGS.fullmatch(text)
     if found is None:
-        raise ValueError(f"Expected NAME, or NAME(setting=value;setting=value). Received: {text!r}")
+        raise ValueError(
+            f"Expected {what} as NAME, or NAME(setting=value;setting=value). Received: {text!r}"
+        )
     settings: dict[str, Any] = {}
     for each in filter(str.strip, (found[2] or "").split(";")):
         name, equals, value = (part.strip() for part in each.partition("="))

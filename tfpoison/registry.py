@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar, overload
@@ -35,7 +36,7 @@ class Registry(Generic[Part]):
         package: str | None = None,
     ):
         self.family = family
-        self._one = f"{'an' if family[0] in 'aeiou' else 'a'} {family}"
+        self.one = f"{'an' if family[0] in 'aeiou' else 'a'} {family}"
         self._kind = kind
         self._package = package
         self._makers = dict(makers)
@@ -58,6 +59,11 @@ class Registry(Generic[Part]):
         """Returns all names: the package's own, then those that were registered."""
         return list(self)
 
+    def places(self) -> list[str]:
+        """Returns where the package's own makers lie, as `"module:name"`."""
+        texts = [each for each in self._makers.values() if isinstance(each, str)]
+        return [importlib.util.resolve_name(each, self._package) for each in texts]
+
     def check(self, name: Any) -> None:
         """Raises ValueError unless a part has that name; imports nothing."""
         check_name(self.family, name, self)
@@ -74,19 +80,19 @@ class Registry(Generic[Part]):
         """
         if not expression.is_name(name):
             raise ValueError(
-                f"Expected the name of {self._one} to be letters, digits and underscores. "
+                f"Expected the name of {self.one} to be letters, digits and underscores. "
                 f"Received: {name!r}"
             )
 
         def enter(maker: Maker) -> Maker:
             if not callable(maker):
                 raise TypeError(
-                    f"Expected a class or a function that makes {self._one}, to be registered as "
+                    f"Expected a class or a function that makes {self.one}, to be registered as "
                     f"{name!r}. Received: {maker!r}"
                 )
             if name in self and self._makers.get(name) is not maker:
                 raise ValueError(
-                    f"Expected a name that {self._one} does not have yet. Received: {name!r}. "
+                    f"Expected a name that {self.one} does not have yet. Received: {name!r}. "
                     f"Taken are: {', '.join(self)}"
                 )
             self._makers[name] = maker
@@ -94,10 +100,14 @@ class Registry(Generic[Part]):
 
         return enter
 
-    def settings(self, name: str) -> dict[str, Any]:
+    def settings(self, name: str, **given: Any) -> dict[str, Any]:
         """Returns the settings of the part of that name, with their defaults.
 
         `inspect.Parameter.empty` stands where there is no default.
+
+        Args:
+            name: the part's name.
+            **given: settings on which others depend, where there are such.
 
         Raises:
             ValueError: the name is unknown.
@@ -130,23 +140,23 @@ class Registry(Generic[Part]):
             TypeError: the identifier is none of these, or a setting has the wrong type.
         """
         if isinstance(identifier, str):
-            name, own = expression.parse(identifier)
+            name, own = expression.parse(identifier, self.one)
             return self._make(name, own | settings)
         if identifier is not None and not isinstance(identifier, load(self._kind, self._package)):
             raise TypeError(
-                f"Expected the name of {self._one}, an object of the class "
+                f"Expected the name of {self.one}, an object of the class "
                 f"{self._kind.rpartition(':')[2]}, or None. Received: {identifier!r}"
             )
         if settings:
             raise ValueError(
-                f"Expected settings beside the name of {self._one} alone. Received: "
+                f"Expected settings beside the name of {self.one} alone. Received: "
                 f"{identifier!r} with {', '.join(sorted(settings))}"
             )
         return identifier
 
     def _make(self, name: str, settings: dict[str, Any]) -> Part:
         maker = self[name]
-        known = self.settings(name)
+        known = self.settings(name, **settings)
         for setting in settings:
             check_name(f"setting of the {self.family} {name!r}", setting, known)
         return maker(**settings)

@@ -22,15 +22,15 @@ PACKAGE = pathlib.Path(tfpoison.__file__).parent
 
 # Where each table is tested: in files that name every entry.
 NAMED = {
-    "attacks.zoo.names": ["attacks/test_zoo.py"],
+    "attacks.zoo.ATTACKS": ["attacks/test_zoo.py"],
     "perturbations.table.PERTURBATIONS": [
         *("perturbations/test_additive.py", "perturbations/test_patches.py", "attacks/test_zoo.py")
     ],
     "perturbations.table.INITIALIZERS": ["perturbations/test_additive.py"],
     "perturbations.table.OPTIMIZERS": ["perturbations/test_optimizers.py"],
-    "batch.TARGET_SELECTIONS": ["test_batch.py"],
-    "distribution.names": ["test_distribution.py"],
-    "distribution.MATCHING": ["test_distribution.py"],
+    "choices.TARGET_SELECTIONS": ["test_batch.py"],
+    "choices.STRATEGIES": ["test_distribution.py"],
+    "choices.MATCHING": ["test_distribution.py"],
     "recipes.table.RECIPES": ["recipes/test_recipe.py"],
     "recipes.scenario.names": ["recipes/test_scenario.py"],
     "recipes.exports.names": ["recipes/test_exports.py"],
@@ -44,11 +44,11 @@ NAMED = {
     "fitting.settings.DECOUPLED_DECAY": ["fitting/test_optimization.py"],
     "runs.record_checks.VICTIM": ["victims_of_trials.py"],
     "experiment.settings.PRETRAINING_SOURCES": ["experiment/test_data.py"],
-    "defenses.defense.STEP_SETTINGS": ["test_launch.py", "defenses/test_defense.py"],
-    "defenses.table.names": ["defenses/test_defense.py"],
-    "defenses.filters.table.names": ["defenses/filters/test_filters.py"],
-    "defenses.mixing.table.names": ["defenses/mixing/test_mixing.py"],
-    "defenses.revisions.table.names": ["defenses/revisions/test_training_set_revision.py"],
+    "attacks.crafting.STEP_SETTINGS": ["test_launch.py", "defenses/test_defense.py"],
+    "defenses.table.DEFENSES": ["defenses/test_defense.py"],
+    "defenses.filters.table.FILTERS": ["defenses/filters/test_filters.py"],
+    "defenses.mixing.table.MIXINGS": ["defenses/mixing/test_mixing.py"],
+    "defenses.revisions.table.REVISIONS": ["defenses/revisions/test_training_set_revision.py"],
     "defenses.gradient_shaping.DISTRIBUTIONS": ["defenses/test_gradient_shaping.py"],
     "data.table.SOURCES": ["data/test_digits.py", "data/test_sources.py"],
 }
@@ -61,14 +61,14 @@ WHOLE = {
     "data.table.AUGMENTATIONS": [("AUGMENTATIONS.names()", "data/test_augmentation.py")],
     "data.augmentation.INTERPOLATIONS": [("INTERPOLATIONS", "data/test_augmentation.py")],
     "networks.names": [("networks.names()", "networks/test_networks.py")],
-    "attacks.zoo.names": [("attacks.names()", "attacks/test_zoo.py")],
+    "attacks.zoo.ATTACKS": [("attacks.names()", "attacks/test_zoo.py")],
     "recipes.table.RECIPES": [
         ("recipes.names()", "jobs/test_experiment.py"),
         ("recipes.names()", "recipes/test_brewing.py"),
     ],
-    "defenses.filters.table.names": [("filters.names()", "defenses/filters/test_filters.py")],
-    "defenses.mixing.table.names": [("mixing.names()", "defenses/test_defense.py")],
-    "defenses.table.names": [("defenses.names()", "jobs/test_train_defended.py")],
+    "defenses.filters.table.FILTERS": [("filters.names()", "defenses/filters/test_filters.py")],
+    "defenses.mixing.table.MIXINGS": [("mixing.names()", "defenses/test_defense.py")],
+    "defenses.table.DEFENSES": [("defenses.names()", "jobs/test_train_defended.py")],
     "fitting.optimization.OPTIMIZERS": [("OPTIMIZERS", "fitting/test_optimization.py")],
     "fitting.settings.SCHEDULES": [("SCHEDULES", "fitting/test_optimization.py")],
     "fitting.settings.DECOUPLED_DECAY": [("DECOUPLED_DECAY", "fitting/test_optimization.py")],
@@ -87,7 +87,9 @@ CLASSES = {"additive": "Additive", "class_patch": "ClassPatch", "pair_patch": "p
 # Modules without a file of tests of their own, and the one that has their tests.
 ELSEWHERE = {
     "attacks/attack": "attacks/test_zoo",
-    "attacks/in_step": "defenses/test_defense",
+    "attacks/crafting": "defenses/test_defense",
+    "choices": "test_distribution",
+    "defenses/makers": "defenses/test_defense",
     "cli/defense": "test_launch",
     "cli/flagfiles": "test_flags",
     "cli/flags": "test_launch",
@@ -211,9 +213,8 @@ def tables():
                 defined = [each.id for each in targets if isinstance(each, ast.Name)]
             for name in defined:
                 value = getattr(importlib.import_module(f"tfpoison.{module}".rstrip(".")), name)
-                is_table = name == "names" or isinstance(
-                    value, tuple | list | dict | set | Registry
-                )
+                is_function = isinstance(node, ast.FunctionDef)
+                is_table = is_function or isinstance(value, tuple | list | dict | set | Registry)
                 if is_table and not name.startswith("_"):
                     found[f"{module}.{name}"] = set(entries(f"{module}.{name}"))
     return found

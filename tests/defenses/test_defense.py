@@ -1,7 +1,6 @@
 """The table of defenses, their expressions, and how their parts combine."""
 
 import dataclasses
-import inspect
 import itertools
 
 import keras
@@ -10,6 +9,7 @@ import pytest
 
 import tfpoison
 from tfpoison import attacks, defenses
+from tfpoison.attacks import Crafting
 from tfpoison.defenses import Defense, GradientShaping, filters, mixing, revisions
 from tfpoison.defenses.gradient_shaping import Shaping
 from tfpoison.perturbations import Additive
@@ -18,22 +18,24 @@ from tfpoison.randomness import split_key
 
 def only(defense):
     """The kinds of parts that a defense has."""
-    kinds = ("filter", "revision", "attack", "mixing", "gradient_shaping")
+    kinds = ("filter", "revision", "crafting", "mixing", "gradient_shaping")
     return [kind for kind in kinds if getattr(defense, kind) is not None]
 
 
 def resolved(defense):
     """The defense with the share of poisons that its attack has by itself."""
-    if defense.attack is None or defense.poison_fraction is not None:
+    crafting = defense.crafting
+    if crafting is None:
         return defense
-    return dataclasses.replace(defense, poison_fraction=defense.attack.poison_fraction)
+    crafting = dataclasses.replace(crafting, poison_fraction=crafting.share)
+    return dataclasses.replace(defense, crafting=crafting)
 
 
 KINDS = {
     "none": [],
-    "adversarial_poisoning": ["attack"],
-    "evasion": ["attack"],
-    "noise": ["attack"],
+    "adversarial_poisoning": ["crafting"],
+    "evasion": ["crafting"],
+    "noise": ["crafting"],
     "gradient_shaping": ["gradient_shaping"],
     "mixup": ["mixing"],
     "cutmix": ["mixing"],
@@ -43,7 +45,7 @@ KINDS = {
     "deep_knn": ["filter"],
     "activation_clustering": ["filter"],
     "epic": ["revision"],
-    "friendly_noise": ["revision", "attack"],
+    "friendly_noise": ["revision", "crafting"],
 }
 
 
@@ -70,7 +72,7 @@ def test_recorded_configurations_name_gradient_shaping_otherwise():
 def test_an_attacks_name_is_adversarial_poisoning_with_it(name):
     defense = defenses.get(name)
     assert defense == defenses.get("adversarial_poisoning", attack=name)
-    assert defense.attack == attacks.get(name)
+    assert defense.crafting.attack == attacks.get(name)
     assert defenses.is_crafting(name)
 
 
@@ -98,8 +100,7 @@ def test_every_part_is_in_the_table():
         (
             "gradient_matching(poison_fraction=0.5;epsilon=0.25)+mixup+gradient_shaping(noise=1e+1)",
             Defense(
-                attack=attacks.get("gradient_matching", epsilon=0.25),
-                poison_fraction=0.5,
+                crafting=Crafting.of("gradient_matching", epsilon=0.25, poison_fraction=0.5),
                 mixing=mixing.get("mixup"),
                 gradient_shaping=Shaping(1.0, 10.0, "gaussian"),
             ),
@@ -108,19 +109,19 @@ def test_every_part_is_in_the_table():
             "gradient_shaping(distribution=laplacian;clip_norm=None)",
             Defense(gradient_shaping=Shaping(None, 0.01, "laplacian")),
         ),
-        ("evasion(epsilon=0.1)", Defense(attack=attacks.get("evasion", epsilon=0.1))),
-        ("evasion(epsilon=16/255)", Defense(attack=attacks.get("evasion", epsilon=16 / 255))),
+        ("evasion(epsilon=0.1)", Defense(crafting=Crafting.of("evasion", epsilon=0.1))),
+        ("evasion(epsilon=16/255)", Defense(crafting=Crafting.of("evasion", epsilon=16 / 255))),
         (
             "patch_adaptive(same_on_targets=false)",
-            Defense(attack=attacks.get("patch_adaptive", same_on_targets=False)),
+            Defense(crafting=Crafting.of("patch_adaptive", same_on_targets=False)),
         ),
         (
             "hidden_trigger(one_to_one=true)",
-            Defense(attack=attacks.get("hidden_trigger", one_to_one=True)),
+            Defense(crafting=Crafting.of("hidden_trigger", one_to_one=True)),
         ),
         (
             "noise(kind=laplace;poison_fraction=0.5)",
-            Defense(attack=attacks.get("noise_laplace"), poison_fraction=0.5),
+            Defense(crafting=Crafting.of("noise_laplace", poison_fraction=0.5)),
         ),
     ],
 )
@@ -140,7 +141,7 @@ def test_expressions(text, expected):
         ("mixups", "Unknown defense.*'mixup'"),
         ("mixup(way=4)", "Unknown setting.*'ways'"),
         ("mixup+cutmix", "two with their own mixing"),
-        ("gradient_matching+noise", "two with their own attack"),
+        ("gradient_matching+noise", "two with their own crafting"),
         ("friendly_noise+epic", "two with their own revision"),
         ("noise(kind=pink)", "Unknown kind of noise"),
         ("noise(poison_fraction=1.5)", "`poison_fraction`.*at most 1.*poison_fraction=1.5"),
@@ -177,11 +178,12 @@ def test_what_a_training_needs_to_know():
     assert defenses.from_text("epic").changes_training_set
     assert defenses.from_text("mixup").needs_one_hot
     assert not defenses.from_text("cutout").needs_one_hot
-    assert plain.robust_model_arguments() == {"attack": None, "mixing": None}
+    assert (plain.crafting, plain.mixing) == (None, None)
     lagging = defenses.from_text("gradient_matching(batch_statistics=true)+mixup")
-    arguments = lagging.robust_model_arguments()
-    assert arguments["batch_statistics"] is True
-    assert set(arguments) <= set(inspect.signature(tfpoison.RobustModel).parameters)
+    assert lagging.crafting.batch_statistics is True
+    model = tfpoison.RobustModel(make_network(), lagging.crafting, mixing=lagging.mixing)
+    assert model.batch_statistics and model.attack == lagging.crafting.attack
+    assert model.mixing == lagging.mixing
 
 
 def test_combination_does_not_depend_on_the_order():
@@ -193,7 +195,7 @@ def test_combination_does_not_depend_on_the_order():
     for part in reversed(parts):
         backward = backward.combine(part)
     assert forward == backward
-    assert only(forward) == ["revision", "attack", "mixing", "gradient_shaping"]
+    assert only(forward) == ["revision", "crafting", "mixing", "gradient_shaping"]
 
 
 def test_the_optimizer():
@@ -249,7 +251,7 @@ def test_parts_that_exclude_each_other():
         ({"attack": None, "matching": "replica"}, "nothing is crafted"),
     ]:
         with pytest.raises(ValueError, match=message):
-            Defense(**settings)
+            Crafting.of(**settings)
         with pytest.raises(ValueError, match=message):
             tfpoison.RobustModel(make_network(), **settings)
 

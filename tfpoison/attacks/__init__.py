@@ -1,6 +1,5 @@
 """Attacks: objective × perturbation, by name."""
 
-from tfpoison.attacks.attack import Attack, CraftedBatch
-from tfpoison.attacks.zoo import get, names, settings
+import lazy_loader
 
-__all__ = ["Attack", "CraftedBatch", "get", "names", "settings"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

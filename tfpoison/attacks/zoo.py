@@ -1,123 +1,92 @@
-"""The zoo: every attack of the paper and of its authors' code, as objective × perturbation."""
+"""The zoo: every attack of the paper and of its authors' code, as perturbation × objective."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from tfpoison.attacks.attack import Attack
-from tfpoison.checks import check_name
-from tfpoison.configurable import Configurable
-from tfpoison.objectives import (
-    ConvexPolytope,
-    Evasion,
-    FeatureCollision,
-    GradientMatching,
-    GradientMatchingFast,
-    GradientMatchingSquaredError,
-    HiddenTrigger,
-    MetaPoison,
-    Objective,
-)
-from tfpoison.perturbations import (
-    Additive,
-    AdditiveWithTriggeredTargets,
-    Blend,
-    ClassPatch,
-    PairPatch,
-    Perturbation,
-)
+from tfpoison.objectives.table import OBJECTIVES
+from tfpoison.perturbations.table import PERTURBATIONS
+from tfpoison.registry import Registry
+
+if TYPE_CHECKING:
+    from tfpoison.attacks.attack import Attack
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """An attack of the zoo: its parts, and the defaults in which it differs from theirs."""
+class Combination:
+    """What makes an attack of a perturbation and an objective.
 
-    perturbation: type[Perturbation]
-    objective: type[Objective] | None = None
+    Attributes:
+        perturbation: the perturbation's name.
+        objective: the objective's name; None for perturbations that are not optimised.
+        defaults: settings whose defaults differ from those of the parts and of the loop.
+    """
+
+    perturbation: str
+    objective: str | None = None
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """Returns the attack's settings with their defaults."""
-        parts = [self.perturbation, *([self.objective] if self.objective else [])]
-        settings = {name: default for part in parts for name, default in part.settings().items()}
+        from tfpoison.attacks.attack import Attack
+
         loop = Attack.settings()
         names = ["poison_fraction"]
+        known = PERTURBATIONS.settings(self.perturbation)
         if self.objective:
+            known |= OBJECTIVES.settings(self.objective)
             names += ["steps", "optimizer", "step_size"]
-        return settings | {name: loop[name] for name in names} | self.defaults
+        return known | {name: loop[name] for name in names} | self.defaults
 
-    def build(self, settings: dict[str, Any]) -> Attack:
-        """Returns the attack with settings in place of its defaults."""
-        settings = self.settings() | settings
+    def __call__(self, **given: Any) -> "Attack":
+        """Returns the attack with these settings in place of its defaults."""
+        from tfpoison.attacks.attack import Attack
 
-        def take(kind: type[Configurable]) -> dict[str, Any]:
-            return {name: settings[name] for name in kind.settings() if name in settings}
+        settings = self.settings() | given
 
-        return Attack(
-            perturbation=self.perturbation(**take(self.perturbation)),
-            objective=self.objective(**take(self.objective)) if self.objective else None,
-            **take(Attack),
-        )
+        def take(known: Iterable[str]) -> dict[str, Any]:
+            return {name: settings[name] for name in known if name in settings}
+
+        objective = None
+        if self.objective:
+            of_objective = take(OBJECTIVES.settings(self.objective))
+            objective = OBJECTIVES.get(self.objective, **of_objective)
+        of_perturbation = take(PERTURBATIONS.settings(self.perturbation))
+        perturbation = PERTURBATIONS.get(self.perturbation, **of_perturbation)
+        return Attack(perturbation, objective, **take(Attack.settings()))
 
 
 _HALF = {"poison_fraction": 0.5}
 
-_ZOO = {
-    "gradient_matching": Entry(Additive, GradientMatching),
-    "gradient_matching_se": Entry(Additive, GradientMatchingSquaredError),
-    "gradient_matching_fast": Entry(Additive, GradientMatchingFast, {"steps": 1}),
-    "metapoison": Entry(Additive, MetaPoison),
-    "feature_collision": Entry(Additive, FeatureCollision),
-    "convex_polytope": Entry(Additive, ConvexPolytope),
-    "hidden_trigger": Entry(AdditiveWithTriggeredTargets, HiddenTrigger, _HALF),
-    "watermark": Entry(Blend),
-    "evasion": Entry(Additive, Evasion, {"poison_fraction": 1.0}),
-    "noise_uniform": Entry(Additive, None, {"initializer": "uniform"}),
-    "noise_normal": Entry(Additive, None, {"initializer": "normal"}),
-    "noise_laplace": Entry(Additive, None, {"initializer": "laplace"}),
-    "noise_bernoulli": Entry(Additive, None, {"initializer": "bernoulli"}),
-    "patch": Entry(ClassPatch, None, _HALF),
-    "patch_fixed_place": Entry(ClassPatch, None, _HALF | {"place": "class"}),
-    "patch_known_size": Entry(ClassPatch, None, _HALF | {"patch_size": 4}),
-    "patch_image": Entry(ClassPatch, None, _HALF | {"pattern": "image"}),
-    "patch_pairs": Entry(PairPatch, None, _HALF),
-    "patch_adaptive": Entry(ClassPatch, GradientMatching, _HALF),
-    "patch_adaptive_unpaired": Entry(
-        ClassPatch, GradientMatching, _HALF | {"same_on_targets": False}
-    ),
-}
+ATTACKS: "Registry[Attack]" = Registry(
+    "attack",
+    ".attack:Attack",
+    {
+        "gradient_matching": Combination("additive", "gradient_matching"),
+        "gradient_matching_se": Combination("additive", "gradient_matching_squared_error"),
+        "gradient_matching_fast": Combination("additive", "gradient_matching_fast", {"steps": 1}),
+        "metapoison": Combination("additive", "metapoison"),
+        "feature_collision": Combination("additive", "feature_collision"),
+        "convex_polytope": Combination("additive", "convex_polytope"),
+        "hidden_trigger": Combination("additive_with_triggered_targets", "hidden_trigger", _HALF),
+        "watermark": Combination("blend"),
+        "evasion": Combination("additive", "evasion", {"poison_fraction": 1.0}),
+        "noise_uniform": Combination("additive", None, {"initializer": "uniform"}),
+        "noise_normal": Combination("additive", None, {"initializer": "normal"}),
+        "noise_laplace": Combination("additive", None, {"initializer": "laplace"}),
+        "noise_bernoulli": Combination("additive", None, {"initializer": "bernoulli"}),
+        "patch": Combination("class_patch", None, _HALF),
+        "patch_fixed_place": Combination("class_patch", None, _HALF | {"place": "class"}),
+        "patch_known_size": Combination("class_patch", None, _HALF | {"patch_size": 4}),
+        "patch_image": Combination("class_patch", None, _HALF | {"pattern": "image"}),
+        "patch_pairs": Combination("pair_patch", None, _HALF),
+        "patch_adaptive": Combination("class_patch", "gradient_matching", _HALF),
+        "patch_adaptive_unpaired": Combination(
+            "class_patch", "gradient_matching", _HALF | {"same_on_targets": False}
+        ),
+    },
+    __package__,
+)
 
-
-def names() -> list[str]:
-    """Returns the names of the attacks."""
-    return list(_ZOO)
-
-
-def settings(name: str) -> dict[str, Any]:
-    """Returns the settings of the attack of that name with their defaults.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
-    check_name("attack", name, names())
-    return _ZOO[name].settings()
-
-
-def get(name: str, **settings: Any) -> Attack:
-    """Returns the attack of that name.
-
-    Args:
-        name: one of `names()`.
-        **settings: those of the attack's perturbation, of its objective and of the crafting loop
-            that should differ from their defaults: `epsilon`, `steps`, `step_size`, `optimizer`,
-            `initializer`, `poison_fraction`, …; `tfpoison.attacks.settings(name)` lists them.
-
-    Raises:
-        TypeError: a setting has the wrong type.
-        ValueError: the name is unknown, the attack has no such setting, or the setting's value
-            cannot be.
-    """
-    check_name("attack", name, names())
-    entry = _ZOO[name]
-    for setting in settings:
-        check_name(f"setting of the attack {name!r}", setting, entry.settings())
-    return entry.build(settings)
+get, names, settings = ATTACKS.get, ATTACKS.names, ATTACKS.settings
+register = ATTACKS.register

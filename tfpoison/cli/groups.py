@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Collection
 
+from tfpoison.attacks.crafting import Crafting
+from tfpoison.attacks.zoo import ATTACKS
 from tfpoison.experiment.settings import AttackSettings, PretrainingSettings
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.settings import (
@@ -74,32 +76,10 @@ class DefenseSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class CraftingSettings(Settings):
-    """What adversarial poisoning crafts inside the training step, and when."""
-
-    attack: str = setting(
-        "gradient_matching", "What is crafted inside the step.", choices="tfpoison.attacks:names"
-    )
-    poison_fraction: float | None = setting(None, "Share of poisons; unset: the attack's own.")
-    target_selection: str = setting(
-        "share", "How batches are split.", choices="tfpoison.batch:TARGET_SELECTIONS"
-    )
-    warmup_epochs: int = setting(0, "Epochs without crafting.")
-    batch_statistics: bool = setting(
-        False, "Craft with the statistics of the batch where BatchNormalization's moving ones lag."
-    )
-    matching: str = setting(
-        "global",
-        "Whether replicas craft together.",
-        choices="tfpoison.distribution:MATCHING",
-        flag="matching",
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class AttackInStepSettings(Settings):
-    """Settings of the attack that is crafted inside the step, where it has them."""
+    """The attack that is crafted inside the step, and its settings where it has them."""
 
+    attack: str = setting("gradient_matching", "What is crafted inside the step.", choices=ATTACKS)
     epsilon: float | None = setting(None, "ε, a share of the pixel range as 8/255; unset: 16/255.")
     steps: int | None = setting(None, "Crafting steps; unset: the attack's own.")
     step_size: float | None = setting(None, "Share of the range (Adams) or of ε.")
@@ -130,13 +110,14 @@ GROUPS = {
     "training": Group("Training", TrainingSettings, without=("strategy",)),
     "defense": Group("Defense", DefenseSettings),
     "attack in the step": Group(
-        "Adversarial poisoning: the attack", CraftingSettings, "defense_", only=("attack",)
+        "Adversarial poisoning: the attack", AttackInStepSettings, "defense_", only=("attack",)
     ),
-    "crafting": Group(
-        "Adversarial poisoning", CraftingSettings, "defense_", without=("attack", "matching")
-    ),
+    "crafting": Group("Adversarial poisoning", Crafting, "defense_", without=("matching",)),
     "attack's settings": Group(
-        "Adversarial poisoning: settings of the attack", AttackInStepSettings, "defense_"
+        "Adversarial poisoning: settings of the attack",
+        AttackInStepSettings,
+        "defense_",
+        without=("attack",),
     ),
     "adversary": Group("Adversary", AdversarySettings),
     "threat": Group("Threat", ThreatSettings, without=("selection",)),
@@ -148,7 +129,7 @@ GROUPS = {
     "brewing": Group("Brewing", BrewingSettings),
     "audit": Group("Audit", AuditSettings),
     "distribution": Group("Distribution", TrainingSettings, only=("strategy",)),
-    "matching": Group("Distribution of crafting", CraftingSettings, only=("matching",)),
+    "matching": Group("Distribution of crafting", Crafting, only=("matching",)),
     "benchmark": Group("Benchmark", BenchmarkSettings, "benchmark_"),
     "output": Group("Output", OutputSettings),
 }

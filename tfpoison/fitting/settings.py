@@ -3,6 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from tfpoison.choices import STRATEGIES
 from tfpoison.data.selection import Selection
 from tfpoison.settings import Settings, setting
 
@@ -90,9 +91,7 @@ class TrainingSettings(Settings):
     deterministic: bool = setting(
         False, "Deterministic GPU operations, which are slower; those of a CPU are so anyway."
     )
-    strategy: str = setting(
-        "default", "Strategy of tf.distribute.", choices="tfpoison.distribution:names"
-    )
+    strategy: str = setting("default", "Strategy of tf.distribute.", choices=STRATEGIES)
     seed: int = setting(0, "Of weights, order, augmentation, dropout and poisons.", minimum=0)
 
     def loss(self, *, one_hot: bool) -> "keras.losses.Loss":

@@ -256,7 +256,9 @@ class Trainer:
         with self.strategy.scope():
             network = self.fresh_network(seed, pretrained)
             optimization.add_weight_decay(network, settings)
-            model = RobustModel(network, seed=self.seed, **self.defense.robust_model_arguments())
+            model = RobustModel(
+                network, self.defense.crafting, mixing=self.defense.mixing, seed=self.seed
+            )
             model.compile(
                 self.defense.optimizer(
                     optimization.make_optimizer(settings, stream.batches), seed=self.seed

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 from tfpoison import attacks, valid_json
+from tfpoison.attacks.crafting import Crafting
 from tfpoison.defenses import Defense
 from tfpoison.fitting.measure_step import CLASSES, OUT_OF_MEMORY
 from tfpoison.fitting.settings import NetworkSettings
@@ -46,7 +47,7 @@ class BenchmarkJob:
             raise ValueError(f"Expected `batch_size` to be 2 at least. Received: {self.batch_size}")
         self.network.check(self.settings.image_shape, CLASSES)
         for name in self._attacks:
-            defense = Defense(attack=attacks.get(name), poison_fraction=self.poison_fraction)
+            defense = Defense(crafting=Crafting.of(name, poison_fraction=self.poison_fraction))
             defense.check_sides(self.settings.image_shape[:2])
         if self.directory is not None:
             self.directory.check()

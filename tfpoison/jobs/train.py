@@ -134,7 +134,7 @@ class TrainJob:
     ) -> list[keras.callbacks.Callback]:
         folder = str(self.directory.path / TENSORBOARD)
         callbacks = [keras.callbacks.TensorBoard(folder, write_graph=False)]
-        if self.defense.attack is not None:
+        if self.defense.crafting is not None:
             batch = trainer.stream(images.train, self.training.seed).first_batch()
             callbacks.append(Preview(self.directory, *batch))
         return callbacks

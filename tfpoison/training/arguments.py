@@ -5,8 +5,7 @@ from typing import Any
 
 import keras
 
-from tfpoison import attacks
-from tfpoison.attacks import Attack
+from tfpoison.attacks.attack import Attack
 from tfpoison.features import FeatureExtractor
 from tfpoison.keras_settings import check_channels_last
 
@@ -79,23 +78,6 @@ def check_strategy(model: keras.Model, network: keras.Model) -> None:
             f"strategy. Received a network made under {strategies[1]!r} and a RobustModel under "
             f"{strategies[0]!r}. Make both inside `with strategy.scope():`."
         )
-
-
-def resolve_attack(attack: Any, settings: dict[str, Any]) -> Attack | None:
-    """Returns the attack that is given, or named with its settings."""
-    if isinstance(attack, str):
-        return attacks.get(attack, **settings)
-    if attack is not None and not isinstance(attack, Attack):
-        raise TypeError(
-            "Expected `attack` to be the name of an attack, a tfpoison.attacks.Attack or None. "
-            f"Received: attack={attack!r}"
-        )
-    if settings:
-        raise ValueError(
-            f"Expected no attack settings beside attack={attack!r}: they go with an attack's name. "
-            f"Received: {', '.join(sorted(settings))}"
-        )
-    return attack
 
 
 def check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:

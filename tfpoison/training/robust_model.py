@@ -2,27 +2,24 @@
 
 import dataclasses
 import warnings
-from typing import Any, Self
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison.attacks import Attack, CraftedBatch
-from tfpoison.attacks.in_step import resolve_poison_fraction
+from tfpoison.attacks.attack import Attack, CraftedBatch
+from tfpoison.attacks.crafting import STEP_SETTINGS, Crafting
 from tfpoison.batch import LabelEncoding, check_labels, split
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
-from tfpoison.defenses import Mixing
-from tfpoison.defenses import mixing as mixings
+from tfpoison.defenses.mixing.base import Mixing
 from tfpoison.defenses.mixing.table import MIXINGS
 from tfpoison.distribution import Reduction, lend_example, replica_id
-from tfpoison.objectives.table import OBJECTIVES
-from tfpoison.perturbations.table import PERTURBATIONS
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
-from tfpoison.training.arguments import check_features, check_no_synchronisation, resolve_attack
+from tfpoison.training.arguments import check_features, check_no_synchronisation
 from tfpoison.training.batch_check import check_pixels
 from tfpoison.training.batches import CraftedImages, labels_alone, symbolic_batch, unpack
 from tfpoison.training.callbacks import crafting_callbacks
@@ -30,8 +27,8 @@ from tfpoison.training.wrapper import NetworkWrapper
 
 # What is built into the compiled training step.
 _SETTINGS = (
-    *("network", "attack", "pixels", "target_selection", "poison_fraction", "warmup_epochs"),
-    *("mixing", "features", "batch_statistics", "reduction", "seed"),
+    *("network", "in_step", "attack", *STEP_SETTINGS),
+    *("pixels", "mixing", "features", "reduction", "seed"),
 )
 
 
@@ -61,31 +58,21 @@ class RobustModel(NetworkWrapper):
         network: a classifier with one output, (n, classes), or (n, 1) for two classes; logits or
             probabilities, as the loss expects. Under a strategy both the network and this model
             must be made within its scope.
-        attack: a name of `tfpoison.attacks.names()`, a `tfpoison.attacks.Attack`, or None for plain
-            training, which takes none of the settings of crafting.
-        poison_fraction: the share of each batch that is poisoned, for `target_selection="share"`;
-            None for the attack's own: 0.75, 0.5 for patches and hidden triggers, 1 for evasion.
-        target_selection: which images of the batch are the targets: `"share"` (the last ones),
-            `"half"` (the first half), `"one"`, `"ten"` (the first ones), `"shuffled"` (copies of
-            all images in a random order; all images are poisons).
+        attack: a name of `tfpoison.attacks.names()`, a `tfpoison.attacks.Attack`, a
+            `tfpoison.attacks.Crafting`, which says the settings of crafting as well, or None for
+            plain training, which takes none of them.
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
-        warmup_epochs: epochs without crafting at the start. A `fit` that goes on with a training
-            says so by its `initial_epoch`, and one that ends within the warm-up warns.
         mixing: a name of `tfpoison.defenses.mixing.names()`, a `tfpoison.defenses.Mixing`, or None.
             Mixed images need one-hot labels. Each image keeps its own sample weight.
         features: for attacks on features: the layer whose output is the features, or its name; None
             for the input of the last Dense layer.
-        matching: under a strategy, `"global"`: the replicas craft together what one device would
-            craft on the whole batch, but for random draws, which each has of its own; `"replica"`:
-            each crafts on its own part.
-        batch_statistics: whether BatchNormalization that trains uses the statistics of the poisons
-            and of the targets in crafting, not its moving ones as in the paper: where these lag
-            far behind (momentum 0.999, or few steps), crafting moves nothing and says so.
         seed: the seed of all random draws, which differ by step and by replica.
         name: the model's name.
-        **attack_settings: with an attack's name: its settings, see `tfpoison.attacks.get`:
-            `epsilon`, `steps`, `step_size`, `optimizer`, `initializer`, …
+        **crafting: the settings of crafting, as for `tfpoison.attacks.Crafting`: `poison_fraction`,
+            `target_selection`, `warmup_epochs`, `matching`, `batch_statistics`; and with an
+            attack's name its own, see `tfpoison.attacks.get`: `epsilon`, `steps`, `step_size`,
+            `optimizer`, `initializer`, …
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -94,43 +81,36 @@ class RobustModel(NetworkWrapper):
             labels, sample weights), or pixels lie outside the pixel range.
     """
 
+    attack: Attack | None
+    poison_fraction: float
+    target_selection: str
+    warmup_epochs: int
+    matching: str
+    batch_statistics: bool
+
     def __init__(
         self,
         network: keras.Model,
-        attack: str | Attack | None = "gradient_matching",
+        attack: str | Attack | Crafting | None = "gradient_matching",
         *,
-        poison_fraction: float | None = None,
-        target_selection: str = "share",
         pixel_range: Any = (0.0, 1.0),
-        warmup_epochs: int = 0,
         mixing: str | Mixing | None = None,
         features: keras.Layer | str | None = None,
-        matching: str = "global",
-        batch_statistics: bool = False,
         seed: int = 0,
         name: str | None = None,
-        **attack_settings: Any,
+        **crafting: Any,
     ):
         super().__init__(network, name=name)
         check_number("seed", seed, minimum=0, whole=True)
-        self.attack = resolve_attack(attack, attack_settings)
+        self.in_step = Crafting.of(attack, **crafting)
+        for setting, value in self._settings_in_step().items():
+            setattr(self, setting, value)
         self.pixels = PixelRange(pixel_range)
-        self.target_selection = target_selection
-        self.poison_fraction = resolve_poison_fraction(
-            self.attack,
-            poison_fraction=poison_fraction,
-            target_selection=target_selection,
-            warmup_epochs=warmup_epochs,
-            matching=matching,
-            batch_statistics=batch_statistics,
-        )
-        self.batch_statistics = batch_statistics
-        if batch_statistics and self.distribute_strategy.num_replicas_in_sync > 1:
+        if self.batch_statistics and self.distribute_strategy.num_replicas_in_sync > 1:
             check_no_synchronisation(network)
-        self.warmup_epochs = int(warmup_epochs)
-        self.mixing = mixings.get(mixing)
+        self.mixing = MIXINGS.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
-        self.reduction = Reduction(matching)
+        self.reduction = Reduction(self.matching)
         self.seed = int(seed)
         check_features(network, self.attack, features)
         check_features(network, self.attack, self.features)  # Saved models know it by its name.
@@ -151,6 +131,12 @@ class RobustModel(NetworkWrapper):
         self._highest_pixel = keras.metrics.Mean(name="highest_pixel")
         self._of_no_other_class = keras.metrics.Mean(name="of_no_other_class")
         self.build_as_network()
+
+    def _settings_in_step(self) -> dict[str, Any]:
+        """Returns what is said of crafting, with the poison fraction that it comes to."""
+        if self.in_step is None:
+            return {"attack": None} | STEP_SETTINGS | {"poison_fraction": 0.0}
+        return vars(self.in_step) | {"poison_fraction": self.in_step.share}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SETTINGS and name in vars(self):
@@ -374,27 +360,18 @@ class RobustModel(NetworkWrapper):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the model as Keras serialises them."""
-        shares = self.attack is not None and self.target_selection == "share"
-        return super().get_config() | {
-            "attack": keras.saving.serialize_keras_object(self.attack),
-            "poison_fraction": self.poison_fraction if shares else None,
-            "target_selection": self.target_selection,
-            "pixel_range": self.pixels.get_config(),
-            "warmup_epochs": self.warmup_epochs,
-            "mixing": keras.saving.serialize_keras_object(self.mixing),
-            "features": self.features,
-            "matching": self.reduction.matching,
-            "batch_statistics": self.batch_statistics,
-            "seed": self.seed,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Self:
-        """Returns the model that `get_config` described."""
-        for table in (OBJECTIVES, PERTURBATIONS, MIXINGS):
-            for name in table:
-                table[name]  # Keras finds a class once it is imported.
-        return super().from_config(config)
+        step = {name: getattr(self.in_step, name, STEP_SETTINGS[name]) for name in STEP_SETTINGS}
+        return (
+            super().get_config()
+            | step
+            | {
+                "attack": keras.saving.serialize_keras_object(self.attack),
+                "pixel_range": self.pixels.get_config(),
+                "mixing": keras.saving.serialize_keras_object(self.mixing),
+                "features": self.features,
+                "seed": self.seed,
+            }
+        )
 
     def _own_variables(self) -> dict[str, keras.Variable]:
         return {"steps": self._steps} | super()._own_variables()

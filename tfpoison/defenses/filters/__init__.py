@@ -1,18 +1,5 @@
 """Defenses that remove suspects before training."""
 
-from tfpoison.defenses.filters.activation_clustering import ActivationClustering
-from tfpoison.defenses.filters.base import Filter, Suspicion
-from tfpoison.defenses.filters.deep_knn import DeepKNN
-from tfpoison.defenses.filters.spectral_signatures import SpectralSignatures
-from tfpoison.defenses.filters.table import FILTERS, get, names
+import lazy_loader
 
-__all__ = [
-    "FILTERS",
-    "ActivationClustering",
-    "DeepKNN",
-    "Filter",
-    "SpectralSignatures",
-    "Suspicion",
-    "get",
-    "names",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,31 +1,22 @@
-"""The table of filters: name → class."""
+"""The filters by name."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from tfpoison.checks import check_name
-from tfpoison.defenses.filters.activation_clustering import ActivationClustering
-from tfpoison.defenses.filters.base import Filter
-from tfpoison.defenses.filters.deep_knn import DeepKNN
-from tfpoison.defenses.filters.spectral_signatures import SpectralSignatures
+from tfpoison.registry import Registry
 
-FILTERS: dict[str, type[Filter]] = {
-    "spectral_signatures": SpectralSignatures,
-    "deep_knn": DeepKNN,
-    "activation_clustering": ActivationClustering,
-}
+if TYPE_CHECKING:
+    from tfpoison.defenses.filters.base import Filter
 
+FILTERS: "Registry[Filter]" = Registry(
+    "filter",
+    ".base:Filter",
+    {
+        "spectral_signatures": ".spectral_signatures:SpectralSignatures",
+        "deep_knn": ".deep_knn:DeepKNN",
+        "activation_clustering": ".activation_clustering:ActivationClustering",
+    },
+    __package__,
+)
 
-def names() -> list[str]:
-    """Returns the names of the filters."""
-    return list(FILTERS)
-
-
-def get(name: str, **settings: Any) -> Filter:
-    """Returns the filter of that name with the settings given.
-
-    Raises:
-        ValueError: the name is unknown, or a setting has a value that cannot be.
-        TypeError: the filter has no such setting, or a setting has the wrong type.
-    """
-    check_name("filter", name, names())
-    return FILTERS[name](**settings)
+get, names, settings = FILTERS.get, FILTERS.names, FILTERS.settings
+register = FILTERS.register

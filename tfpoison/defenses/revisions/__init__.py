@@ -1,18 +1,5 @@
 """Defenses that revise the training set in mid-training."""
 
-from tfpoison.defenses.revisions.base import Revised, Revision
-from tfpoison.defenses.revisions.epic import Epic
-from tfpoison.defenses.revisions.friendly_noise import FriendlyNoise
-from tfpoison.defenses.revisions.table import REVISIONS, get, names
-from tfpoison.defenses.revisions.training_set_revision import TrainingSetRevision
+import lazy_loader
 
-__all__ = [
-    "REVISIONS",
-    "Epic",
-    "FriendlyNoise",
-    "Revised",
-    "Revision",
-    "TrainingSetRevision",
-    "get",
-    "names",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

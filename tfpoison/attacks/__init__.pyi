@@ -1,0 +1,9 @@
+from .attack import Attack as Attack
+from .attack import CraftedBatch as CraftedBatch
+from .crafting import Crafting as Crafting
+from .zoo import ATTACKS as ATTACKS
+from .zoo import Combination as Combination
+from .zoo import get as get
+from .zoo import names as names
+from .zoo import register as register
+from .zoo import settings as settings

@@ -1,0 +1,112 @@
+"""What is crafted inside a training step, said once for models, defenses and flags."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from tfpoison.attacks.zoo import ATTACKS
+from tfpoison.choices import MATCHING, TARGET_SELECTIONS
+from tfpoison.settings import Settings, declared, setting
+
+if TYPE_CHECKING:
+    from tfpoison.attacks.attack import Attack
+
+
+@dataclasses.dataclass(frozen=True)
+class Crafting(Settings):
+    """An attack that is crafted inside every training step, on a part of the batch.
+
+    Attributes:
+        attack: the attack.
+        poison_fraction: the share of each batch that is poisoned, above 0 and at most 1, for
+            `target_selection="share"`; None for the attack's own: 0.75, 0.5 for patches and hidden
+            triggers, 1 for evasion.
+        target_selection: which images of the batch are the targets: `"share"` (the last ones),
+            `"half"` (the first half), `"one"`, `"ten"` (the first ones), `"shuffled"` (copies of
+            all images in a random order; all images are poisons).
+        warmup_epochs: epochs of `fit` without crafting at the start. Each `fit` counts its epochs
+            from its `initial_epoch`, 0 unless it is given: one that goes on with a training needs
+            it, and one that ends within the warm-up warns.
+        matching: under a strategy, `"global"`: the replicas craft together what one device would
+            craft on the whole batch (but for random draws, starts and patches, of which each
+            replica has its own); `"replica"`: each crafts on its own part.
+        batch_statistics: whether BatchNormalization layers that train use the statistics of the
+            poisons and of the targets while these are crafted, not their moving ones as in the
+            paper. It is for networks whose moving statistics lag far behind (momentum 0.999, or
+            few steps), where crafting moves nothing and says so.
+
+    Raises:
+        TypeError: a setting has the wrong type.
+        ValueError: a setting's value cannot be, or two exclude each other.
+    """
+
+    attack: "Attack"
+    poison_fraction: float | None = setting(
+        None,
+        "Share of poisons; unset: the attack's own.",
+        minimum=0,
+        maximum=1,
+        exclusive_minimum=True,
+    )
+    target_selection: str = setting("share", "How batches are split.", choices=TARGET_SELECTIONS)
+    warmup_epochs: int = setting(0, "Epochs without crafting.", minimum=0)
+    matching: str = setting(
+        "global", "Whether replicas craft together.", choices=MATCHING, flag="matching"
+    )
+    batch_statistics: bool = setting(
+        False, "Craft with the statistics of the batch where BatchNormalization's moving ones lag."
+    )
+
+    def __post_init__(self) -> None:
+        from tfpoison.batch import check_split
+
+        super().__post_init__()
+        if self.poison_fraction is not None and self.target_selection != "share":
+            raise ValueError(
+                '`poison_fraction` goes with target_selection="share" alone. Received: '
+                f"poison_fraction={self.poison_fraction!r}, "
+                f"target_selection={self.target_selection!r}"
+            )
+        needs_targets = self.attack.needs_targets
+        check_split(self.target_selection, self.share, needs_targets=needs_targets)
+        if self.target_selection == "shuffled" and self.attack.perturbation.changes_targets:
+            raise ValueError(
+                "This attack changes the targets as well and trains on them, and with "
+                'target_selection="shuffled" they are copies that are not trained on. Choose '
+                f'"share" or "half". Received: attack={self.attack!r}'
+            )
+
+    @property
+    def share(self) -> float:
+        """The share of poisons, the attack's own where none is given."""
+        own = self.attack.poison_fraction
+        return float(own if self.poison_fraction is None else self.poison_fraction)
+
+    @classmethod
+    def of(cls, attack: "str | Attack | Crafting | None", **settings: Any) -> "Crafting | None":
+        """Returns what is crafted; None where there is no attack.
+
+        Args:
+            attack: an attack or its name, None for none, or a `Crafting`, which is returned.
+            **settings: those of this class, and with an attack's name those of the attack.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            ValueError: a value cannot be, or one differs from its default without an attack.
+        """
+        if isinstance(attack, Crafting) and not settings:
+            return attack
+        step = {name: settings.pop(name) for name in STEP_SETTINGS if name in settings}
+        found: Attack | None = ATTACKS.get(attack, **settings)  # type: ignore[arg-type]
+        if found is not None:
+            return cls(found, **step)
+        given = [f"{name}={step[name]!r}" for name in step if step[name] != STEP_SETTINGS[name]]
+        if given:
+            raise ValueError(
+                "Expected no settings of crafting with attack=None: nothing is crafted. Received: "
+                f"{', '.join(given)}"
+            )
+        return None
+
+
+# What a training step is told about crafting beside the attack, with the defaults.
+STEP_SETTINGS: dict[str, Any] = {each.name: each.default for each in declared(Crafting)}

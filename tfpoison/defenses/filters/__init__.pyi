@@ -1,0 +1,10 @@
+from .activation_clustering import ActivationClustering as ActivationClustering
+from .base import Filter as Filter
+from .base import Suspicion as Suspicion
+from .deep_knn import DeepKNN as DeepKNN
+from .spectral_signatures import SpectralSignatures as SpectralSignatures
+from .table import FILTERS as FILTERS
+from .table import get as get
+from .table import names as names
+from .table import register as register
+from .table import settings as settings

@@ -1,0 +1,11 @@
+from .base import Mixing as Mixing
+from .cutmix import CutMix as CutMix
+from .cutout import Cutout as Cutout
+from .data_set import on_batches as on_batches
+from .maxup import MaxUp as MaxUp
+from .mixup import Mixup as Mixup
+from .table import MIXINGS as MIXINGS
+from .table import get as get
+from .table import names as names
+from .table import register as register
+from .table import settings as settings

@@ -1,0 +1,10 @@
+from .base import Revised as Revised
+from .base import Revision as Revision
+from .epic import Epic as Epic
+from .friendly_noise import FriendlyNoise as FriendlyNoise
+from .table import REVISIONS as REVISIONS
+from .table import get as get
+from .table import names as names
+from .table import register as register
+from .table import settings as settings
+from .training_set_revision import TrainingSetRevision as TrainingSetRevision
