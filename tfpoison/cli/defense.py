@@ -27,14 +27,11 @@ def of_training(line: CommandLine) -> "Defense":
         ValueError: a setting, given in the expression or by a flag, is not the defense's.
     """
     if not crafts(line["defense"]):
-        names = sorted(name for name in _FLAGS.values() if line.is_set(name))
-        if names:
-            raise ValueError(
-                "Expected no flags of adversarial poisoning with "
-                f"--defense={line['defense']}. Received: "
-                f"{', '.join(f'--{name}' for name in names)}. Set --defense=adversarial_poisoning "
-                "to use them."
-            )
+        line.refuse(
+            sorted(_FLAGS.values()),
+            f"Expected no flags of adversarial poisoning with --defense={line['defense']}; "
+            "--defense=adversarial_poisoning uses them.",
+        )
     return _build(_parts(line, line["defense"]))
 
 

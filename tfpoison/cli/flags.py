@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
@@ -39,9 +39,11 @@ class CommandLine:
     def __init__(self, arguments: Sequence[str]):
         self._values = flags.FlagValues()
         for name, field, group in all_flags():
-            self._define(name, field, group)
-        parsed = flags.Flag(_Topic(), None, "help", None, "", "h", boolean=True)
-        self._values["help"] = parsed
+            (kind, count), default = kind_of(field), group.default(field)
+            self._values[name] = flags.Flag(
+                _Values(kind, count), None, name, default, rule_of(field).text, boolean=kind is bool
+            )
+        self._values["help"] = flags.Flag(_Topic(), None, "help", None, "", "h", boolean=True)
         flags.DEFINE_boolean("version", False, "", flag_values=self._values)
         try:
             left = self._values(["tfpoison", *expand(arguments)])[1:]
@@ -58,17 +60,6 @@ class CommandLine:
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name].value
-
-    def _define(self, name: str, field: dataclasses.Field, group: Group) -> None:
-        kind, count = kind_of(field)
-        self._values[name] = flags.Flag(
-            _Values(kind, count),
-            None,
-            name,
-            group.default(field),
-            rule_of(field).text,
-            boolean=kind is bool,
-        )
 
     def is_set(self, name: str) -> bool:
         """Returns whether a flag asks for anything: a configuration names the defaults too."""
@@ -104,15 +95,10 @@ class CommandLine:
         with in_flags(flag_names(*groups)):
             return kind(**given | more)
 
-    def texts(self, names: Sequence[str]) -> dict[str, str]:
-        """Returns the flags among these that have a value, as they stand in a flagfile."""
-        return {
-            name: ",".join(map(str, self[name]))
-            if isinstance(self[name], tuple)
-            else str(self[name])
-            for name in names
-            if self[name] is not None
-        }
+    def refuse(self, names: Iterable[str], expected: str) -> None:
+        """Raises ValueError, with what was expected, where one of these flags is set."""
+        if present := [f"--{name}" for name in names if self.is_set(name)]:
+            raise ValueError(f"{expected} Received: {', '.join(present)}")
 
 
 def all_flags() -> Iterator[tuple[str, dataclasses.Field, Group]]:

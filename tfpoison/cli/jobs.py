@@ -76,10 +76,7 @@ def make_job(line: CommandLine) -> Job:
     check_name("job", line["job"], JOBS)
     taken = _taken(line)
     others = [name for group in GROUPS.values() for name in group.flags() if name not in taken]
-    if unused := [f"--{name}" for name in others if line.is_set(name)]:
-        raise ValueError(
-            f"Expected flags of --job={line['job']} alone. Received others: {', '.join(unused)}"
-        )
+    line.refuse(others, f"Expected flags of --job={line['job']} alone.")
     line.make(OutputSettings)
     import_plugins(line)
     return JOBS[line["job"]].make(line)
@@ -113,12 +110,11 @@ def configuration(line: CommandLine) -> dict[str, str]:
     names = _taken(line).difference(_NOT_OF_THE_RUN)
     if line["job"] == "train" and not defense.crafts(line["defense"]):
         names = {name for name in names if not name.startswith("defense_")}
-    return line.texts(sorted(names))
-
-
-def names_in_messages(line: CommandLine) -> dict[str, str]:
-    """Returns the names of the job's flags by those of the settings that messages may name."""
-    return flag_names(*JOBS[line["job"]].flags())
+    values = {name: line[name] for name in sorted(names) if line[name] is not None}
+    return {
+        name: ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+    }
 
 
 def _train(line: CommandLine) -> Job:
@@ -186,9 +182,7 @@ def _brew(line: CommandLine) -> Job:
 def _report(line: CommandLine) -> Job:
     from tfpoison.jobs.report import ReportJob
 
-    if line["output_dir"] is None:
-        raise ValueError("Expected --output_dir, the directory of an experiment. Received none.")
-    return ReportJob(pathlib.Path(line["output_dir"]))
+    return ReportJob(_directory(line).path)
 
 
 def _audit(line: CommandLine) -> Job:
@@ -218,12 +212,10 @@ def _pretraining(line: CommandLine) -> PretrainingSettings | None:
     needed = any(scenario.get(name).pretrained for name in line["scenarios"])
     if line["pretraining_source"] is not None and needed:
         return line.make(PretrainingSettings)
-    names = [name for name in GROUPS["pretraining"].flags() if line.is_set(name)]
-    if names:
-        raise ValueError(
-            "Expected flags of a pretraining with --pretraining_source, and a scenario that "
-            f"needs one. Received: {', '.join(f'--{name}' for name in sorted(names))}"
-        )
+    line.refuse(
+        GROUPS["pretraining"].flags(),
+        "Expected flags of a pretraining with --pretraining_source, and a scenario that needs one.",
+    )
     return None
 
 
@@ -236,12 +228,8 @@ def _attacks(line: CommandLine) -> tuple[AttackSettings, ...]:
     known = {name: recipes.settings(name) for name in dict.fromkeys(line["recipes"])}
     _check_threat_flags(line)
     given, names = line.given("recipe"), flag_names("recipe", "threat", "attack")
-    useless = [f"--{names[each]}" for each in given.keys() - set().union(*known.values())]
-    if useless:
-        raise ValueError(
-            f"Expected flags that the recipes {', '.join(known)} have. Received: "
-            f"{', '.join(sorted(useless))}"
-        )
+    useless = [names[each] for each in given.keys() - set().union(*known.values())]
+    line.refuse(sorted(useless), f"Expected flags that the recipes {', '.join(known)} have.")
     setups = () if line["setups"] is None else benchmark_setups.read(line["setups"])
     with in_flags(names):
         return tuple(
@@ -263,26 +251,22 @@ def _check_threat_flags(line: CommandLine) -> None:
     from tfpoison import recipes
 
     triggered = [recipes.get(name).triggered for name in line["recipes"]]
-    useless = {
-        "that no recipe without a trigger has": (
-            []
-            if any(triggered)
-            else [name for name in GROUPS["attack"].flags() if name.startswith("trigger_")]
-        ),
-        "that recipes with a trigger, whose targets are all source images, do not have": (
-            ["targets", "target_ids"] if all(triggered) else []
-        ),
-        "that a set-up does not say already": (
-            ["setups_in_original_order"]
-            if line["setups"] is None
-            else ["budget", "target_class", "adversarial_class", "target_ids", "poison_ids"]
-        ),
-        "beside poison_ids": ["budget", "poison_selection"] if line["poison_ids"] else [],
-    }
-    for what, names in useless.items():
-        present = [f"--{name}" for name in names if line.is_set(name)]
-        if present:
-            raise ValueError(f"Expected no flags {what}. Received: {', '.join(present)}")
+    of_triggers = [name for name in GROUPS["attack"].flags() if name.startswith("trigger_")]
+    if not any(triggered):
+        line.refuse(of_triggers, "Expected no flags that no recipe without a trigger has.")
+    if all(triggered):
+        line.refuse(
+            ("targets", "target_ids"),
+            "Expected no flags that recipes with a trigger, whose targets are all source images, "
+            "do not have.",
+        )
+    of_setups = ("budget", "target_class", "adversarial_class", "target_ids", "poison_ids")
+    line.refuse(
+        ("setups_in_original_order",) if line["setups"] is None else of_setups,
+        "Expected no flags that a set-up does not say already.",
+    )
+    if line["poison_ids"]:
+        line.refuse(("budget", "poison_selection"), "Expected no flags beside poison_ids.")
 
 
 JOBS = {

@@ -12,7 +12,7 @@ import tfpoison
 from tfpoison import failures
 from tfpoison.checks import check_name
 from tfpoison.cli import help, jobs
-from tfpoison.cli.flags import CommandLine, in_flags
+from tfpoison.cli.flags import CommandLine, flag_names, in_flags
 
 DONE = 0
 
@@ -36,7 +36,7 @@ def main(
         folder = pathlib.Path(line["output_dir"] or "")
         _set_logging(line["verbosity"])
         job = jobs.make_job(line)
-        with at_work(), in_flags(jobs.names_in_messages(line)):
+        with at_work(), in_flags(flag_names(*jobs.JOBS[line["job"]].flags())):
             if line["strategy"] != "multi_worker":
                 # Several workers have to meet before anything else; their job checks itself then.
                 job.check()
