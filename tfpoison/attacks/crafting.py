@@ -41,11 +41,7 @@ class Crafting(Settings):
 
     attack: "Attack"
     poison_fraction: float | None = setting(
-        None,
-        "Share of poisons; unset: the attack's own.",
-        minimum=0,
-        maximum=1,
-        exclusive_minimum=True,
+        None, "Share of poisons; unset: the attack's own.", above=0, maximum=1
     )
     target_selection: str = setting("share", "How batches are split.", choices=TARGET_SELECTIONS)
     warmup_epochs: int = setting(0, "Epochs without crafting.", minimum=0)
