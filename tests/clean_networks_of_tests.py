@@ -5,8 +5,9 @@ import numpy as np
 
 from tfpoison import defenses
 from tfpoison.data import ImageClassification, InMemoryExamples
-from tfpoison.experiment.clean_networks import CleanNetworks, TrainingSetup
+from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.experiment.settings import PretrainingSettings
+from tfpoison.experiment.setup import Setup, TrainingSetup
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -47,6 +48,5 @@ def make_clean_networks(directory, images, others=None, *, defended=False, **tra
         pretraining=None if others is None else PretrainingSettings(defended=defended),
         defenses={name: defenses.get(name) for name in ("none", "noise_uniform")},
     )
-    return CleanNetworks(
-        RunDirectory(directory, {}), setup, images, others, checkpoint_seconds=60, verbose=False
-    )
+    loaded = Setup.of(setup, images, others)
+    return CleanNetworks(RunDirectory(directory, {}), loaded, checkpoint_seconds=60, verbose=False)

@@ -124,6 +124,7 @@ ELSEWHERE = {
     "fitting/preview": "jobs/test_train",
     "runs/record_checks": "runs/test_records",
     "report/tables": "report/test_estimates",
+    "experiment/setup": "experiment/test_clean_networks",
     "fitting/settings": "experiment/test_settings",
     "fitting/training_report": "jobs/test_train",
     "networks/architecture": "networks/test_networks",

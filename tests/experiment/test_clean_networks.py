@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from clean_networks_of_tests import make_clean_networks, make_images, make_reader
 
-from tfpoison import data
-from tfpoison.experiment.clean_networks import eligible_targets
+from tfpoison.experiment.clean_networks import (
+    CleanNetwork,
+    clean_victims,
+    eligible_targets,
+    surrogates,
+)
 from tfpoison.fitting.trainer import save_weights
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -17,15 +21,6 @@ def differ(one, other):
     return any((ours != theirs).any() for ours, theirs in pairs)
 
 
-def test_staggered_surrogates_have_come_to_different_rates(tmp_path):
-    images = data.load("digits", train_size=96, validation_size=50)
-    training = {"epochs": 4, "schedule": "steps", "milestones": (2, 3)}
-    clean = make_clean_networks(tmp_path, images, **training)
-    rates = clean.surrogate_rates("from_scratch", "none", 4, staggered=True)
-    assert rates == pytest.approx([0.1, 0.1, 0.01, 1e-3])
-    assert clean.surrogate_rates("from_scratch", "none", 2) == pytest.approx([1e-3, 1e-3])
-
-
 def test_a_defended_pretraining_is_that_of_the_column(tmp_path):
     """Surrogates and clean victims of the column start from it, too."""
     images = make_images()
@@ -35,8 +30,8 @@ def test_a_defended_pretraining_is_that_of_the_column(tmp_path):
     files = {path.name for path in (tmp_path / "networks").iterdir()}
     assert files == {f"pretrained-{name}.npz" for name in COLUMNS}
     for network in (
-        *clean.surrogates("transfer", "noise_uniform", 1),
-        *clean.clean_victims("transfer", "noise_uniform", 1),
+        clean.get(CleanNetwork("surrogate", "transfer", "noise_uniform")),
+        clean.get(CleanNetwork("clean", "transfer", "noise_uniform")),
     ):
         # All but the last layer stays as it was in transfer.
         for ours, theirs in zip(
@@ -55,7 +50,8 @@ def test_a_plain_pretraining_is_shared_by_all_columns(tmp_path):
 
 def test_a_network_that_another_process_is_at_is_passed_over(tmp_path):
     clean = make_clean_networks(tmp_path, make_images())
-    wanted = {"surrogates": 2, "victims": 1}
+    wanted = surrogates("from_scratch", "none", 2, epochs=1)
+    wanted += [CleanNetwork("clean", "from_scratch", column) for column in COLUMNS]
     names = ["surrogate-from_scratch-none-0", "surrogate-from_scratch-none-1"]
     names += [f"clean-from_scratch-{column}-0" for column in COLUMNS]
 
@@ -63,26 +59,25 @@ def test_a_network_that_another_process_is_at_is_passed_over(tmp_path):
         return {path.stem for path in (tmp_path / "networks").iterdir()}
 
     with RunDirectory(tmp_path, {}).locked(names[1]):
-        clean.train_missing("from_scratch", "none", **wanted)
+        clean.train_missing(wanted)
         assert trained() == {*names} - {names[1]}
-    clean.train_missing("from_scratch", "none", **wanted)
+    clean.train_missing(wanted)
     assert trained() == {*names}
 
 
 def test_networks_that_are_trained_beforehand_are_those_that_are_asked_for(tmp_path):
     images = make_images()
+    wanted = surrogates("from_scratch", "noise_uniform", 2, epochs=2, staggered=True)
+    wanted += clean_victims("from_scratch", "none", 1)
     first = make_clean_networks(tmp_path / "a", images, epochs=2)
-    first.train_missing("from_scratch", "noise_uniform", surrogates=2, staggered=True, victims=1)
+    first.train_missing(wanted)
     before = {path.name for path in (tmp_path / "a/networks").iterdir()}
+    names = ["surrogate-from_scratch-noise_uniform-0-epoch1"]
+    names += ["surrogate-from_scratch-noise_uniform-1", "clean-from_scratch-none-0"]
+    assert before == {f"{name}.npz" for name in names}
     second = make_clean_networks(tmp_path / "b", images, epochs=2)
-    for one, other in zip(
-        first.surrogates("from_scratch", "noise_uniform", 2, staggered=True),
-        second.surrogates("from_scratch", "noise_uniform", 2, staggered=True),
-        strict=True,
-    ):
-        assert not differ(one, other)
-    for column in COLUMNS:
-        first.clean_victims("from_scratch", column, 1)
+    for each in wanted:
+        assert not differ(first.get(each), second.get(each))
     assert {path.name for path in (tmp_path / "a/networks").iterdir()} == before
 
 
@@ -103,4 +98,4 @@ def test_weights_of_another_network_are_named(tmp_path):
     folder = RunDirectory(tmp_path, {}).folder("networks")
     save_weights(folder, "clean-from_scratch-none-0.npz", [np.zeros((3, 3), np.float32)])
     with pytest.raises(ValueError, match=r"clean-from_scratch-none-0.npz as it was.*Remove it"):
-        clean.clean_victims("from_scratch", "none", 1)
+        clean.get(CleanNetwork("clean", "from_scratch", "none"))

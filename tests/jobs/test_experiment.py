@@ -7,16 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-import types
 
 import numpy as np
 import pytest
 
 from tfpoison import launch, recipes
 from tfpoison.experiment import clean_networks
-from tfpoison.experiment.trial import Adversary, Victim
+from tfpoison.experiment.adversary import Adversary
 from tfpoison.fitting.trainer import load_weights
-from tfpoison.jobs import experiment
 from tfpoison.recipes import Poisons
 from tfpoison.recipes.crafting import Crafter
 from tfpoison.runs.checkpoint import Checkpoint
@@ -106,19 +104,6 @@ def test_a_grid(tmp_path, monkeypatch):
     assert run(directory, "--trials=2", "--seed=1") == 2
     assert (directory / "report/report.html").exists()
     assert not list((directory / "work").iterdir())
-
-
-def test_a_process_that_waits_for_others_says_so(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(experiment, "_Grid", lambda job: None)
-    monkeypatch.setattr(experiment, "_WAIT_SECONDS", 0)
-    victim = Victim("watermark", "from_scratch", "standard", "none", 0, 0)
-    left = [[victim], [victim], []]
-    directory = RunDirectory(tmp_path, {})
-    job = types.SimpleNamespace(_left=lambda records: left.pop(0), directory=directory)
-    with directory.try_lock(f"victim-{victim.name}"):
-        experiment.ExperimentJob._run_left(job, Records(directory))
-    told = f"waiting for other processes to be done with all that is left in {tmp_path}"
-    assert capsys.readouterr().err.count(told) == 1
 
 
 def test_poisons_reach_the_victim(tmp_path):

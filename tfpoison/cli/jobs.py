@@ -16,7 +16,7 @@ from tfpoison.fitting.settings import DataSettings
 from tfpoison.jobs.settings import AdversarySettings, OutputSettings
 
 if TYPE_CHECKING:
-    from tfpoison.experiment.clean_networks import TrainingSetup
+    from tfpoison.experiment.setup import TrainingSetup
     from tfpoison.runs.run_directory import RunDirectory
 
 # Flags that change neither the results nor which run a directory belongs to.
@@ -194,7 +194,7 @@ def _audit(line: CommandLine) -> Job:
 
 def _training_setup(line: CommandLine, columns: Sequence[str]) -> "TrainingSetup":
     """Returns how networks are trained, for columns of defenses."""
-    from tfpoison.experiment.clean_networks import TrainingSetup
+    from tfpoison.experiment.setup import TrainingSetup
 
     # Images that are named are there, whichever others a subset holds.
     named = {"train_ids": line["poison_ids"] or (), "validation_ids": line["target_ids"] or ()}

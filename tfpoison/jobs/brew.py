@@ -1,15 +1,16 @@
 """Makes the poisons of one trial, in one file and in the forms that other tools read."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from tfpoison.checks import check_name, check_number
 from tfpoison.data import ImageClassification
-from tfpoison.experiment.clean_networks import CleanNetworks, TrainingSetup
+from tfpoison.experiment.adversary import Adversary, check_attacks
+from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.trial import Adversary
-from tfpoison.jobs.experiment import check_setup
+from tfpoison.experiment.setup import TrainingSetup
 from tfpoison.notes import share_of_range
 from tfpoison.recipes import Poisons, exports
 from tfpoison.runs.run_directory import RunDirectory
@@ -48,7 +49,8 @@ class BrewJob:
         check_number("trial", self.trial, minimum=0, whole=True)
         for name in self.exports:
             check_name("export", name, exports.names())
-        check_setup(self.setup, (self.attack,), [self.trial])
+        trials = range(self.trial, self.trial + 1)
+        check_attacks((self.attack,), self.setup, self.setup.check(), trials)
         self.directory.check()
 
     def run(self) -> str:
@@ -59,23 +61,21 @@ class BrewJob:
         """
         self.check()
         with self.directory.occupied():
-            clean = CleanNetworks.open(
-                self.directory,
-                self.setup,
-                checkpoint_seconds=self.checkpoint_seconds,
-                verbose=self.verbose,
-            )
-            images = clean.images
+            common: dict[str, Any] = {
+                "checkpoint_seconds": self.checkpoint_seconds,
+                "verbose": self.verbose,
+            }
+            networks = CleanNetworks(self.directory, self.setup.load(), **common)
+            images = networks.setup.images
             threat = self.attack.threat_settings(self.trial)
             threat.check(images.train, images.validation, images.classes)
             adversary = Adversary(
                 self.attack,
-                clean,
-                defense=self.defense,
+                networks,
+                column=self.defense,
                 directory=self.directory,
                 seed=self.seed,
-                checkpoint_seconds=self.checkpoint_seconds,
-                verbose=self.verbose,
+                **common,
             )
             poisons = adversary.poisons(self.trial)
             poisons.save(self.directory.path / POISONS)

@@ -1,12 +1,13 @@
-"""A trial: who can be a target, and what victims are trained on and start from."""
+"""Adversaries: who can be a target, and what is brewed for whom against which networks."""
 
 import numpy as np
 import pytest
 from clean_networks_of_tests import make_clean_networks, make_images, make_reader
-from examples_on_disk import put_data_set_on_disk
 
+from tfpoison import data
+from tfpoison.experiment import adversary as adversaries
+from tfpoison.experiment.adversary import Adversary
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.trial import Adversary, measure_victim
 from tfpoison.recipes.crafting import Crafter
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -17,7 +18,7 @@ def make_adversary(clean, directory, defense="none", recipe="watermark", **setti
     return Adversary(
         AttackSettings(recipe, threat={"budget": 2}, **settings),
         clean,
-        defense=defense,
+        column=defense,
         directory=RunDirectory(directory, {}),
         seed=0,
         checkpoint_seconds=60,
@@ -28,13 +29,11 @@ def target_classes(directory, who, **settings):
     """The classes of the targets of many trials where one kind of networks misses a class."""
     clean = make_clean_networks(directory, make_images())
 
-    def surrogates(scenario, defense, count, **more):
-        return [make_reader(MISSED if who == "surrogates" else None)] * count
+    def get(which):
+        misses = who == ("surrogates" if which.role == "surrogate" else which.column)
+        return make_reader(MISSED if misses else None)
 
-    def clean_victims(scenario, defense, count):
-        return [make_reader(MISSED if who == defense else None)] * count
-
-    clean.surrogates, clean.clean_victims = surrogates, clean_victims
+    clean.get = get
     adversary = make_adversary(clean, directory, **settings)
     return {adversary.threat(trial).target_class for trial in range(20)}
 
@@ -71,15 +70,14 @@ def test_brewings_draw_apart(tmp_path, monkeypatch):
     """Each trial and each column, for its own held-out targets."""
     images, calls = make_images(), []
     clean = make_clean_networks(tmp_path / "networks", images)
-    clean.train_missing = lambda *which, **how: None
+    clean.train_missing = lambda wanted: None
 
     def craft(self, task, **more):
         calls.append((task.seed, task.targets))
         return task.images, []
 
     monkeypatch.setattr(Crafter, "craft", craft)
-    surrogates = [make_reader()]
-    clean.surrogates = lambda scenario, defense, count, **more: surrogates[:count]
+    clean.get = lambda which: make_reader()
     for defense in ("none", "noise_uniform"):
         adversary = make_adversary(
             clean, tmp_path, defense, recipe="gradient_matching", clean_networks=0
@@ -96,8 +94,9 @@ def test_success_without_poisons_is_that_of_the_column(tmp_path):
     poisons = adversary.poisons(0)
     misled = make_reader()
     misled.set_weights([np.zeros((4, 4)), np.eye(4)[poisons.threat.adversarial_class]])
-    columns = {"none": [make_reader()], "noise_uniform": [misled, misled, make_reader()]}
-    clean.clean_victims = lambda scenario, defense, count: columns[defense]
+    columns = {"none": [make_reader()] * 3, "noise_uniform": [misled, misled, make_reader()]}
+    clean.get = lambda which: columns[which.column][which.number]
+    adversary = make_adversary(clean, tmp_path, clean_networks=3)
     assert adversary.success_without_poisons(poisons, "none") == 0
     assert adversary.success_without_poisons(poisons, "noise_uniform") == pytest.approx(2 / 3)
 
@@ -105,12 +104,10 @@ def test_success_without_poisons_is_that_of_the_column(tmp_path):
 def test_a_threat_is_drawn_once_for_all_columns(tmp_path):
     """Whatever the networks classify rightly by the time that an adversary joins the grid."""
     clean = make_clean_networks(tmp_path / "networks", make_images())
-    clean.surrogates = lambda scenario, defense, count, **more: [make_reader()] * count
-    clean.train_missing = lambda *which, **how: None
-    clean.clean_victims = lambda scenario, defense, count: [make_reader()] * count
+    clean.train_missing = lambda wanted: None
+    clean.get = lambda which: make_reader()
     drawn = make_adversary(clean, tmp_path).poisons(0).threat
-    missing = make_reader(never=drawn.target_class)
-    clean.clean_victims = lambda scenario, defense, count: [missing] * count
+    clean.get = lambda which: make_reader(never=drawn.target_class)
     later = make_adversary(clean, tmp_path, "noise_uniform").threat(0)
     np.testing.assert_array_equal(later.target_ids, drawn.target_ids)
     np.testing.assert_array_equal(later.poison_ids, drawn.poison_ids)
@@ -120,49 +117,21 @@ def test_a_threat_is_drawn_once_for_all_columns(tmp_path):
     assert elsewhere.target_class != drawn.target_class
 
 
-def test_images_on_disk_stay_there(tmp_path):
-    clean = make_clean_networks(tmp_path, put_data_set_on_disk(make_images()))
-    clean.surrogates = lambda scenario, defense, count, **more: [make_reader()] * count
-    clean.train_missing = lambda *which, **how: None
-    clean.clean_victims = lambda scenario, defense, count: [make_reader()] * count
-    adversary = make_adversary(clean, tmp_path, recipe_settings={"selection": "gradient_norm"})
-    measures = measure_victim(
-        clean,
-        adversary.poisons(0),
-        RunDirectory(tmp_path, {}).folder("work"),
-        scenario="from_scratch",
-        defense="none",
-        seed=5,
-        checkpoint_seconds=60,
-    )
-    assert 0 <= measures["clean_accuracy"] <= 1
-
-
-@pytest.mark.parametrize("defense", ["none", "noise_uniform"])
-def test_victims_start_from_the_features_of_their_column_and_see_the_poisons(defense, tmp_path):
-    images = make_images()
-    clean = make_clean_networks(tmp_path, images, images, defended=True)
-    poisons = make_adversary(clean, tmp_path, clean_networks=0).poisons(0)
-    trainer = clean.trainer("transfer", defense)
-    train, calls = trainer.train, []
-
-    def record(examples, seed, checkpoint, **more):
-        calls.append((examples.images, seed, more["pretrained"]))
-        return train(examples, seed, checkpoint, **more)
-
-    trainer.train = record
-    pretrained = clean.pretrained("transfer", defense)
-    measure_victim(
-        clean,
-        poisons,
-        RunDirectory(tmp_path, {}).folder("work"),
-        scenario="transfer",
-        defense=defense,
-        seed=5,
-        checkpoint_seconds=60,
-    )
-    ((seen, seed, start),) = calls
-    assert start is pretrained
-    assert seed == 5
-    changed = (seen != images.train.images).any(axis=(1, 2, 3))
-    np.testing.assert_array_equal(images.train.ids[changed], poisons.ids)
+def test_staggered_surrogates_have_come_to_different_rates(tmp_path, monkeypatch):
+    images = data.load("digits", train_size=96, validation_size=50)
+    training = {"epochs": 4, "schedule": "steps", "milestones": (2, 3)}
+    clean = make_clean_networks(tmp_path, images, **training)
+    clean.get = lambda which: which
+    brewers = []
+    monkeypatch.setattr(adversaries, "Brewer", lambda *given, **more: brewers.append((given, more)))
+    for staggered in (True, False):
+        settings = {"surrogates": 4, "staggered": staggered}
+        assert not make_adversary(
+            clean, tmp_path, recipe="metapoison", recipe_settings=settings
+        )._brewer
+    (_, apart), (alike, same) = brewers
+    assert apart["learning_rates"] == pytest.approx([0.1, 0.1, 0.01, 1e-3])
+    assert same["learning_rates"] == pytest.approx([1e-3] * 4)
+    assert [each.name for each in alike[1]] == [
+        f"surrogate-from_scratch-none-{number}" for number in range(4)
+    ]

@@ -1,0 +1,49 @@
+"""Victims: what they are trained on and start from."""
+
+import numpy as np
+import pytest
+from clean_networks_of_tests import make_clean_networks, make_images, make_reader
+from examples_on_disk import put_data_set_on_disk
+from test_adversary import make_adversary
+
+from tfpoison.experiment.victim import Victim, measure_victim
+from tfpoison.runs.run_directory import RunDirectory
+
+
+def measure(victim, clean, poisons, folder):
+    work = RunDirectory(folder, {}).folder("work")
+    return measure_victim(victim, clean, poisons, work, checkpoint_seconds=60)
+
+
+def test_images_on_disk_stay_there(tmp_path):
+    clean = make_clean_networks(tmp_path, put_data_set_on_disk(make_images()))
+    clean.train_missing = lambda wanted: None
+    clean.get = lambda which: make_reader()
+    adversary = make_adversary(clean, tmp_path, recipe_settings={"selection": "gradient_norm"})
+    victim = Victim("watermark", "from_scratch", "standard", "none", trial=0, victim=0)
+    measures = measure(victim, clean, adversary.poisons(0), tmp_path)
+    assert 0 <= measures["clean_accuracy"] <= 1
+
+
+@pytest.mark.parametrize("defense", ["none", "noise_uniform"])
+def test_victims_start_from_the_features_of_their_column_and_see_the_poisons(defense, tmp_path):
+    images = make_images()
+    clean = make_clean_networks(tmp_path, images, images, defended=True)
+    poisons = make_adversary(clean, tmp_path, clean_networks=0).poisons(0)
+    trainer = clean.setup.trainer("transfer", defense)
+    train, calls = trainer.train, []
+
+    def record(examples, seed, checkpoint, **more):
+        calls.append((examples.images, seed, more["pretrained"]))
+        return train(examples, seed, checkpoint, **more)
+
+    trainer.train = record
+    pretrained = clean.pretrained("transfer", defense)
+    victim = Victim("watermark", "transfer", "standard", defense, trial=2, victim=1)
+    measure(victim, clean, poisons, tmp_path)
+    ((seen, seed, start),) = calls
+    assert start is pretrained
+    # Whatever the column.
+    assert seed == clean.setup.seed_of("victim", 2, 1)
+    changed = (seen != images.train.images).any(axis=(1, 2, 3))
+    np.testing.assert_array_equal(images.train.ids[changed], poisons.ids)

@@ -1,0 +1,159 @@
+"""The set-up of an experiment: its images, and what trains networks on them."""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Self
+
+import keras
+import numpy as np
+
+from tfpoison.data import Description, Examples, ImageClassification
+from tfpoison.defenses import Defense
+from tfpoison.experiment import data as experiment_data
+from tfpoison.experiment.settings import PretrainingSettings
+from tfpoison.fitting import optimization, stream
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
+from tfpoison.fitting.trainer import Trainer, network_maker, set_up_keras
+from tfpoison.recipes import scenario
+
+NO_DEFENSE = "none"
+# What features are trained in, beside the scenarios that start from them.
+PRETRAINING = "pretraining"
+
+MakeNetwork = Callable[[int], keras.Model]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingSetup:
+    """How every network of an experiment is trained.
+
+    Attributes:
+        data: which images, in what batches, and how they are augmented.
+        network: the network.
+        training: of victims and surrogates.
+        pretraining: of features; None where no scenario needs any.
+        defenses: the defenses by the names of their columns; `"none"` is among them.
+    """
+
+    data: DataSettings
+    network: NetworkSettings
+    training: TrainingSettings
+    pretraining: PretrainingSettings | None
+    defenses: dict[str, Defense]
+
+    def check(self) -> Description:
+        """Returns what is known of the data before they are read.
+
+        Raises:
+            ValueError, TypeError: networks cannot be trained so, or not on such data.
+        """
+        for defense in self.defenses.values():
+            optimization.check(self.training, defense)
+            if self.pretraining is not None:
+                defended = defense if self.pretraining.defended else Defense()
+                optimization.check(self.pretraining.training(self.training), defended)
+        description = experiment_data.check(self.data, self.pretraining)
+        stream.check_data(description, self.network, self.defenses.values())
+        return description
+
+    def load(self) -> "Setup":
+        """Loads the images and sets Keras up.
+
+        Raises:
+            ValueError: the data are not there, too few, or not what the network takes.
+        """
+        set_up_keras(self.training)
+        images, others = experiment_data.load(self.data, self.pretraining)
+        stream.check_data(images.description, self.network, self.defenses.values())
+        return Setup.of(self, images, others)
+
+
+@dataclasses.dataclass(eq=False)
+class Setup:
+    """The images of an experiment, and what trains each kind of its networks.
+
+    Attributes:
+        images: what victims are trained and measured on.
+        data: batch size and augmentation.
+        training: of victims and surrogates.
+        defenses: the defenses by the names of their columns.
+        make_network: from a number of classes to a function from a seed to a fresh network.
+        others: what features are trained on, where a scenario needs any.
+        pretraining: how they are.
+    """
+
+    images: ImageClassification
+    data: DataSettings
+    training: TrainingSettings
+    defenses: Mapping[str, Defense]
+    make_network: Callable[[int], MakeNetwork]
+    others: ImageClassification | None = None
+    pretraining: PretrainingSettings | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: TrainingSetup,
+        images: ImageClassification,
+        others: ImageClassification | None = None,
+    ) -> Self:
+        """Returns the set-up of these settings for images that are loaded already."""
+        # The images' statistics are the same for all.
+        make_network = functools.cache(functools.partial(network_maker, settings.network, images))
+        return cls(
+            images,
+            settings.data,
+            settings.training,
+            settings.defenses,
+            make_network,
+            others,
+            settings.pretraining,
+        )
+
+    def __post_init__(self) -> None:
+        self._trainers: dict[tuple[str, str], Trainer] = {}
+
+    def trainer(self, scenario_name: str, column: str) -> Trainer:
+        """Returns what trains networks of a scenario, or features, with a column's defense."""
+        key = scenario_name, column
+        if key not in self._trainers:
+            self._trainers[key] = self._make_trainer(*key)
+        return self._trainers[key]
+
+    def _make_trainer(self, scenario_name: str, column: str) -> Trainer:
+        start, training, images = scenario.Scenario(), self.training, self.images
+        if scenario_name != PRETRAINING:
+            start = scenario.get(scenario_name)
+        else:
+            assert self.pretraining is not None and self.others is not None
+            training, images = self.pretraining.training(training), self.others
+        return Trainer(
+            self.make_network(images.classes),
+            images.classes,
+            self.data,
+            training,
+            self.defenses[column],
+            start,
+        )
+
+    def examples(self, scenario_name: str) -> Examples:
+        """Returns the clean training set of a scenario, or of the features."""
+        if scenario_name != PRETRAINING:
+            return self.images.train
+        assert self.others is not None
+        return self.others.train
+
+    def pretrained_in(self, scenario_name: str, column: str) -> str | None:
+        """Returns the column whose features a scenario starts from; None where from none."""
+        if scenario_name == PRETRAINING or not scenario.get(scenario_name).pretrained:
+            return None
+        assert self.pretraining is not None
+        return column if self.pretraining.defended else NO_DEFENSE
+
+    def seed_of(self, *parts: object) -> int:
+        """Returns the seed of a training that goes by these names and numbers."""
+        name = "/".join(map(str, parts))
+        entropy = [self.training.seed, zlib.crc32(name.encode())]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % 2**31
