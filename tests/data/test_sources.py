@@ -235,6 +235,42 @@ def test_what_is_nearly_right_is_suggested(flat):
         data.load(str(flat))
 
 
+class Squares(data.Split):
+    """Images of a side each, which are drawn when they are read."""
+
+    name = "train"
+
+    def __init__(self, size):
+        self.size = size
+
+    def labels(self):
+        return np.arange(self.size) % 2
+
+    def encoded(self):
+        return tf.data.Dataset.range(self.size)
+
+    def decode(self, encoded):
+        return tf.cast(tf.fill([3, 3, 1], encoded), tf.uint8)
+
+
+def test_a_data_set_of_ones_own(monkeypatch):
+    monkeypatch.setattr(data.SOURCES, "_makers", dict(data.SOURCES._makers))
+
+    @data.register("squares")
+    def squares(data_dir, count=10):
+        assert data_dir == "somewhere"
+        return data.Source(("even", "odd"), Squares(count))
+
+    images = data.load("squares(count=20)", data_dir="somewhere", train_size=9)
+    assert (images.train.size, images.validation.size, images.image_shape) == (9, 4, (3, 3, 1))
+    np.testing.assert_array_equal(brightnesses(images.train), images.train.ids)
+    np.testing.assert_array_equal(images.train.labels, images.train.ids % 2)
+    described = data.Selection("squares", data_dir="somewhere").check()
+    assert (described.image_shape, described.train_size) == (None, 8)
+    with pytest.raises(ValueError, match=r"one of: count, data_dir. Received: 'size'"):
+        data.load("squares(size=20)", data_dir="somewhere")
+
+
 def test_unprepared_data_sets_leave_no_trace(tmp_path):
     with pytest.raises(ValueError, match="lie prepared"):
         data.load("mnist", data_dir=tmp_path)

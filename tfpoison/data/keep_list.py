@@ -167,7 +167,8 @@ class KeepList:
         if names is not None:
             is_kept = self._by_file(names, labels)
         elif labels is not None:
-            is_kept = self._by_position(order.positions(dataset), labels)
+            self.check(len(labels), None)
+            is_kept = self._by_position(order.elements(dataset, self.ids), labels)
         else:
             raise ValueError(_EXPECTED_ELEMENTS.format(dataset.element_spec))
         with tf.init_scope(), tf.device("CPU:0"):
@@ -178,22 +179,16 @@ class KeepList:
         kept = kept.apply(tf.data.experimental.assert_cardinality(int(is_kept.sum())))
         return kept.batch(batch_size) if batched else kept
 
-    def _by_position(self, positions: np.ndarray | None, labels: np.ndarray) -> np.ndarray:
-        """Returns which elements are kept, bool (n,), of those at these positions in the split."""
-        self.check(len(labels), None)
-        if positions is None:
-            positions = np.arange(len(labels))
-        if len(positions) != len(labels):
+    def _by_position(self, elements: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns which elements are kept, bool (n,), given the numbers of those on the list."""
+        if (elements >= len(labels)).any():
             raise ValueError(
-                f"Expected the whole split that was audited, of {len(positions)} examples. "
-                f"Received {len(labels)}."
+                "Expected the whole split that was audited. Received a data set of "
+                f"{len(labels)} examples, a part of it."
             )
-        elements = np.empty(len(labels), np.int64)
-        elements[positions] = np.arange(len(labels))
-        kept = elements[self.ids]
-        _check_labels(self.ids, labels[kept], self.labels)
+        _check_labels(self.ids, labels[elements], self.labels)
         is_kept = np.zeros(len(labels), bool)
-        is_kept[kept] = True
+        is_kept[elements] = True
         return is_kept
 
     def _by_file(self, names: list[str], labels: np.ndarray | None) -> np.ndarray:

@@ -51,14 +51,25 @@ def file_names(dataset: tf.data.Dataset, size: int) -> list[str] | None:
     return None
 
 
-def positions(dataset: tf.data.Dataset) -> np.ndarray | None:
-    """Returns where in the split each element stands, int64 (n,); None where all are in order.
+def elements(dataset: tf.data.Dataset, ids: np.ndarray) -> np.ndarray:
+    """Returns the numbers of the elements that stand at positions of a split, int64 (n,).
 
     TFDS reads the shards of a split in turns; positions count shard after shard.
 
     Args:
         dataset: all examples of a split, single ones or batches of them.
+        ids: the positions. Those behind the end of shards get a number behind all elements.
     """
+    positions = _positions(dataset)
+    if positions is None:
+        return ids
+    numbers = np.full(max(len(positions), ids.max(initial=-1) + 1), len(positions))
+    numbers[positions] = np.arange(len(positions))
+    return numbers[ids]
+
+
+def _positions(dataset: tf.data.Dataset) -> np.ndarray | None:
+    """Returns where in the split each element stands, int64 (n,); None where all are in order."""
     for each in _lineage(dataset):
         inputs = each._inputs()
         fields = getattr(inputs[0].element_spec, "_fields", ()) if inputs else ()

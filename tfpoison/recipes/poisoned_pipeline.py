@@ -52,11 +52,7 @@ def _find(poisons: "Poisons", dataset: tf.data.Dataset, pixels: PixelRange) -> n
         # Whoever lists a folder has an order of their own.
         order.check(dataset)
         return _find_by_content(poisons, dataset, pixels)
-    numbers, positions = poisons.ids, order.positions(dataset)
-    if positions is not None:
-        elements = np.full(max(len(positions), poisons.ids.max(initial=0) + 1), len(positions))
-        elements[positions] = np.arange(len(positions))
-        numbers = elements[poisons.ids]
+    numbers = order.elements(dataset, poisons.ids)
     _check_elements(poisons, dataset, pixels, numbers)
     return numbers
 
