@@ -4,15 +4,17 @@ import dataclasses
 import functools
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
 from tfpoison import csv_files
+from tfpoison.auditing import page
 from tfpoison.data import Examples, KeepList
 from tfpoison.defenses.filters import Suspicion
+from tfpoison.defenses.filters.base import members_of_classes
 from tfpoison.evaluation import detection
 from tfpoison.report import pictures
 from tfpoison.runs.run_directory import RunDirectory
@@ -126,21 +128,23 @@ class Audit:
             measures[name] = detection(self.agreement, self.agreement >= count, is_poison)
         return measures
 
-    def table(self) -> list[list[str]]:
+    def table(self) -> list[tuple[str, ...]]:
         """Returns the cells of a table of all examples, most suspicious first."""
-        files, is_poison = self.split.files, self.is_poison
-        heading = ["id", *(["file"] if files else []), "class", "agreement"]
-        for name in self.suspicions:
-            heading += [f"{name} suspects", f"{name} score"]
-        rows = [heading + (["poison"] if is_poison is not None else [])]
-        for each in self.order:
-            number = int(self.examples.ids[each])
-            row = [str(number), *([files[number]] if files else [])]
-            row += [self.class_name(each), str(self.agreement[each])]
-            for suspicion in self.suspicions.values():
-                row += [str(int(suspicion.suspects[each])), f"{suspicion.scores[each]:.4g}"]
-            rows.append(row + ([str(int(is_poison[each]))] if is_poison is not None else []))
-        return rows
+        order, files, is_poison = self.order, self.split.files, self.is_poison
+        ids = self.examples.ids[order]
+        columns: dict[str, Iterable[object]] = {"id": ids}
+        if files is not None:
+            columns["file"] = [files[each] for each in ids]
+        columns["class"] = map(self.class_name, order)
+        columns["agreement"] = self.agreement[order]
+        for name, each in self.suspicions.items():
+            columns[f"{name} suspects"] = each.suspects[order].astype(int)
+            columns[f"{name} score"] = [f"{score:.4g}" for score in each.scores[order]]
+        if is_poison is not None:
+            columns["poison"] = is_poison[order].astype(int)
+        return list(
+            zip(*([name, *map(str, cells)] for name, cells in columns.items()), strict=True)
+        )
 
     def class_name(self, position: int) -> str:
         """Returns the name of an example's class."""
@@ -148,8 +152,10 @@ class Audit:
 
     def most_suspicious(self, most: int) -> list[np.ndarray]:
         """Returns the positions of so many examples of each class that has any, in order."""
-        order, labels = self.order, self.examples.labels
-        return [order[labels[order] == each][:most] for each in np.unique(labels)]
+        order = self.order
+        # Within each class the order stays.
+        classes = members_of_classes(self.examples.labels[order])
+        return [order[members[:most]] for members in classes]
 
     def report(self) -> dict[str, Any]:
         """Returns the figures, as JSON can hold them."""
@@ -198,8 +204,6 @@ class Audit:
         Args:
             configuration: the directory whose flags it shows; None for no flags.
         """
-        from tfpoison.auditing import page
-
         return page.render(self, configuration)
 
     def save(self, folder: str | pathlib.Path) -> pathlib.Path:

@@ -1,6 +1,5 @@
 """An audit from start to end: train a network, have filters look at its features."""
 
-import contextlib
 import dataclasses
 import functools
 import tempfile
@@ -148,10 +147,8 @@ class Auditor:
             settings: what the audit's report says of how it was made.
         """
         self.check(examples.size)
-        with contextlib.ExitStack() as stack:
-            directory = self.directory or RunDirectory(
-                stack.enter_context(tempfile.TemporaryDirectory()), {}
-            )
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = self.directory or RunDirectory(scratch, {})
             suspicions = _read_suspicions(directory, examples.size)
             left = [each for each in self.by_name.values() if repr(each) not in suspicions]
             total = self.training.epochs + len(left)
