@@ -97,7 +97,7 @@ def test_shared_brewing_is_counted_once(text):
 
 def test_previews_are_embedded(text):
     assert "<figcaption>11&lt;i&gt;: ε = 16/255</figcaption>" in text
-    assert "12&lt;i" not in text and "1 more in the folder" in text
+    assert "12&lt;i" not in text and "1 more are in the files beside this page." in text
 
 
 def test_figures_without_data_are_left_out_and_removed(experiment):

@@ -142,7 +142,7 @@ def test_pictures_that_make_a_page_too_large_are_counted(tmp_path):
     parts = {"title": "a", "answers": ["b"], "figures": [["c", "d"]], "curves": []}
     text = page.render("training.html", tmp_path, **parts, previews=[picture] * 5)
     assert len(text) < page.MOST_BYTES
-    assert text.count("<img") == 2 and "3 more would make this page too large." in text
+    assert text.count("<img") == 2 and "3 more are in the files beside this page." in text
 
 
 # Puts into the title what of a page in a frame is wider than the frame. Windows have a least width.

@@ -18,7 +18,8 @@ from tfpoison.runs.run_directory import CONFIGURATION, RunDirectory, read_flags
 PREVIEWS = "previews"
 REPORT = "report"
 PAGE = "report.html"
-_MOST_PREVIEWS = 12
+# On a page; the files beside it hold all.
+_MOST_PREVIEWS, _MOST_PANELS = 12, 40
 # What a report leaves where there are data for it.
 _OPTIONAL = {
     *("comparison.md", "comparison.csv", "confidence_over_training.png", "confidence_pairs.png"),
@@ -133,12 +134,15 @@ class ExperimentReport:
             notes=self.notes,
             success=tables.by_attack(cells, ("defense", "success %", "accuracy %", "trials")),
             paired=tables.by_attack(tables.comparison_table(self.comparisons)),
-            figures={name: _pictures(name, panels) for name, panels in self.figures().items()},
+            figures={
+                name: (_pictures(name, panels[:_MOST_PANELS]), len(panels))
+                for name, panels in self.figures().items()
+            },
             previews=[
                 Picture(path.read_bytes(), pictures.read_caption(path))
                 for path in previews[:_MOST_PREVIEWS]
             ],
-            more_previews=len(previews[_MOST_PREVIEWS:]),
+            all_previews=len(previews),
             columns=tables.by_attack(cells),
             times=summary.times(self.records),
         )

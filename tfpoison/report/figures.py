@@ -35,6 +35,7 @@ _STYLE: Any = {
     # A dollar in the settings of a defense starts no formula.
     "text.parse_math": False,
     "svg.fonttype": "none",
+    "font.sans-serif": ["DejaVu Sans"],
     # The same figure gives the same names inside the file.
     "svg.hashsalt": "tfpoison",
     "axes.titlesize": 9,
