@@ -2,22 +2,17 @@
 
 import os
 import struct
-import sys
 import warnings
 import zlib
-from pathlib import Path
 
 import keras
 import numpy as np
 import PIL.Image
 import pytest
+from folders import write_images
 
 from tfpoison import data
 from tfpoison.data import loading
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from folders import write_images
 
 DRAW = np.random.default_rng(0)
 

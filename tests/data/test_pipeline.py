@@ -1,19 +1,15 @@
 """Batches: every example once an epoch, and streams that go on where they were cut."""
 
 import pathlib
-import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from folders import make_examples
 
 from tfpoison import data
 from tfpoison.data.examples import StreamedExamples
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from folders import make_examples
 
 SIZE, BATCH, EPOCHS = 22, 8, 3  # Batches of 8, 8 and 6.
 EXAMPLES = make_examples(SIZE)

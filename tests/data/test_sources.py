@@ -2,18 +2,14 @@
 
 import os
 import pathlib
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from folders import write_images
 
 from tfpoison import data
 from tfpoison.data import loading
-
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from folders import write_images
 
 ROOT = pathlib.Path(__file__).parents[2]
 TFDS_DIR = pathlib.Path(os.environ.get("TFPOISON_DATA_DIR", ROOT.parent / "shared" / "tfds"))
