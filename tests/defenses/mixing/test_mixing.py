@@ -121,12 +121,12 @@ def test_get():
     assert mixing.get(method) is method
     with pytest.raises(ValueError, match="Did you mean 'cutout'"):
         mixing.get("cutuot")
-    with pytest.raises(TypeError, match="ways"):
+    with pytest.raises(ValueError, match=r"Unknown setting of the mixing 'cutout'.*'ways'"):
         mixing.get("cutout", ways=2)
-    with pytest.raises(TypeError, match="Received: mixing=3"):
+    with pytest.raises(TypeError, match="Received: 3"):
         mixing.get(3)
     for each in (None, method):
-        with pytest.raises(ValueError, match="Received: alpha"):
+        with pytest.raises(ValueError, match=r"Received: .* with alpha"):
             mixing.get(each, alpha=1.0)
 
 
@@ -139,8 +139,8 @@ def test_settings_are_saved(method):
 
 
 def test_every_mixing_says_what_it_needs():
-    one_hot = {name for name, each in mixing.MIXINGS.items() if each.needs_one_hot}
-    classifier = {name for name, each in mixing.MIXINGS.items() if each.needs_classifier}
+    one_hot = {name for name in mixing.names() if mixing.get(name).needs_one_hot}
+    classifier = {name for name in mixing.names() if mixing.get(name).needs_classifier}
     assert (one_hot, classifier) == ({"mixup", "cutmix"}, {"maxup"})
 
 
