@@ -44,10 +44,9 @@ def draw_crafted(clean: np.ndarray, poisoned: np.ndarray, is_poison: np.ndarray)
         poisoned: the same images after crafting.
         is_poison: which of them are poisons, (n,).
     """
-    # Three quarters of the picture are poisons, and a quarter targets, where there are both.
+    # A quarter of the picture are targets, where there are both.
     poisons, targets = np.flatnonzero(is_poison), np.flatnonzero(~is_poison)
     shown = [*poisons[: pictures.MOST_ABREAST - min(len(targets), 1)], *targets]
-    shown = shown[: pictures.MOST_ABREAST]
     names = ["poison" if is_poison[each] else "target" for each in shown]
     picture, told = pictures.draw_change(clean[shown], poisoned[shown], names, what="trained on")
     return pictures.png(picture, f"Images of a batch, as they were and as trained on. {told}")

@@ -65,12 +65,8 @@ class BenchmarkJob:
             return ""
         with self.directory.occupied():
             rows = self._measure(report)
-            table = "\n".join(format_table(rows)) + "\n"
-            paths = [
-                self.directory.write_text("benchmark.md", table),
-                self.directory.write_json("benchmark.json", rows),
-            ]
-        return f"Written: {', '.join(map(str, paths))}"
+            table = self.directory.write_text("benchmark.md", "\n".join(format_table(rows)) + "\n")
+            return f"Written: {table}, {self.directory.write_json('benchmark.json', rows)}"
 
     @property
     def _attacks(self) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfpoison.report import tables
@@ -40,10 +39,11 @@ class ReportJob:
         for folder, report in self._reports.items():
             written = report.save(folder / REPORT)
         if list(self._reports) == [self.directory]:
-            return _describe(report, written)
-        name = RunDirectory(self.directory, {}).write_text(
-            TABLES, collect_tables(self.directory, self._reports)
-        )
+            table = tables.markdown(tables.table(report.rows))
+            files = "\n".join(f"  {path}" for path in written)
+            return "\n".join([*report.answers, "", table, *report.notes, f"\nwritten:\n{files}"])
+        text = collect_tables(self.directory, self._reports)
+        name = RunDirectory(self.directory, {}).write_text(TABLES, text)
         pages = "\n".join(f"  {folder / REPORT / PAGE}" for folder in self._reports)
         return f"{len(self._reports)} experiments, all tables in {name}; pages:\n{pages}"
 
@@ -73,10 +73,3 @@ def collect_tables(root: pathlib.Path, reports: dict[pathlib.Path, "ExperimentRe
     """Returns the tables of experiments in Markdown, each under the name of its folder."""
     sections = [f"## {path.relative_to(root)}\n\n{each.tables()}" for path, each in reports.items()]
     return "\n".join(["# The tables of the experiments\n", *sections])
-
-
-def _describe(report: "ExperimentReport", written: Sequence[pathlib.Path]) -> str:
-    table = tables.markdown(tables.table(report.rows))
-    answers, notes = "\n".join(report.answers), "\n\n".join(report.notes)
-    files = "\n".join(f"  {path}" for path in written)
-    return f"{answers}\n\n{table}\n{notes}\n\nwritten:\n{files}"

@@ -23,7 +23,8 @@ _SUCCESS = 0.5
 _SHARE = re.compile(r"((?:epsilon|step_size)=)([0-9]*\.?[0-9]+)(?=[;)])")
 # How far from a whole grey level a share may be that was meant as one.
 _ROUNDING = 0.02
-_FLAGS = dict(zip(CELL, ("recipes", "scenarios", "adversaries", "defenses"), strict=True))
+# The flags that list the values of each field of a cell.
+_FLAGS = ("recipes", "scenarios", "adversaries", "defenses")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,15 +264,15 @@ def in_grid_order(records: Iterable[Record], flags: Mapping[str, str]) -> list[R
         flags: the configuration of the grid, whose lists have an order; what they do not name
             stands behind what they do.
     """
-    lists = {field: flags.get(flag, "").split(",") for field, flag in _FLAGS.items()}
-    places = {
-        field: {name: place for place, name in reversed(list(enumerate(names)))}
-        for field, names in lists.items()
-    }
+    orders = [flags.get(flag, "").split(",") for flag in _FLAGS]
 
     def place(record: Record) -> tuple[int, ...]:
-        cell = [places[name].get(str(record[name]), len(places[name])) for name in CELL]
-        return (*cell, record["trial"], record.get("victim", 0))
+        cell = [str(record[name]) for name in CELL]
+        places = [
+            order.index(name) if name in order else len(order)
+            for name, order in zip(cell, orders, strict=True)
+        ]
+        return (*places, record["trial"], record.get("victim", 0))
 
     return sorted(records, key=place)
 
@@ -314,12 +315,6 @@ def _median_training(records: list[Record]) -> float:
 def _mean(values: Iterable[float]) -> float:
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan
-
-
-def defenses(rows: Iterable[Any]) -> list[str]:
-    """Returns the defenses of rows or comparisons, the undefended column first."""
-    names = dict.fromkeys(row.defense for row in rows)
-    return sorted(names, key=lambda name: name != UNDEFENDED)
 
 
 def title(defense: str) -> str:

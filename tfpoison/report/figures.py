@@ -104,9 +104,9 @@ def draw_success_against_accuracy(rows: Iterable[Row]) -> list[Panel]:
         rows: of `summary.summarise`.
     """
     rows = [row for row in rows if not math.isnan(row.clean_accuracy.mean + row.success.mean)]
-    families = [name for name in map(summary.family, summary.defenses(rows)) if name != UNDEFENDED]
+    families = dict.fromkeys(summary.family(each.defense) for each in rows)
     looks = {UNDEFENDED: (_BLACK, "o")}
-    for number, name in enumerate(dict.fromkeys(families)):
+    for number, name in enumerate(each for each in families if each != UNDEFENDED):
         turn, place = divmod(number, len(_COLOURS))
         looks[name] = _COLOURS[place], _MARKERS[turn % len(_MARKERS)]
     # All panels show one part of the plane.

@@ -94,7 +94,7 @@ def draw_change(
             "Expected images before and after as (n, height, width, channels) with n at least 1, "
             f"both of one shape. Received: {before.shape} and {after.shape}"
         )
-    before, after = before[:MOST_ABREAST], after[:MOST_ABREAST]
+    before, after, names = before[:MOST_ABREAST], after[:MOST_ABREAST], names[:MOST_ABREAST]
     change = after - before
     largest = float(np.abs(change).max())
     factor = 0.5 / largest if largest else 1.0

@@ -42,7 +42,10 @@ def write_page(directory: RunDirectory, report: dict[str, Any]) -> pathlib.Path:
         directory.path,
         title=f"Training {directory.path.resolve().name}",
         answers=[_answer(report)],
-        figures=[["figure", "value"], *([_words(name), _text(report[name])] for name in report)],
+        figures=[
+            ["figure", "value"],
+            *([name.replace("_", " "), _text(value)] for name, value in report.items()),
+        ],
         curves=_curves(directory.path / METRICS),
         previews=previews,
     )
@@ -64,10 +67,6 @@ def _answer(report: dict[str, Any]) -> str:
             f"{report['target_class']} {report['adversarial_class']}"
         )
     return f"{answer}."
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _text(value: Any) -> str:
