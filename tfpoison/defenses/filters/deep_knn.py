@@ -4,7 +4,6 @@ import dataclasses
 
 import keras
 import numpy as np
-import scipy.stats
 from sklearn.neighbors import NearestNeighbors
 
 from tfpoison.defenses.filters.base import Filter, Suspicion
@@ -38,12 +37,12 @@ class DeepKNN(Filter):
             )
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
-        classes = len(np.unique(labels))
+        classes = np.unique(labels)
         # The authors call this a "normalized k" of 1.
-        count = self.neighbors or max(1, min(len(labels) // classes, len(labels) - 1))
+        count = self.neighbors or max(1, min(len(labels) // len(classes), len(labels) - 1))
         index = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(features)
         # Asked about no other points, scikit-learn leaves each point out of its own neighbours.
         votes = labels[index.kneighbors(return_distance=False)]
         of_own_label = (votes == labels[:, None]).sum(axis=1)
-        of_most_frequent = scipy.stats.mode(votes, axis=1).count
+        of_most_frequent = np.max([(votes == each).sum(axis=1) for each in classes], axis=0)
         return Suspicion(1 - of_own_label / count, of_own_label < of_most_frequent)
