@@ -11,6 +11,7 @@ from .auditing.auditor import audit as audit
 from .data.keep_list import KeepList as KeepList
 from .defenses.gradient_shaping import GradientShaping as GradientShaping
 from .defenses.revisions.training_set_revision import TrainingSetRevision as TrainingSetRevision
+from .experiment.stress_testing import stress_test as stress_test
 from .training.robust_model import RobustModel as RobustModel
 
 __version__: str

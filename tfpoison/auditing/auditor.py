@@ -12,7 +12,7 @@ import numpy as np
 from tfpoison import defenses, files
 from tfpoison.auditing.audit import Audit, Split
 from tfpoison.checks import check_number
-from tfpoison.data import Examples, ImageClassification, InMemoryExamples
+from tfpoison.data import Examples, ImageClassification, as_examples
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filters import Filter, Suspicion, names
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
@@ -65,7 +65,7 @@ def audit(
     Raises:
         TypeError, ValueError: an argument is something else than is said here.
     """
-    examples = _examples(images, labels)
+    examples = as_examples(images, labels)
     class_names = class_names or [str(n) for n in range(examples.labels.max(initial=0) + 1)]
     if (examples.labels >= len(class_names)).any():
         raise ValueError(
@@ -174,30 +174,6 @@ class Auditor:
         told = keras.callbacks.LambdaCallback(on_epoch_end=lambda n, logs: progress.show(n + 1))
         predictor, _ = trainer.train(examples, self.training.seed, checkpoint, callbacks=[told])
         return predictor.features(examples)
-
-
-def _examples(images: np.ndarray | Examples, labels: np.ndarray | None) -> Examples:
-    if isinstance(images, Examples):
-        # Of a part of a split the rest is not known here: ids are places among these.
-        whole = np.array_equal(images.ids, np.arange(images.size))
-        return images if whole else InMemoryExamples(images.images, images.labels)
-    images, labels = np.asarray(images), np.asarray(labels)
-    if np.issubdtype(images.dtype, np.floating):
-        low, high = images.min(initial=1), images.max(initial=0)
-        if not (low >= 0 and high <= 1):
-            raise ValueError(
-                "Expected `images` in uint8, or floats in [0, 1]. Received floats from "
-                f"{low:.4g} to {high:.4g}. Scale them."
-            )
-        images = np.round(255 * images).astype(np.uint8)
-    if labels.ndim == 2:
-        labels = labels.argmax(axis=1)
-    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1 or (labels < 0).any():
-        raise ValueError(
-            "Expected `labels` to be integers from 0, (n,), or one-hot, (n, classes). Received: "
-            f"{labels.dtype} of shape {labels.shape}"
-        )
-    return InMemoryExamples(images, labels)
 
 
 def _filter(which: str | Filter) -> Filter:

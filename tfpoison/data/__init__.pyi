@@ -3,6 +3,7 @@ from .augmentation import ShiftAndFlip as ShiftAndFlip
 from .examples import Examples as Examples
 from .examples import InMemoryExamples as InMemoryExamples
 from .examples import StreamedExamples as StreamedExamples
+from .examples import as_examples as as_examples
 from .image_classification import Description as Description
 from .image_classification import ImageClassification as ImageClassification
 from .keep_list import KeepList as KeepList

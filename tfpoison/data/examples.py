@@ -244,3 +244,37 @@ class StreamedExamples(Examples):
                 lambda *each: tf.data.Dataset.from_tensors(each).repeat(table[each[0]])
             )
         return examples.map(lambda each, encoded: {"id": each, "image": encoded})
+
+
+def as_examples(images: np.ndarray | Examples, labels: np.ndarray | None = None) -> Examples:
+    """Returns images and labels of one's own as examples.
+
+    Args:
+        images: (n, height, width, channels), uint8 in 0–255 or floats in [0, 1], which are rounded
+            to 8 bits; or examples, which bring their labels.
+        labels: integers from 0, (n,), or one-hot, (n, classes).
+
+    Raises:
+        ValueError: they are something else.
+    """
+    if isinstance(images, Examples):
+        # Of a part of a split the rest is not known here: ids are places among these.
+        whole = np.array_equal(images.ids, np.arange(images.size))
+        return images if whole else InMemoryExamples(images.images, images.labels)
+    images, labels = np.asarray(images), np.asarray(labels)
+    if np.issubdtype(images.dtype, np.floating):
+        low, high = images.min(initial=1), images.max(initial=0)
+        if not (low >= 0 and high <= 1):
+            raise ValueError(
+                "Expected `images` in uint8, or floats in [0, 1]. Received floats from "
+                f"{low:.4g} to {high:.4g}. Scale them."
+            )
+        images = np.round(255 * images).astype(np.uint8)
+    if labels.ndim == 2:
+        labels = labels.argmax(axis=1)
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1 or (labels < 0).any():
+        raise ValueError(
+            "Expected `labels` to be integers from 0, (n,), or one-hot, (n, classes). Received: "
+            f"{labels.dtype} of shape {labels.shape}"
+        )
+    return InMemoryExamples(images, labels)

@@ -1,0 +1,257 @@
+"""A stress test of one's own network and data: poison them, train, and see what a defense holds."""
+
+import contextlib
+import dataclasses
+import math
+import pathlib
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfpoison import defenses, expression
+from tfpoison.checks import check_number
+from tfpoison.data import Examples, ImageClassification, as_examples
+from tfpoison.defenses import Defense
+from tfpoison.experiment.adversary import check_attacks
+from tfpoison.experiment.grid import Grid, GridRunner
+from tfpoison.experiment.settings import AttackSettings
+from tfpoison.experiment.setup import NO_DEFENSE, Setup
+from tfpoison.features import last_dense
+from tfpoison.fitting import optimization
+from tfpoison.fitting.settings import DataSettings, TrainingSettings
+from tfpoison.fitting.trainer import set_up_keras
+from tfpoison.recipes.fingerprints import fingerprint
+from tfpoison.recipes.recipe import Crafted, Recipe
+from tfpoison.recipes.table import RECIPES, name_of
+from tfpoison.report.experiment import ExperimentReport
+from tfpoison.runs.records import Records
+from tfpoison.runs.run_directory import RunDirectory
+
+Data = Examples | tuple[np.ndarray, np.ndarray]
+
+# The paper's ε, and the number of values of the images that it is for.
+_EPSILON, _VALUES = 16 / 255, 32 * 32 * 3
+
+
+def stress_test(
+    make_network: Callable[[], keras.Model],
+    train: Data,
+    validation: Data,
+    *,
+    recipe: str | Recipe = "gradient_matching",
+    defense: str | Sequence[str] | Mapping[str, Defense] = "gradient_matching",
+    trials: int = 10,
+    victims: int = 1,
+    budget: float | None = None,
+    training: TrainingSettings | None = None,
+    batch_size: int = 64,
+    augmentation: str = "none",
+    class_names: Sequence[str] | None = None,
+    threat: Mapping[str, Any] | None = None,
+    clean_networks: int = 1,
+    folder: str | pathlib.Path | None = None,
+    verbose: bool = True,
+) -> ExperimentReport:
+    """Attacks one's own training, undefended and defended, and says what the adversary reaches.
+
+    Each trial draws a target among the held-out images, has an adversary poison a few training
+    images for it, and trains fresh networks on them from scratch: one without a defense, and one
+    with each defense. It costs `trials` × (a brewing and that many trainings).
+
+    ```python
+    def make_network():
+        layers = keras.layers
+        return keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10)])
+
+    report = tfpoison.stress_test(make_network, (images, labels), (more_images, more_labels))
+    print(report.answers)  # One sentence.
+    report.rows[0].success.mean  # Of the undefended network, in percent; and `.error`.
+    report.save("stress_test")  # A page, tables, figures.
+    ```
+
+    Args:
+        make_network: returns a network with fresh weights, from images in [0, 1], (n, height,
+            width, channels), to logits or probabilities, (n, classes). What it was compiled with
+            is not used.
+        train: images and labels: uint8 in 0–255 or floats in [0, 1], (n, height, width, channels),
+            and integers from 0, (n,), or one-hot, (n, classes); or examples.
+        validation: likewise, of images that are not in the training set.
+        recipe: a name of `tfpoison.recipes.names()`, an expression, or a recipe. By its name alone
+            one that crafts is scaled to the data: one restart, images of the largest gradient norm,
+            and an ε that moves images as far as 16/255 moves those of 32×32×3.
+        defense: as on the command line: a name or an expression, or several; or objects by names.
+        trials: the number of trials; with 20 and no success the standard error is 5.6 %.
+        victims: networks that are trained on each poisoning.
+        budget: poisons, a share of the training set below 1 or a number; None for 1 % of it, but
+            25 where these are more, and no more than 5 %.
+        training: how networks are trained: None for 15 epochs of Adam. Its seed is that of all.
+        batch_size: images of a step.
+        augmentation: of training images: "none", "shift_flip", …
+        class_names: the names of the classes; None for their numbers.
+        threat: arguments of `tfpoison.recipes.ThreatSettings`, as `threat_model`, `target_class`.
+        clean_networks: clean victims that must classify a target rightly; 0 to draw any.
+        folder: where it is kept and goes on when it is called again; None for nowhere.
+        verbose: whether progress is told.
+
+    Returns:
+        The report: `rows` (success, clean accuracy, …, with standard errors), `answers`,
+        `tables()`, `page()`, `save(folder)`.
+
+    Raises:
+        TypeError, ValueError: an argument is something else than is said here.
+    """
+    check_number("trials", trials, minimum=1, whole=True)
+    check_number("victims", victims, minimum=1, whole=True)
+    images = _images(train, validation, class_names)
+    attack = _attack(recipe, images, budget, augmentation, threat, clean_networks)
+    columns = _columns(defense)
+    setup = Setup(
+        images,
+        DataSettings(batch_size=batch_size, augmentation=augmentation),
+        training or TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002),
+        columns,
+        lambda classes: _seeded(make_network),
+    )
+    _check(setup, attack, trials)
+    grid = Grid((attack,), ("standard",), tuple(columns), trials, victims)
+    with contextlib.ExitStack() as stack:
+        place = folder or stack.enter_context(tempfile.TemporaryDirectory())
+        directory = RunDirectory(place, _flags(grid, setup), free=("trials", "victims"))
+        stack.enter_context(directory.shared())
+        records = Records(directory)
+        if grid.left(records):
+            seed = setup.training.seed
+            GridRunner(grid, setup, directory, seed=seed, verbose=verbose).run(records)
+        grid.discard_work(directory)
+        report = ExperimentReport.read(directory.path)
+    return dataclasses.replace(
+        report, title="Stress test", directory=None if folder is None else report.directory
+    )
+
+
+def _images(
+    train: Data, validation: Data, class_names: Sequence[str] | None
+) -> ImageClassification:
+    parts = [
+        each if isinstance(each, Examples) else as_examples(*each) for each in (train, validation)
+    ]
+    most = max(int(each.labels.max(initial=0)) for each in parts) + 1
+    names = tuple(map(str, range(most))) if class_names is None else tuple(class_names)
+    if len(names) < most or parts[0].image_shape != parts[1].image_shape:
+        raise ValueError(
+            "Expected training and held-out images of one shape, and a name for each class. "
+            f"Received: {parts[0].image_shape} and {parts[1].image_shape}, {len(names)} class "
+            f"name(s) for labels up to {most - 1}"
+        )
+    return ImageClassification("images", names, *parts)
+
+
+def _attack(
+    recipe: str | Recipe,
+    images: ImageClassification,
+    budget: float | None,
+    augmentation: str,
+    threat: Mapping[str, Any] | None,
+    clean_networks: int,
+) -> AttackSettings:
+    if isinstance(recipe, Recipe):
+        name, values = name_of(recipe), recipe.values()
+        settings = {each: values[each] for each in recipe.settings()}
+    else:
+        name, settings = expression.parse(recipe)
+        if not settings and issubclass(RECIPES[name], Crafted):  # type: ignore[arg-type]
+            far = _EPSILON * math.sqrt(_VALUES / math.prod(images.image_shape))
+            settings = {
+                "epsilon": min(max(far, _EPSILON / 2), 0.5),
+                "restarts": 1,
+                "selection": "gradient_norm",
+                "augmentation": augmentation,
+            }
+    if budget is None:
+        size = images.train.size
+        budget = max(int(min(max(0.01 * size, 25), 0.05 * size)), 1)
+    return AttackSettings(
+        recipe=name,
+        recipe_settings=settings,
+        threat={"budget": budget, **(threat or {})},
+        clean_networks=clean_networks,
+    )
+
+
+def _columns(defense: str | Sequence[str] | Mapping[str, Defense]) -> dict[str, Defense]:
+    if isinstance(defense, Mapping):
+        columns = dict(defense)
+    else:
+        names = [defense] if isinstance(defense, str) else defense
+        columns = {name: defenses.from_text(name) for name in names}
+    return {NO_DEFENSE: Defense()} | columns
+
+
+def _check(setup: Setup, attack: AttackSettings, trials: int) -> None:
+    """Raises ValueError or TypeError before any work starts where something cannot be."""
+    images = setup.images
+    for defense in setup.defenses.values():
+        optimization.check(setup.training, defense)
+        defense.check_sides(images.image_shape[:2])
+        if defense.filter is not None:
+            defense.filter.check(images.train.size)
+    check_attacks((attack,), setup, images.description, range(trials))
+    set_up_keras(setup.training)
+    make = setup.make_network(images.classes)
+    network, other = make(0), make(0)
+    if not isinstance(network, keras.Model) or network is other:
+        raise TypeError(
+            "Expected `make_network` to return a new keras.Model at every call. Received: "
+            f"{network!r}{', twice' if network is other else ''}"
+        )
+    outputs = network(images.train.read(np.arange(1)).astype(np.float32) / 255)
+    outputs = keras.ops.convert_to_numpy(outputs)
+    if outputs.shape != (1, images.classes):
+        raise ValueError(
+            f"Expected a network with outputs of shape (n, {images.classes}), a logit for each "
+            f"class. Received: {outputs.shape} for one image"
+        )
+    if outputs.min() >= 0 and np.isclose(outputs.sum(), 1, atol=1e-3):
+        raise ValueError(
+            "Expected a network from images to logits. Received probabilities, which do not come "
+            "from the activation of the last Dense layer. Leave the softmax out."
+        )
+
+
+def _seeded(make_network: Callable[[], keras.Model]) -> Callable[[int], keras.Model]:
+    """Returns a function from a seed to a network that ends with logits."""
+
+    def make(seed: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        network = make_network()
+        with contextlib.suppress(ValueError):
+            head = last_dense(network)
+            if head.activation is keras.activations.softmax:
+                head.activation = keras.activations.linear
+        return network
+
+    return make
+
+
+def _flags(grid: Grid, setup: Setup) -> dict[str, str]:
+    """Returns what a folder's configuration says, and is gone on with."""
+    (attack,), images = grid.attacks, setup.images
+    network = setup.make_network(images.classes)(0)
+    return {
+        "recipes": attack.recipe,
+        "recipe_settings": repr(attack.chosen_recipe.values()),
+        "threat": repr(attack.threat),
+        "clean_networks": str(attack.clean_networks),
+        "defenses": ",".join(grid.columns),
+        "defense_settings": repr(dict(setup.defenses)),
+        "trials": str(grid.trials),
+        "victims": str(grid.victims),
+        "training": repr(setup.training),
+        "batch_size": str(setup.data.batch_size),
+        "augmentation": setup.data.augmentation,
+        "network": repr([tuple(each.shape) for each in network.weights]),
+        "images": f"{fingerprint(images.train)} {fingerprint(images.validation)}",
+    }
