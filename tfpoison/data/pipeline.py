@@ -45,10 +45,7 @@ def training_batches(
     first_batch: int = 0,
     drop_remainder: bool = False,
 ) -> tf.data.Dataset:
-    """Returns the batches of all epochs, one epoch after the other.
-
-    Keras has to be told how long an epoch is: `fit(batches, epochs=epochs, steps_per_epoch=
-    batches_per_epoch(...))`.
+    """Returns the batches of all epochs; Keras is told where one ends: `steps_per_epoch` of `fit`.
 
     Args:
         examples: the examples; each is seen once in every epoch (a remainder aside, where dropped).
@@ -59,9 +56,8 @@ def training_batches(
         one_hot_classes: the number of classes, for one-hot labels. None: integer labels.
         first_epoch: the epoch to start in.
         first_batch: the batch of that epoch to start with.
-        drop_remainder: whether a last, shorter batch of an epoch is left out. With several
-            replicas this is advisable where it leaves some of them without an example
-            (`distribution.serves_every_replica`).
+        drop_remainder: whether a last, shorter batch of an epoch is left out: advisable where it
+            leaves replicas without an example (`distribution.serves_every_replica`).
 
     Returns:
         A data set of (images, labels): float32 in [0, 1], (n, H, W, C), and int64, (n,), or
