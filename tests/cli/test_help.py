@@ -67,6 +67,8 @@ def test_version(capsys):
 
 
 NAMED = {
+    "patch": ["Attack: --defense=patch", "arXiv 2102.13624, section 3", "patch_size=None"],
+    "mixup": ["Defense: --defense=mixup", "arXiv 1710.09412", "ways=4"],
     "gradient_matching": ["Recipe: --recipes=gradient_matching", "arXiv 2009.02276", "steps=250"],
     "bullseye": ["arXiv 2005.00191", "epsilon=16/255", "restarts=8", "Brewings, of which"],
     "shift_flip": ["Augmentation: --augmentation=shift_flip"],

@@ -26,6 +26,12 @@ class Combination:
     objective: str | None = None
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def about(self) -> tuple[Any, ...]:
+        """The classes whose docstrings say what the attack is."""
+        objective = [OBJECTIVES[self.objective]] if self.objective else []
+        return (PERTURBATIONS[self.perturbation], *objective)
+
     def settings(self) -> dict[str, Any]:
         """Returns the attack's settings with their defaults."""
         from tfpoison.attacks.attack import Attack

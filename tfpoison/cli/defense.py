@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from tfpoison import defenses
 from tfpoison.cli.flags import CommandLine, flag_names, in_flags
 from tfpoison.notes import tell_once
 
@@ -15,8 +16,6 @@ _FLAGS = flag_names("attack in the step", *_GROUPS)
 
 def crafts(expression: str) -> bool:
     """Returns whether adversarial poisoning is a part of a defense."""
-    from tfpoison import defenses
-
     return any(defenses.is_crafting(name) for name, _ in defenses.parse(expression))
 
 
@@ -62,8 +61,6 @@ def of_columns(line: CommandLine, columns: Collection[str]) -> "dict[str, Defens
 
 def _parts(line: CommandLine, expression: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
     """Returns (name, what the flags say about it, its own settings) for each part of a defense."""
-    from tfpoison import defenses
-
     parts = []
     for name, own in defenses.parse(expression):
         shared = line.given(*_GROUPS) if defenses.is_crafting(name) else {}
@@ -74,14 +71,10 @@ def _parts(line: CommandLine, expression: str) -> list[tuple[str, dict[str, Any]
 
 
 def _known(line: CommandLine, name: str, own: dict[str, Any]) -> dict[str, Any]:
-    from tfpoison import defenses
-
     return defenses.settings(name, **{"attack": line["defense_attack"]} | own)
 
 
 def _build(parts: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> "Defense":
-    from tfpoison import defenses
-
     # Settings that stand in the expression are spoken of as they are.
     own_names = {setting for _, _, own in parts for setting in own}
     with in_flags({each: _FLAGS[each] for each in _FLAGS.keys() - own_names}):

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Collection
 
 from tfpoison.attacks.crafting import Crafting
-from tfpoison.attacks.zoo import ATTACKS
 from tfpoison.experiment.settings import AttackSettings, PretrainingSettings
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.jobs.settings import (
@@ -12,13 +11,15 @@ from tfpoison.jobs.settings import (
     AuditSettings,
     BenchmarkSettings,
     BrewingSettings,
+    DefenseSettings,
     ExperimentSettings,
+    JobSettings,
     OutputSettings,
     PoisonsSettings,
 )
 from tfpoison.recipes.recipe_settings import RecipeSettings
 from tfpoison.recipes.threat_settings import ThreatSettings
-from tfpoison.settings import Settings, declared, rule_of, setting
+from tfpoison.settings import Settings, declared, rule_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,51 +57,6 @@ class Group:
         return None if is_unset or field.default == () else field.default
 
 
-@dataclasses.dataclass(frozen=True)
-class JobSettings(Settings):
-    """What is done."""
-
-    job: str = setting("train", "What to do; see --help.")
-    plugin: tuple[str, ...] = setting(
-        (), "Python modules to import first, which register parts of one's own."
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class DefenseSettings(Settings):
-    """What a training is defended by."""
-
-    defense: str = setting(
-        "none", "NAME, NAME(setting=value;setting=value), or several with + between."
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class AttackInStepSettings(Settings):
-    """The attack that is crafted inside the step, and its settings where it has them."""
-
-    attack: str = setting("gradient_matching", "What is crafted inside the step.", choices=ATTACKS)
-    epsilon: float | None = setting(None, "ε, a share of the pixel range as 8/255; unset: 16/255.")
-    steps: int | None = setting(None, "Crafting steps; unset: the attack's own.")
-    step_size: float | None = setting(None, "Share of the range (Adams) or of ε.")
-    optimizer: str | None = setting(
-        None, "What moves the perturbation.", choices="tfpoison.perturbations:OPTIMIZERS"
-    )
-    initializer: str | None = setting(
-        None, "Where the perturbation starts.", choices="tfpoison.perturbations:INITIALIZERS"
-    )
-    patch_size: int | None = setting(None, "Pixels, for patches of class.")
-
-
-@dataclasses.dataclass(frozen=True)
-class SetupsSettings(Settings):
-    """Published threats."""
-
-    setups: str | None = setting(
-        None, "Published set-ups of the poisoning benchmark; trial N has the Nth."
-    )
-
-
 GROUPS = {
     "job": Group("Job", JobSettings),
     "data": Group("Data", DataSettings, without=("keep_list",)),
@@ -108,20 +64,19 @@ GROUPS = {
     "keep_list": Group("Keep-list", DataSettings, only=("keep_list",)),
     "network": Group("Network", NetworkSettings),
     "training": Group("Training", TrainingSettings, without=("strategy",)),
-    "defense": Group("Defense", DefenseSettings),
+    "defense": Group("Defense", DefenseSettings, only=("defense",)),
     "attack in the step": Group(
-        "Adversarial poisoning: the attack", AttackInStepSettings, "defense_", only=("attack",)
+        "Adversarial poisoning: the attack", DefenseSettings, "defense_", only=("attack",)
     ),
     "crafting": Group("Adversarial poisoning", Crafting, "defense_", without=("matching",)),
     "attack's settings": Group(
         "Adversarial poisoning: settings of the attack",
-        AttackInStepSettings,
+        DefenseSettings,
         "defense_",
-        without=("attack",),
+        without=("defense", "attack"),
     ),
     "adversary": Group("Adversary", AdversarySettings),
     "threat": Group("Threat", ThreatSettings, without=("selection",)),
-    "setups": Group("Set-ups", SetupsSettings),
     "recipe": Group("Recipe", RecipeSettings, unset="*"),
     "attack": Group("Attack", AttackSettings),
     "pretraining": Group("Pretraining", PretrainingSettings, "pretraining_", unset=("source",)),

@@ -20,6 +20,8 @@ from tfpoison.settings import declared, rule_of
 _INDENT = 32
 # Where parts are found by name, and how one is asked for.
 _FAMILIES = {
+    "tfpoison.attacks.zoo:ATTACKS": "--defense={0}, or --defense_attack={0}",
+    "tfpoison.defenses.table:DEFENSES": "--defense={0}, or a column of --defenses",
     "tfpoison.recipes.table:RECIPES": "--recipes={0}",
     "tfpoison.data.table:SOURCES": "--dataset={0}",
     "tfpoison.data.table:AUGMENTATIONS": "--augmentation={0}",

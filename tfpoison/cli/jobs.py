@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tfpoison import recipes
 from tfpoison.checks import check_name
 from tfpoison.cli import defense
 from tfpoison.cli.flags import CommandLine, flag_names, in_flags
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds")
 # Flags that name a file to read.
 _FILES = ("poisons", "keep_list", "known_poisons", "setups", "trigger_image")
-_ATTACKING = ("adversary", "threat", "setups", "recipe", "attack", "pretraining")
+_ATTACKING = ("adversary", "threat", "recipe", "attack", "pretraining")
 
 
 class Job(Protocol):
@@ -221,7 +222,6 @@ def _pretraining(line: CommandLine) -> PretrainingSettings | None:
 
 def _attacks(line: CommandLine) -> tuple[AttackSettings, ...]:
     """Returns the attacks, one for each recipe and scenario."""
-    from tfpoison import recipes
     from tfpoison.recipes import benchmark_setups
 
     line.make(AdversarySettings)
@@ -248,8 +248,6 @@ def _attacks(line: CommandLine) -> tuple[AttackSettings, ...]:
 
 def _check_threat_flags(line: CommandLine) -> None:
     """Raises ValueError where a flag of the threat would make no difference."""
-    from tfpoison import recipes
-
     triggered = [recipes.get(name).triggered for name in line["recipes"]]
     of_triggers = [name for name in GROUPS["attack"].flags() if name.startswith("trigger_")]
     if not any(triggered):

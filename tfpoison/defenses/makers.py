@@ -17,14 +17,23 @@ _NOISE = "noise_"
 
 @dataclasses.dataclass(frozen=True)
 class Maker:
-    """How a defense is made from settings; which settings it has, given some of them."""
+    """How a defense is made from settings; which settings it has, given some of them.
+
+    `about` are the objects whose docstrings say what it is.
+    """
 
     make: Callable[..., Defense]
     settings: Callable[..., dict[str, Any]]
+    about: tuple[Any, ...]
 
     def __call__(self, **settings: Any) -> Defense:
         """Returns the defense."""
         return self.make(**settings)
+
+
+def _about(attack: str) -> tuple[Any, ...]:
+    maker = ATTACKS[attack]
+    return getattr(maker, "about", (maker,))
 
 
 def crafting_with(attack: str) -> Maker:
@@ -32,6 +41,7 @@ def crafting_with(attack: str) -> Maker:
     return Maker(
         lambda **settings: Defense(crafting=Crafting.of(attack, **settings)),
         lambda **_: STEP_SETTINGS | ATTACKS.settings(attack),
+        (Crafting, *_about(attack)),
     )
 
 
@@ -40,6 +50,7 @@ def part(kind: str, table: Registry, name: str) -> Maker:
     return Maker(
         lambda **settings: Defense(**{kind: table.get(name, **settings)}),
         lambda **_: table.settings(name),
+        (table[name],),
     )
 
 
@@ -80,12 +91,13 @@ def _friendly_noise_settings(**_: Any) -> dict[str, Any]:
     return REVISIONS.settings("friendly_noise") | random
 
 
-NONE = Maker(Defense, lambda **_: {})
-ADVERSARIAL_POISONING = Maker(_crafting, _crafting_settings)
+NONE = Maker(Defense, lambda **_: {}, (Defense,))
+ADVERSARIAL_POISONING = Maker(_crafting, _crafting_settings, (Crafting,))
 EVASION = crafting_with("evasion")
-NOISE = Maker(_noise, _noise_settings)
+NOISE = Maker(_noise, _noise_settings, _about("noise_uniform"))
 GRADIENT_SHAPING = Maker(
     lambda **settings: Defense(gradient_shaping=Shaping(**settings)),
     lambda **_: Shaping.settings(),
+    (Shaping,),
 )
-FRIENDLY_NOISE = Maker(_friendly_noise, _friendly_noise_settings)
+FRIENDLY_NOISE = Maker(_friendly_noise, _friendly_noise_settings, (REVISIONS["friendly_noise"],))

@@ -2,9 +2,22 @@
 
 import dataclasses
 
+from tfpoison.attacks.zoo import ATTACKS
+from tfpoison.perturbations.table import INITIALIZERS, OPTIMIZERS
+from tfpoison.recipes.table import RECIPES
 from tfpoison.settings import Settings, setting
 
 ADVERSARIES = ("standard", "adaptive")
+
+
+@dataclasses.dataclass(frozen=True)
+class JobSettings(Settings):
+    """What is done."""
+
+    job: str = setting("train", "What to do; see --help.")
+    plugin: tuple[str, ...] = setting(
+        (), "Python modules to import first, which register parts of one's own."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,11 +41,27 @@ class PoisonsSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
+class DefenseSettings(Settings):
+    """What a training is defended by: the attack crafted inside the step, where it is crafted."""
+
+    defense: str = setting(
+        "none", "NAME, NAME(setting=value;setting=value), or several with + between."
+    )
+    attack: str = setting("gradient_matching", "What is crafted inside the step.", choices=ATTACKS)
+    epsilon: float | None = setting(None, "ε, a share of the pixel range as 8/255; unset: 16/255.")
+    steps: int | None = setting(None, "Crafting steps; unset: the attack's own.")
+    step_size: float | None = setting(None, "Share of the range (Adams) or of ε.")
+    optimizer: str | None = setting(None, "What moves the perturbation.", choices=OPTIMIZERS)
+    initializer: str | None = setting(None, "Where the perturbation starts.", choices=INITIALIZERS)
+    patch_size: int | None = setting(None, "Pixels, for patches of class.")
+
+
+@dataclasses.dataclass(frozen=True)
 class AdversarySettings(Settings):
     """How poisons are made, and what is known to who makes them."""
 
     recipes: tuple[str, ...] = setting(
-        ("gradient_matching",), "How poisons are made.", choices="tfpoison.recipes:names"
+        ("gradient_matching",), "How poisons are made.", choices=RECIPES
     )
     scenarios: tuple[str, ...] = setting(
         ("from_scratch",), "What victims start from.", choices="tfpoison.recipes.scenario:names"
@@ -41,6 +70,9 @@ class AdversarySettings(Settings):
         ("standard",),
         "Whether surrogates are trained without a defense, or with the one under test.",
         choices=ADVERSARIES,
+    )
+    setups: str | None = setting(
+        None, "Published set-ups of the poisoning benchmark; trial N has the Nth."
     )
 
 
