@@ -33,7 +33,7 @@ NAMED = {
     "choices.MATCHING": ["test_distribution.py"],
     "recipes.table.RECIPES": ["recipes/test_recipe.py"],
     "recipes.scenario.names": ["recipes/test_scenario.py"],
-    "recipes.exports.names": ["recipes/test_exports.py"],
+    "recipes.table.EXPORTS": ["recipes/test_exports.py"],
     "recipes.threat_settings.THREAT_MODELS": ["recipes/test_threat.py"],
     "recipes.recipe_settings.SELECTIONS": ["recipes/test_threat.py"],
     "recipes.recipe_settings.TARGET_LOSSES": ["recipes/test_recipe.py"],

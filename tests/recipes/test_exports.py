@@ -151,4 +151,4 @@ def test_refusals(tmp_path):
 
 
 def test_every_form_is_tested_here():
-    assert exports.names() == ["image_folder", "tfds", "poisoning_benchmark"]
+    assert exports.EXPORTS.names() == ["image_folder", "tfds", "poisoning_benchmark"]

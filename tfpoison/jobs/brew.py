@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfpoison.checks import check_name, check_number
+from tfpoison.checks import check_number
 from tfpoison.data import ImageClassification
 from tfpoison.experiment.adversary import Adversary, check_attacks
 from tfpoison.experiment.clean_networks import CleanNetworks
@@ -48,7 +48,7 @@ class BrewJob:
         """Raises ValueError or TypeError where the poisons cannot be brewed."""
         check_number("trial", self.trial, minimum=0, whole=True)
         for name in self.exports:
-            check_name("export", name, exports.names())
+            exports.EXPORTS.check(name)
         trials = range(self.trial, self.trial + 1)
         check_attacks((self.attack,), self.setup, self.setup.check(), trials)
         self.directory.check()

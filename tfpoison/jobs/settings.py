@@ -4,7 +4,7 @@ import dataclasses
 
 from tfpoison.attacks.zoo import ATTACKS
 from tfpoison.perturbations.table import INITIALIZERS, OPTIMIZERS
-from tfpoison.recipes.table import RECIPES
+from tfpoison.recipes.table import EXPORTS, RECIPES
 from tfpoison.settings import Settings, setting
 
 ADVERSARIES = ("standard", "adaptive")
@@ -94,9 +94,7 @@ class BrewingSettings(Settings):
     """Which poisons are brewed, and in what form they are written."""
 
     trial: int = setting(0, "The trial whose poisons are made.", minimum=0)
-    export: tuple[str, ...] = setting(
-        (), "Forms beside the file of poisons.", choices="tfpoison.recipes.exports:names"
-    )
+    export: tuple[str, ...] = setting((), "Forms beside the file of poisons.", choices=EXPORTS)
 
 
 @dataclasses.dataclass(frozen=True)

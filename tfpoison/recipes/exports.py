@@ -5,17 +5,17 @@ import pathlib
 import pickle
 import shutil
 import urllib.parse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import PIL.Image
 
 from tfpoison import csv_files
-from tfpoison.checks import check_name
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.perturbations.patch import Patch
 from tfpoison.recipes.poisons import Poisons
+from tfpoison.recipes.table import EXPORTS
 from tfpoison.recipes.threat import positions_of
 
 POISONS = "poisons.csv"
@@ -139,25 +139,13 @@ def poisoning_benchmark(
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(content))
 
 
-_EXPORTS: dict[str, Callable[[Poisons, ImageClassification, pathlib.Path], None]] = {
-    "image_folder": image_folder,
-    "tfds": tfds_data_set,
-    "poisoning_benchmark": poisoning_benchmark,
-}
-
-
-def names() -> list[str]:
-    """Returns the names of the forms."""
-    return list(_EXPORTS)
-
-
 def export(
     name: str, poisons: Poisons, images: ImageClassification, folder: pathlib.Path
 ) -> pathlib.Path:
     """Writes a poisoned data set in one form, whole or not at all, and returns its folder.
 
     Args:
-        name: one of `names()`.
+        name: one of `EXPORTS`.
         poisons: the poisons.
         images: the data set that they were made for.
         folder: where a folder of the form's name is made; an earlier one is replaced.
@@ -166,11 +154,11 @@ def export(
         ValueError: the form is unknown or cannot hold the names of the classes, or the poisons
             were made for other data.
     """
-    check_name("export", name, names())
+    write = EXPORTS[name]
     poisons.check(images.train)
     partial, old, path = folder / f".{name}.partial", folder / f".{name}.old", folder / name
     shutil.rmtree(partial, ignore_errors=True)
-    _EXPORTS[name](poisons, images, partial)
+    write(poisons, images, partial)
     # Out of the way as a whole: half of an earlier one must not stand for all of it.
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():

@@ -1,11 +1,12 @@
 """Scenarios: what the victim starts from, and which of its weights train."""
 
 import dataclasses
-
-import keras
+from typing import TYPE_CHECKING
 
 from tfpoison.checks import check_name
-from tfpoison.features import last_dense
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Scenario:
     frozen: bool = False
     rate_factor: float = 1.0
 
-    def start(self, network: keras.Model, pretrained: keras.Model | None) -> None:
+    def start(self, network: "keras.Model", pretrained: "keras.Model | None") -> None:
         """Gives a new network what the scenario starts from.
 
         Args:
@@ -38,6 +39,8 @@ class Scenario:
             return
         if pretrained is None:
             raise ValueError("Expected a pretrained network for this scenario. Received none.")
+        from tfpoison.features import last_dense
+
         head = last_dense(network)
         theirs = {id(each) for each in last_dense(pretrained).variables}
         ours = {id(each) for each in head.variables}

@@ -1,6 +1,6 @@
 """The recipes of the adversary by name."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tfpoison.registry import Registry
 
@@ -22,6 +22,18 @@ RECIPES: "Registry[Recipe]" = Registry(
         "backdoor_patch": ".published:BackdoorPatch",
         "badnets": ".published:BadNets",
         "watermark": ".published:Watermark",
+    },
+    __package__,
+)
+
+# Functions of poisons, their data set and a folder, that write the poisoned data there.
+EXPORTS: Registry[Any] = Registry(
+    "export",
+    "builtins:object",
+    {
+        "image_folder": ".exports:image_folder",
+        "tfds": ".exports:tfds_data_set",
+        "poisoning_benchmark": ".exports:poisoning_benchmark",
     },
     __package__,
 )
