@@ -21,14 +21,6 @@ from tfpoison.runs.run_directory import RunDirectory
 
 PAGE, TABLE, KEEP = "audit.html", "audit.csv", "keep.csv"
 SHEET, REPORT = "contact_sheet.png", "report.json"
-# What an audit leaves.
-FILES = {
-    PAGE: "all of this, and the most suspicious images",
-    TABLE: "every image looked at, most suspicious first, with the score of each filter",
-    KEEP: "the images to keep, for --keep_list or tfpoison.KeepList.load(FILE).apply(dataset)",
-    SHEET: "the most suspicious images of each class",
-    REPORT: "these figures",
-}
 _ON_THE_SHEET, _ON_A_LARGE_SHEET, _MANY_CLASSES = 10, 5, 100
 
 
@@ -42,6 +34,9 @@ class Split:
         labels: the labels, with poisons in it, integers (n,).
         files: what the files are called; None where images are not in files of their own.
         is_poison: which are known to be poisons, bool (n,); None where nobody knows.
+
+    Raises:
+        ValueError: their numbers do not go together.
     """
 
     name: str
@@ -49,6 +44,19 @@ class Split:
     labels: np.ndarray
     files: Sequence[str] | None = None
     is_poison: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if (self.labels >= len(self.class_names)).any():
+            raise ValueError(
+                f"Expected a name for each of {self.labels.max() + 1} classes. Received: "
+                f"{len(self.class_names)} class name(s)"
+            )
+        for name, each in (("files", self.files), ("is_poison", self.is_poison)):
+            if each is not None and len(each) != len(self.labels):
+                raise ValueError(
+                    f"Expected `{name}` to have an entry for each of {len(self.labels)} images. "
+                    f"Received: {len(each)}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,19 +66,13 @@ def audit(
         TypeError, ValueError: an argument is something else than is said here.
     """
     examples = as_examples(images, labels)
-    class_names = class_names or [str(n) for n in range(examples.labels.max(initial=0) + 1)]
-    if (examples.labels >= len(class_names)).any():
-        raise ValueError(
-            f"Expected a name for each of {examples.labels.max() + 1} classes. Received: "
-            f"{len(class_names)} class name(s)"
-        )
-    for name, each in (("files", files), ("is_poison", is_poison)):
-        if each is not None and len(each) != examples.size:
-            raise ValueError(
-                f"Expected `{name}` to have an entry for each of {examples.size} images. Received: "
-                f"{len(each)}"
-            )
-    known = None if is_poison is None else np.asarray(is_poison, bool)
+    split = Split(
+        "images",
+        class_names or [str(each) for each in range(examples.labels.max(initial=0) + 1)],
+        examples.labels,
+        files,
+        None if is_poison is None else np.asarray(is_poison, bool),
+    )
     auditor = Auditor(
         DataSettings(batch_size=batch_size),
         NetworkSettings(network=network),
@@ -87,7 +81,7 @@ def audit(
         agreement,
         verbose=verbose,
     )
-    return auditor.run(examples, Split("images", class_names, examples.labels, files, known))
+    return auditor.run(examples, split)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,13 +10,21 @@ import numpy as np
 from tfpoison import files
 from tfpoison.auditing import known_poisons
 from tfpoison.auditing import page as audit_page
-from tfpoison.auditing.audit import FILES, REPORT, Audit, Split
+from tfpoison.auditing.audit import KEEP, PAGE, REPORT, SHEET, TABLE, Audit, Split
 from tfpoison.auditing.auditor import Auditor
 from tfpoison.data import Selection
 from tfpoison.defenses import Defense
 from tfpoison.fitting import optimization
 from tfpoison.recipes import Poisons
 from tfpoison.runs.run_directory import RunDirectory
+
+_FILES = {
+    PAGE: "all of this, and the most suspicious images",
+    TABLE: "every image looked at, most suspicious first, with the score of each filter",
+    KEEP: "the images to keep, for --keep_list or tfpoison.KeepList.load(FILE).apply(dataset)",
+    SHEET: "the most suspicious images of each class",
+    REPORT: "these figures",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +80,7 @@ class AuditJob:
                 audit = self._audit()
                 audit.save(self._directory.path)
                 report = audit.report()
-            contents = "\n".join(f"  {name:<18} {what}" for name, what in FILES.items())
+            contents = "\n".join(f"  {name:<18} {what}" for name, what in _FILES.items())
             told = audit_page.describe(report)
             return f"{told}\nWritten to {self._directory.path}:\n{contents}"
 
