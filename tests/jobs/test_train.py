@@ -52,6 +52,7 @@ def test_what_a_run_leaves(tmp_path):
     accuracy = (predictions == images.validation.labels).mean()
     assert accuracy == pytest.approx(report["clean_accuracy"], abs=1e-6)
     assert (directory / "preview.png").read_bytes().startswith(b"\x89PNG")
+    assert "Inside the training" in (directory / "report.html").read_text()
     assert list((directory / "tensorboard").rglob("events*"))
     assert "--defense_attack=gradient_matching_fast" in (directory / "config.flags").read_text()
     assert not list(directory.glob(".*partial*"))
