@@ -48,5 +48,5 @@ def make_clean_networks(directory, images, others=None, *, defended=False, **tra
         pretraining=None if others is None else PretrainingSettings(defended=defended),
         defenses={name: defenses.get(name) for name in ("none", "noise_uniform")},
     )
-    loaded = Setup.of(setup, images, others)
+    loaded = Setup(setup, images, others)
     return CleanNetworks(RunDirectory(directory, {}), loaded, checkpoint_seconds=60, verbose=False)

@@ -59,7 +59,7 @@ def test_a_stress_test(tmp_path, monkeypatch):
 def test_a_recipe_that_crafts():
     """An object, with surrogates, trained as the victims are; a defense as an object."""
     recipe = recipes.get("poison_frogs", steps=1, augmentation="none")
-    report = run(recipe=recipe, defense={}, threat={"target_class": 2}, budget=3)
+    report = run(recipe=recipe, defense={}, target_class=2, budget=3)
     (record,) = report.records
     assert (record["poison_count"], record["target_class"]) == (3, "2")
     assert record["recipe"] == "poison_frogs"
@@ -68,7 +68,7 @@ def test_a_recipe_that_crafts():
 
 def test_recipes_are_scaled_to_the_data():
     def attack(recipe, images=IMAGES):
-        return stress_testing._attack(recipe, images, None, "none", None, 1)
+        return stress_testing._attack(recipe, images, "none")
 
     scaled = attack("gradient_matching").chosen_recipe
     # 16/255 of 3,072 values moves an image as far as 1.74 of 4 would: more than half is not taken.

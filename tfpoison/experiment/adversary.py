@@ -14,7 +14,7 @@ from tfpoison.experiment import clean_networks
 from tfpoison.experiment import data as experiment_data
 from tfpoison.experiment.clean_networks import CleanNetwork, CleanNetworks, eligible_targets
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.setup import NO_DEFENSE, Setup, TrainingSetup
+from tfpoison.experiment.setup import NO_DEFENSE, TrainingSetup
 from tfpoison.notes import share_of_range
 from tfpoison.recipes.brewing import Brewer
 from tfpoison.recipes.drawing import TrialKey, draw_threat
@@ -71,7 +71,9 @@ class Adversary:
         started = time.monotonic()
         if not path.exists() and not self._networks_trained:
             # Before the lock: processes that wait for these poisons train networks meanwhile.
-            victims = [each for column in self._setup.defenses for each in self._victims(column)]
+            victims = [
+                each for column in self._setup.settings.defenses for each in self._victims(column)
+            ]
             self._networks.train_missing([*self._surrogates(), *victims])
             self._networks_trained = True
         with self._directory.locked(f"poisons-{name}"):
@@ -99,7 +101,7 @@ class Adversary:
         It depends on the trial key and, without a trigger, on what clean networks classify rightly.
         Drawn anew where a grid goes on with another machine's networks, it might be another one.
         """
-        for column in self._setup.defenses:
+        for column in self._setup.settings.defenses:
             path = self._poisons_file(self._poisons_name(column, trial))
             if path.exists():
                 return _load_poisons(path).threat
@@ -128,7 +130,7 @@ class Adversary:
             self.settings.scenario,
             self._column,
             self._recipe.surrogates,
-            epochs=self._setup.training.epochs,
+            epochs=self._setup.settings.training.epochs,
             staggered=self._recipe.staggered,
         )
 
@@ -144,7 +146,7 @@ class Adversary:
     def _brewer(self) -> Brewer:
         which, train = self._surrogates(), self._setup.images.train
         trainer = self._setup.trainer(self.settings.scenario, self._column)
-        epochs = self._setup.training.epochs
+        epochs = self._setup.settings.training.epochs
         return Brewer(
             self._recipe,
             [self._networks.get(each) for each in which],
@@ -159,7 +161,9 @@ class Adversary:
 
         A target that a defended network misses without any poison says nothing of the defense.
         """
-        victims = [each for column in self._setup.defenses for each in self._victims(column)]
+        victims = [
+            each for column in self._setup.settings.defenses for each in self._victims(column)
+        ]
         asked = [self._undefended, *map(self._networks.get, victims)] if victims else []
         return eligible_targets(asked, self._setup.images.validation)
 
@@ -270,7 +274,7 @@ def _load_poisons(path: pathlib.Path) -> Poisons:
 
 def check_attacks(
     attacks: tuple[AttackSettings, ...],
-    setup: TrainingSetup | Setup,
+    setup: TrainingSetup,
     description: Description,
     trials: range,
 ) -> None:

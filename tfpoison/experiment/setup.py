@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Self
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -67,7 +66,7 @@ class TrainingSetup:
         set_up_keras(self.training)
         images, others = experiment_data.load(self.data, self.pretraining)
         stream.check_data(images.description, self.network, self.defenses.values())
-        return Setup.of(self, images, others)
+        return Setup(self, images, others)
 
 
 @dataclasses.dataclass(eq=False)
@@ -75,45 +74,22 @@ class Setup:
     """The images of an experiment, and what trains each kind of its networks.
 
     Attributes:
+        settings: how networks are trained.
         images: what victims are trained and measured on.
-        data: batch size and augmentation.
-        training: of victims and surrogates.
-        defenses: the defenses by the names of their columns.
-        make_network: from a number of classes to a function from a seed to a fresh network.
         others: what features are trained on, where a scenario needs any.
-        pretraining: how they are.
+        make_network: from a seed to a fresh network for the images; None for that of the settings.
     """
 
+    settings: TrainingSetup
     images: ImageClassification
-    data: DataSettings
-    training: TrainingSettings
-    defenses: Mapping[str, Defense]
-    make_network: Callable[[int], MakeNetwork]
     others: ImageClassification | None = None
-    pretraining: PretrainingSettings | None = None
-
-    @classmethod
-    def of(
-        cls,
-        settings: TrainingSetup,
-        images: ImageClassification,
-        others: ImageClassification | None = None,
-    ) -> Self:
-        """Returns the set-up of these settings for images that are loaded already."""
-        # The images' statistics are the same for all.
-        make_network = functools.cache(functools.partial(network_maker, settings.network, images))
-        return cls(
-            images,
-            settings.data,
-            settings.training,
-            settings.defenses,
-            make_network,
-            others,
-            settings.pretraining,
-        )
+    make_network: MakeNetwork | None = None
 
     def __post_init__(self) -> None:
         self._trainers: dict[tuple[str, str], Trainer] = {}
+        # The images' statistics are the same for all.
+        maker = functools.partial(network_maker, self.settings.network, self.images)
+        self._network_maker = functools.cache(maker)
 
     def trainer(self, scenario_name: str, column: str) -> Trainer:
         """Returns what trains networks of a scenario, or features, with a column's defense."""
@@ -123,20 +99,16 @@ class Setup:
         return self._trainers[key]
 
     def _make_trainer(self, scenario_name: str, column: str) -> Trainer:
-        start, training, images = scenario.Scenario(), self.training, self.images
+        settings, training, classes = self.settings, self.settings.training, self.images.classes
+        start = scenario.Scenario()
         if scenario_name != PRETRAINING:
             start = scenario.get(scenario_name)
         else:
-            assert self.pretraining is not None and self.others is not None
-            training, images = self.pretraining.training(training), self.others
-        return Trainer(
-            self.make_network(images.classes),
-            images.classes,
-            self.data,
-            training,
-            self.defenses[column],
-            start,
-        )
+            assert settings.pretraining is not None and self.others is not None
+            training, classes = settings.pretraining.training(training), self.others.classes
+        make_network = self.make_network or self._network_maker(classes)
+        defense = settings.defenses[column]
+        return Trainer(make_network, classes, settings.data, training, defense, start)
 
     def examples(self, scenario_name: str) -> Examples:
         """Returns the clean training set of a scenario, or of the features."""
@@ -149,11 +121,11 @@ class Setup:
         """Returns the column whose features a scenario starts from; None where from none."""
         if scenario_name == PRETRAINING or not scenario.get(scenario_name).pretrained:
             return None
-        assert self.pretraining is not None
-        return column if self.pretraining.defended else NO_DEFENSE
+        assert self.settings.pretraining is not None
+        return column if self.settings.pretraining.defended else NO_DEFENSE
 
     def seed_of(self, *parts: object) -> int:
         """Returns the seed of a training that goes by these names and numbers."""
         name = "/".join(map(str, parts))
-        entropy = [self.training.seed, zlib.crc32(name.encode())]
+        entropy = [self.settings.training.seed, zlib.crc32(name.encode())]
         return int(np.random.SeedSequence(entropy).generate_state(1)[0]) % 2**31

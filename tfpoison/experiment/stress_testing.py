@@ -18,10 +18,10 @@ from tfpoison.defenses import Defense
 from tfpoison.experiment.adversary import check_attacks
 from tfpoison.experiment.grid import Grid, GridRunner
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.setup import NO_DEFENSE, Setup
+from tfpoison.experiment.setup import NO_DEFENSE, Setup, TrainingSetup
 from tfpoison.features import last_dense
 from tfpoison.fitting import optimization
-from tfpoison.fitting.settings import DataSettings, TrainingSettings
+from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.trainer import set_up_keras
 from tfpoison.recipes.fingerprints import fingerprint
 from tfpoison.recipes.recipe import Crafted, Recipe
@@ -44,92 +44,80 @@ def stress_test(
     recipe: str | Recipe = "gradient_matching",
     defense: str | Sequence[str] | Mapping[str, Defense] = "gradient_matching",
     trials: int = 10,
-    victims: int = 1,
-    budget: float | None = None,
     training: TrainingSettings | None = None,
     batch_size: int = 64,
     augmentation: str = "none",
     class_names: Sequence[str] | None = None,
-    threat: Mapping[str, Any] | None = None,
-    clean_networks: int = 1,
     folder: str | pathlib.Path | None = None,
     verbose: bool = True,
+    **attack: Any,
 ) -> ExperimentReport:
     """Attacks one's own training, undefended and defended, and says what the adversary reaches.
 
     Each trial draws a target among the held-out images, has an adversary poison a few training
-    images for it, and trains fresh networks on them from scratch: one without a defense, and one
-    with each defense. It costs `trials` × (a brewing and that many trainings).
+    images for it, and trains fresh networks on them: one undefended, and one with each defense.
 
     ```python
-    def make_network():
-        layers = keras.layers
-        return keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(10)])
-
     report = tfpoison.stress_test(make_network, (images, labels), (more_images, more_labels))
-    print(report.answers)  # One sentence.
-    report.rows[0].success.mean  # Of the undefended network, in percent; and `.error`.
+    print(report.answers, report.rows[0].success)  # A sentence; the mean in percent and its error.
     report.save("stress_test")  # A page, tables, figures.
     ```
 
     Args:
         make_network: returns a network with fresh weights, from images in [0, 1], (n, height,
-            width, channels), to logits or probabilities, (n, classes). What it was compiled with
-            is not used.
-        train: images and labels: uint8 in 0–255 or floats in [0, 1], (n, height, width, channels),
-            and integers from 0, (n,), or one-hot, (n, classes); or examples.
+            width, channels), to logits or probabilities, (n, classes).
+        train: examples, or images (uint8 in 0–255 or floats in [0, 1]) and labels (integers or
+            one-hot).
         validation: likewise, of images that are not in the training set.
-        recipe: a name of `tfpoison.recipes.names()`, an expression, or a recipe. By its name alone
-            one that crafts is scaled to the data: one restart, images of the largest gradient norm,
-            and an ε that moves images as far as 16/255 moves those of 32×32×3.
-        defense: as on the command line: a name or an expression, or several; or objects by names.
+        recipe: a name, an expression, or a recipe of `tfpoison.recipes`. By its name alone one that
+            crafts is scaled to the data: one restart, images of the largest gradient norm, and an
+            ε that moves images as far as 16/255 moves those of 32×32×3.
+        defense: a name or an expression as on the command line, several, or objects by names.
         trials: the number of trials; with 20 and no success the standard error is 5.6 %.
-        victims: networks that are trained on each poisoning.
-        budget: poisons, a share of the training set below 1 or a number; None for 1 % of it, but
-            25 where these are more, and no more than 5 %.
         training: how networks are trained: None for 15 epochs of Adam. Its seed is that of all.
         batch_size: images of a step.
         augmentation: of training images: "none", "shift_flip", …
         class_names: the names of the classes; None for their numbers.
-        threat: arguments of `tfpoison.recipes.ThreatSettings`, as `threat_model`, `target_class`.
-        clean_networks: clean victims that must classify a target rightly; 0 to draw any.
-        folder: where it is kept and goes on when it is called again; None for nowhere.
+        folder: where it is kept, and goes on when it is called again; None for nowhere.
         verbose: whether progress is told.
-
-    Returns:
-        The report: `rows` (success, clean accuracy, …, with standard errors), `answers`,
-        `tables()`, `page()`, `save(folder)`.
+        **attack: `clean_networks` of `AttackSettings`, and what `ThreatSettings` take. A budget of
+            None is 1 % of the training set, but 25 where these are more, and no more than 5 %.
 
     Raises:
         TypeError, ValueError: an argument is something else than is said here.
     """
     check_number("trials", trials, minimum=1, whole=True)
-    check_number("victims", victims, minimum=1, whole=True)
     images = _images(train, validation, class_names)
-    attack = _attack(recipe, images, budget, augmentation, threat, clean_networks)
-    columns = _columns(defense)
-    setup = Setup(
-        images,
+    attacks = (_attack(recipe, images, augmentation, **attack),)
+    settings = TrainingSetup(
         DataSettings(batch_size=batch_size, augmentation=augmentation),
+        NetworkSettings(),
         training or TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002),
-        columns,
-        lambda classes: _seeded(make_network),
+        None,
+        _columns(defense),
     )
-    _check(setup, attack, trials)
-    grid = Grid((attack,), ("standard",), tuple(columns), trials, victims)
+    setup = Setup(settings, images, make_network=_seeded(make_network))
+    _check(setup, attacks, trials)
+    return _run(
+        Grid(attacks, ("standard",), tuple(settings.defenses), trials, 1), setup, folder, verbose
+    )
+
+
+def _run(
+    grid: Grid, setup: Setup, folder: str | pathlib.Path | None, verbose: bool
+) -> ExperimentReport:
     with contextlib.ExitStack() as stack:
         place = folder or stack.enter_context(tempfile.TemporaryDirectory())
-        directory = RunDirectory(place, _flags(grid, setup), free=("trials", "victims"))
+        directory = RunDirectory(place, _flags(grid, setup), free=("trials",))
         stack.enter_context(directory.shared())
         records = Records(directory)
         if grid.left(records):
-            seed = setup.training.seed
+            seed = setup.settings.training.seed
             GridRunner(grid, setup, directory, seed=seed, verbose=verbose).run(records)
         grid.discard_work(directory)
         report = ExperimentReport.read(directory.path)
-    return dataclasses.replace(
-        report, title="Stress test", directory=None if folder is None else report.directory
-    )
+    kept = None if folder is None else report.directory
+    return dataclasses.replace(report, title="Stress test", directory=kept)
 
 
 def _images(
@@ -152,10 +140,11 @@ def _images(
 def _attack(
     recipe: str | Recipe,
     images: ImageClassification,
-    budget: float | None,
     augmentation: str,
-    threat: Mapping[str, Any] | None,
-    clean_networks: int,
+    *,
+    budget: float | None = None,
+    clean_networks: int = 1,
+    **threat: Any,
 ) -> AttackSettings:
     if isinstance(recipe, Recipe):
         name, values = name_of(recipe), recipe.values()
@@ -176,7 +165,7 @@ def _attack(
     return AttackSettings(
         recipe=name,
         recipe_settings=settings,
-        threat={"budget": budget, **(threat or {})},
+        threat={"budget": budget, **threat},
         clean_networks=clean_networks,
     )
 
@@ -190,17 +179,17 @@ def _columns(defense: str | Sequence[str] | Mapping[str, Defense]) -> dict[str, 
     return {NO_DEFENSE: Defense()} | columns
 
 
-def _check(setup: Setup, attack: AttackSettings, trials: int) -> None:
+def _check(setup: Setup, attacks: tuple[AttackSettings, ...], trials: int) -> None:
     """Raises ValueError or TypeError before any work starts where something cannot be."""
-    images = setup.images
-    for defense in setup.defenses.values():
-        optimization.check(setup.training, defense)
+    images, settings, make = setup.images, setup.settings, setup.make_network
+    assert make is not None
+    for defense in settings.defenses.values():
+        optimization.check(settings.training, defense)
         defense.check_sides(images.image_shape[:2])
         if defense.filter is not None:
             defense.filter.check(images.train.size)
-    check_attacks((attack,), setup, images.description, range(trials))
-    set_up_keras(setup.training)
-    make = setup.make_network(images.classes)
+    check_attacks(attacks, settings, images.description, range(trials))
+    set_up_keras(settings.training)
     network, other = make(0), make(0)
     if not isinstance(network, keras.Model) or network is other:
         raise TypeError(
@@ -238,20 +227,20 @@ def _seeded(make_network: Callable[[], keras.Model]) -> Callable[[int], keras.Mo
 
 def _flags(grid: Grid, setup: Setup) -> dict[str, str]:
     """Returns what a folder's configuration says, and is gone on with."""
-    (attack,), images = grid.attacks, setup.images
-    network = setup.make_network(images.classes)(0)
+    (attack,), settings, images = grid.attacks, setup.settings, setup.images
+    assert setup.make_network is not None
+    weights = setup.make_network(0).weights
     return {
         "recipes": attack.recipe,
         "recipe_settings": repr(attack.chosen_recipe.values()),
         "threat": repr(attack.threat),
         "clean_networks": str(attack.clean_networks),
         "defenses": ",".join(grid.columns),
-        "defense_settings": repr(dict(setup.defenses)),
+        "defense_settings": repr(settings.defenses),
         "trials": str(grid.trials),
-        "victims": str(grid.victims),
-        "training": repr(setup.training),
-        "batch_size": str(setup.data.batch_size),
-        "augmentation": setup.data.augmentation,
-        "network": repr([tuple(each.shape) for each in network.weights]),
+        "training": repr(settings.training),
+        "batch_size": str(settings.data.batch_size),
+        "augmentation": settings.data.augmentation,
+        "network": repr([tuple(each.shape) for each in weights]),
         "images": f"{fingerprint(images.train)} {fingerprint(images.validation)}",
     }

@@ -73,8 +73,8 @@ def measure_victim(
     def confidence(predictor: Predictor) -> float:
         return float(predictor.probabilities(targets)[:, drawn.adversarial_class].mean())
 
-    def seconds() -> dict[str, float]:
-        return {"training": round(time.monotonic() - started, 2)}
+    def told(**measures: Any) -> dict[str, Any]:
+        return {**measures, "seconds": {"training": round(time.monotonic() - started, 2)}}
 
     pretrained = networks.pretrained(victim.scenario, victim.defense)
     checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
@@ -89,7 +89,7 @@ def measure_victim(
         )
     except DivergedError as error:
         unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
-        return {**unknown, "diverged": str(error), "seconds": seconds()}
+        return told(**unknown, diverged=str(error))
     measures = evaluation.measure(
         predictor.probabilities(images.validation),
         images.validation.labels,
@@ -98,13 +98,11 @@ def measure_victim(
         adversarial_class=drawn.adversarial_class,
         poison_classes=np.unique(poisons.clean_labels),
     )
-    if setup.defenses[victim.defense].changes_training_set:
+    if setup.settings.defenses[victim.defense].changes_training_set:
         measures |= _removal(images.train, left.kept, poisons)
-    return {
-        **{key: round(value, 6) for key, value in measures.items()},
-        "confidence_by_epoch": [round(row["watched"], 6) for row in checkpoint.rows],
-        "seconds": seconds(),
-    }
+    rounded = {key: round(value, 6) for key, value in measures.items()}
+    by_epoch = [round(row["watched"], 6) for row in checkpoint.rows]
+    return told(**rounded, confidence_by_epoch=by_epoch)
 
 
 def _removal(train: Examples, kept: np.ndarray, poisons: Poisons) -> dict[str, float]:

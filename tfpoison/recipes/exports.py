@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from tfpoison import csv_files
 from tfpoison.data import Examples, ImageClassification
@@ -17,6 +16,7 @@ from tfpoison.perturbations.patch import Patch
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.recipes.table import EXPORTS
 from tfpoison.recipes.threat import positions_of
+from tfpoison.report.pictures import to_picture
 
 POISONS = "poisons.csv"
 # What some file system takes for something else than a letter; "%" marks what stands for them.
@@ -45,7 +45,7 @@ def image_folder(poisons: Poisons, images: ImageClassification, folder: pathlib.
             # Where a file system takes two names for one, this stops before classes are mixed.
             (folder / name / each).mkdir(parents=True)
         for number, image, label in _rows(examples):
-            _picture(image).save(folder / name / classes[label] / f"{number:06d}.png")
+            to_picture(image).save(folder / name / classes[label] / f"{number:06d}.png")
     pairs = zip(poisons.ids.tolist(), poisons.labels.tolist(), strict=True)
     rows = [["file"], *([f"{classes[label]}/{number:06d}.png"] for number, label in pairs)]
     (folder / POISONS).write_text(csv_files.text(rows), encoding="utf-8", newline="")
@@ -116,12 +116,12 @@ def poisoning_benchmark(
         ValueError: the trigger is no patch.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    pictures = [_picture(image) for image in poisons.poisoned_images(images.train)]
+    pictures = [to_picture(image) for image in poisons.poisoned_images(images.train)]
     pairs = list(zip(pictures, map(int, poisons.labels), strict=True))
     threat = poisons.threat
     target_id = threat.target_ids[:1]
     [clean_target] = images.validation.read(positions_of(images.validation, target_id))
-    target: tuple[Any, ...] = (_picture(clean_target), threat.target_class)
+    target: tuple[Any, ...] = (to_picture(clean_target), threat.target_class)
     if threat.trigger is not None:
         if not isinstance(threat.trigger, Patch):
             raise ValueError(
@@ -222,7 +222,3 @@ def _rows(examples: Examples) -> Iterator[tuple[int, np.ndarray, int]]:
     images = itertools.chain.from_iterable(examples.batches(64))
     for number, image, label in zip(examples.ids, images, examples.labels, strict=True):
         yield int(number), image, int(label)
-
-
-def _picture(image: np.ndarray) -> PIL.Image.Image:
-    return PIL.Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)

@@ -134,11 +134,16 @@ def jpeg(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def to_picture(image: np.ndarray) -> PIL.Image.Image:
+    """Returns an image, uint8 (height, width, channels), as a picture in grey or in colour."""
+    return PIL.Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
 def thumbnail(image: np.ndarray, side: int) -> PIL.Image.Image:
     """Returns an image with this longer side; the pixels of a small one stay squares."""
     if image.dtype != np.uint8:
         image = np.round(255 * np.clip(image, 0, 1)).astype(np.uint8)
-    picture = PIL.Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    picture = to_picture(image)
     scale = side / max(picture.size)
     way = PIL.Image.Resampling.NEAREST if scale > 1 else PIL.Image.Resampling.BOX
     return picture.resize([max(1, round(scale * each)) for each in picture.size], way)
