@@ -13,9 +13,9 @@ LOOK = """
 import sys, time
 start = time.perf_counter()
 import tfpoison
-rooms = "attacks defenses objectives perturbations recipes data"
+rooms = "attacks defenses networks objectives perturbations recipes data"
 assert not [room for room in rooms.split() if not hasattr(tfpoison, room)]
-names = [tfpoison.attacks.names(), tfpoison.defenses.names(), tfpoison.objectives.names()]
+names = [getattr(tfpoison, room).names() for room in rooms.split()]
 assert all(names), names
 print(time.perf_counter() - start)
 print([each for each in ("tensorflow", "keras", "matplotlib", "sklearn") if each in sys.modules])

@@ -60,7 +60,7 @@ WHOLE = {
     ],
     "data.table.AUGMENTATIONS": [("AUGMENTATIONS.names()", "data/test_augmentation.py")],
     "data.augmentation.INTERPOLATIONS": [("INTERPOLATIONS", "data/test_augmentation.py")],
-    "networks.names": [("networks.names()", "networks/test_networks.py")],
+    "networks.table.NETWORKS": [("networks.names()", "networks/test_networks.py")],
     "attacks.zoo.ATTACKS": [("attacks.names()", "attacks/test_zoo.py")],
     "recipes.table.RECIPES": [
         ("recipes.names()", "jobs/test_experiment.py"),
@@ -131,9 +131,11 @@ ELSEWHERE = {
     "networks/blocks": "networks/test_networks",
     "networks/convnet": "networks/test_networks",
     "networks/keras_applications": "networks/test_networks",
+    "networks/making": "networks/test_networks",
     "networks/mlp": "networks/test_networks",
     "networks/mobilenet": "networks/test_networks",
     "networks/resnet": "networks/test_networks",
+    "networks/table": "networks/test_networks",
     "networks/vgg": "networks/test_networks",
     "networks/wide_resnet": "networks/test_networks",
     "objectives/convex_polytope": "objectives/test_objectives",
@@ -231,7 +233,7 @@ def test_every_table_is_known():
         for table, names in found.items()
         if names and all(isinstance(name, str) for name in names)
     }
-    assert len(of_strings) > 40  # The search does find tables.
+    assert len(of_strings) > 30  # The search does find tables.
     parts = {
         table
         for table, names in of_strings.items()

@@ -8,9 +8,14 @@ import pytest
 import tensorflow as tf
 
 from tfpoison import networks
-from tfpoison.networks import keras_applications
+from tfpoison.networks import NETWORKS
 
-OWN = [name for name in networks.names() if name not in keras_applications.names()]
+ALL_APPLICATIONS = sorted(
+    name
+    for name, value in vars(keras.applications).items()
+    if name[0].isupper() and callable(value)
+)
+OWN = [name for name in networks.names() if name not in ALL_APPLICATIONS]
 # One of each kind: centred pixels; pixels in 0-255; a last layer that is no Dense layer.
 APPLICATIONS = ["MobileNetV2", "EfficientNetB0", "MobileNetV3Small"]
 EVERY = OWN + APPLICATIONS
@@ -19,9 +24,7 @@ CLASSES = 7
 
 
 def smallest_image(name):
-    if name in OWN:
-        return networks._ARCHITECTURES[name].smallest_image
-    return keras_applications.smallest_image(name)
+    return NETWORKS[name].smallest_image
 
 
 def build(name, image_shape=None, **options):
@@ -85,24 +88,22 @@ def test_smaller_images_are_refused(name):
         networks.check(name, (smallest, smallest - 1, 1), CLASSES)
 
 
-@pytest.mark.parametrize("name", keras_applications.names())
+@pytest.mark.parametrize("name", ALL_APPLICATIONS)
 def test_every_keras_application_has_its_smallest_image(name):
-    smallest = keras_applications.smallest_image(name)
+    smallest = smallest_image(name)
     networks.check(name, (smallest, smallest, 3), 10)
     with pytest.raises(ValueError, match="at least"):
         networks.check(name, (smallest - 1, smallest, 3), 10)
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in OWN if networks._ARCHITECTURES[name].width is not None]
-)
+@pytest.mark.parametrize("name", [name for name in OWN if "width" in networks.settings(name)])
 def test_width_changes_the_number_of_weights(name):
     narrow = count_trainable(build(name, width=4))
     assert narrow < count_trainable(build(name, width=8))
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in OWN if networks._ARCHITECTURES[name].batch_normalization is not None]
+    "name", [name for name in OWN if "batch_normalization" in networks.settings(name)]
 )
 def test_batch_normalization_is_a_choice(name):
     def has_batch_normalization(network):
@@ -264,3 +265,16 @@ def test_wrong_arguments_are_refused_before_anything_is_built(arguments, options
         networks.check(*arguments, **options)
     with pytest.raises(error, match=message):
         networks.get(*arguments, **options)
+
+
+def test_every_network_of_keras_is_known():
+    assert [name for name in networks.names() if name not in OWN] == ALL_APPLICATIONS
+
+
+def test_choices_may_stand_beside_the_name():
+    network = networks.get("mlp(width=8;batch_normalization=false)", (4, 4, 1), 3, seed=0)
+    assert count_trainable(network) == count_trainable(
+        networks.get("mlp", (4, 4, 1), 3, width=8, batch_normalization=False)
+    )
+    with pytest.raises(ValueError, match="no width"):
+        networks.check("vgg11(width=8)")

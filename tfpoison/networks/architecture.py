@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import inspect
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 
@@ -12,41 +14,49 @@ from tfpoison.networks import blocks
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-    """A network by its own layers.
+    """What makes a network of its own layers.
 
     Attributes:
-        features: maps (normalised images, width, batch_normalization) to the features, a tensor of
-            shape (n, features).
+        name: the network's name.
+        features: maps normalised images to the features, a tensor of shape (n, features). Its
+            keyword arguments, `width` and `batch_normalization`, are the choices there are, with
+            what was published for their defaults.
         smallest_image: the least height and width of the images, in pixels.
-        width: the default width, the number of channels of the first block; None: no choice.
-        batch_normalization: whether BatchNorm is used by default; None: no choice.
     """
 
-    features: Callable[[keras.KerasTensor, int | None, bool | None], keras.KerasTensor]
+    name: str
+    features: Callable[..., keras.KerasTensor]
     smallest_image: int
-    width: int | None = None
-    batch_normalization: bool | None = None
+
+    @property
+    def about(self) -> tuple[Callable[..., Any], ...]:
+        """What says in its docstring what the network is."""
+        return (self.features,)
+
+    def settings(self) -> dict[str, Any]:
+        """Returns the settings, with their defaults."""
+        choices = list(inspect.signature(self.features).parameters.values())[1:]
+        return {each.name: each.default for each in choices} | with_no_choice()
+
+    def __call__(
+        self,
+        image_shape: Sequence[int],
+        classes: int,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        **choices: Any,
+    ) -> keras.Model:
+        """Returns the network: images in [0, 1], (n, H, W, C), to logits."""
+        images = keras.Input(tuple(image_shape), name="images")
+        features = self.features(normalized(images, mean, std), **choices)
+        return keras.Model(images, logits(features, classes), name=self.name)
 
 
-def build(
-    architecture: Architecture,
-    name: str,
-    image_shape: Sequence[int],
-    classes: int,
-    *,
-    width: int | None,
-    batch_normalization: bool | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> keras.Model:
-    """Returns the network of an architecture: images in [0, 1], (n, H, W, C), to logits."""
-    images = keras.Input(tuple(image_shape), name="images")
-    features = architecture.features(
-        normalized(images, mean, std),
-        architecture.width if width is None else width,
-        architecture.batch_normalization if batch_normalization is None else batch_normalization,
-    )
-    return keras.Model(images, logits(features, classes), name=name)
+def with_no_choice() -> dict[str, Any]:
+    """Returns the settings that every network has, with their defaults."""
+    needed = dict.fromkeys(("image_shape", "classes"), inspect.Parameter.empty)
+    return {**needed, "mean": None, "std": None}
 
 
 def normalized(

@@ -6,7 +6,7 @@ from tfpoison.networks import blocks
 from tfpoison.networks.architecture import Architecture
 
 
-def _mlp(images, width, batch_normalization):
+def _mlp(images, *, width=256, batch_normalization=True):
     """Two hidden layers, of `width` and half as many units."""
     x = keras.layers.Flatten(name="flatten")(images)
     for number, units in enumerate([width, width // 2], start=1):
@@ -19,6 +19,4 @@ def _mlp(images, width, batch_normalization):
     return x
 
 
-ARCHITECTURES = {
-    "mlp": Architecture(_mlp, smallest_image=1, width=256, batch_normalization=True),
-}
+mlp = Architecture("mlp", _mlp, smallest_image=1)

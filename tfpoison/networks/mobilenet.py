@@ -41,7 +41,8 @@ def _projection(x, filters, name):
     )
 
 
-def _mobilenet_v2(images, width, batch_normalization):
+def _mobilenet_v2(images):
+    """MobileNetV2 for small images (arXiv 1801.04381): the first two strides are 1."""
     x = blocks.convolution_block(images, 32, name="stem")
     for stage, (expansion, filters, count, first_strides) in enumerate(_STAGES, start=1):
         for number in range(1, count + 1):
@@ -51,4 +52,4 @@ def _mobilenet_v2(images, width, batch_normalization):
     return blocks.global_average(blocks.convolution_block(x, 1280, 1, name="last"))
 
 
-ARCHITECTURES = {"mobilenet_v2": Architecture(_mobilenet_v2, smallest_image=8)}
+mobilenet_v2 = Architecture("mobilenet_v2", _mobilenet_v2, smallest_image=8)

@@ -47,10 +47,11 @@ def _convolution_without_relu(x, filters, kernel_size, strides, name):
     return blocks.batch_normalization(x, name=f"{name}_bn")
 
 
-def _resnet(block: Callable, depths: list[int], width: int) -> Architecture:
+def _resnet(name: str, block: Callable, depths: list[int], published_width: int) -> Architecture:
     """Returns a ResNet with `depths` blocks a stage; each stage doubles the filters."""
 
-    def features(images, width, batch_normalization):
+    def features(images, *, width=published_width):
+        """A ResNet for small images (arXiv 1512.03385): a 3 × 3 stem of stride 1, no pooling."""
         x = _convolution_block(images, width, 3, 1, "stem")
         for stage, depth in enumerate(depths):
             for number in range(depth):
@@ -59,12 +60,10 @@ def _resnet(block: Callable, depths: list[int], width: int) -> Architecture:
                 x = block(x, width * 2**stage, strides, name)
         return blocks.global_average(x)
 
-    return Architecture(features, smallest_image=8, width=width)
+    return Architecture(name, features, smallest_image=8)
 
 
-ARCHITECTURES = {
-    "resnet18": _resnet(_basic_block, [2, 2, 2, 2], width=64),
-    "resnet20": _resnet(_basic_block, [3, 3, 3], width=16),
-    "resnet32": _resnet(_basic_block, [5, 5, 5], width=16),
-    "resnet50": _resnet(_bottleneck_block, [3, 4, 6, 3], width=64),
-}
+resnet18 = _resnet("resnet18", _basic_block, [2, 2, 2, 2], 64)
+resnet20 = _resnet("resnet20", _basic_block, [3, 3, 3], 16)
+resnet32 = _resnet("resnet32", _basic_block, [5, 5, 5], 16)
+resnet50 = _resnet("resnet50", _bottleneck_block, [3, 4, 6, 3], 64)

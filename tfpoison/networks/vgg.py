@@ -9,21 +9,20 @@ from tfpoison.networks import blocks
 from tfpoison.networks.architecture import Architecture
 
 
-def _vgg(*convolutions: int) -> Architecture:
+def _vgg(name: str, *convolutions: int) -> Architecture:
     """Returns the network with so many convolutions in each of its five stages."""
     plan: list[int | str] = []
     for filters, count in zip([64, 128, 256, 512, 512], convolutions, strict=True):
         plan += [filters] * count + ["pool"]
 
-    def features(images, width, batch_normalization):
+    def features(images):
+        """A VGG for small images (arXiv 1409.1556), with BatchNorm and a single Dense layer."""
         x = blocks.plain_stack(images, plan, pool_size=2, use_batch_normalization=True)
         return blocks.global_average(x)
 
-    return Architecture(features, smallest_image=32)
+    return Architecture(name, features, smallest_image=32)
 
 
-ARCHITECTURES = {
-    "vgg11": _vgg(1, 1, 2, 2, 2),
-    "vgg13": _vgg(2, 2, 2, 2, 2),
-    "vgg16": _vgg(2, 2, 3, 3, 3),
-}
+vgg11 = _vgg("vgg11", 1, 1, 2, 2, 2)
+vgg13 = _vgg("vgg13", 2, 2, 2, 2, 2)
+vgg16 = _vgg("vgg16", 2, 2, 3, 3, 3)

@@ -30,7 +30,8 @@ def _convolution(x, filters, kernel_size, strides, name):
 def _wide_resnet(depth: int, factor: int) -> Architecture:
     """Returns the network of `depth` = 6 n + 4 layers: three stages of n blocks."""
 
-    def features(images, width, batch_normalization):
+    def features(images):
+        """A wide ResNet, wide_resnet_DEPTH_FACTOR (arXiv 1605.07146)."""
         x = _convolution(images, 16, 3, 1, "stem")
         for stage in range(3):
             for number in range((depth - 4) // 6):
@@ -39,10 +40,11 @@ def _wide_resnet(depth: int, factor: int) -> Architecture:
                 x = _block(x, 16 * factor * 2**stage, strides, name)
         return blocks.global_average(blocks.normalized_relu(x, name="last"))
 
-    return Architecture(features, smallest_image=4)
+    return Architecture(f"wide_resnet_{depth}_{factor}", features, smallest_image=4)
 
 
-ARCHITECTURES = {
-    f"wide_resnet_{depth}_{factor}": _wide_resnet(depth, factor)
-    for depth, factor in [(16, 4), (16, 8), (28, 10), (40, 2), (40, 4)]
-}
+wide_resnet_16_4 = _wide_resnet(16, 4)
+wide_resnet_16_8 = _wide_resnet(16, 8)
+wide_resnet_28_10 = _wide_resnet(28, 10)
+wide_resnet_40_2 = _wide_resnet(40, 2)
+wide_resnet_40_4 = _wide_resnet(40, 4)
