@@ -97,7 +97,10 @@ class KeepList:
             files = list(cells.get("file", ())) if "file" in names else None
             return cls(numbers["id"], numbers["label"], files, size)
         except (ValueError, OverflowError) as error:
-            raise ValueError(f"Expected a keep-list of an audit. {path}: {error}") from error
+            raise ValueError(
+                "Expected a keep-list of an audit, with an integer in each line under id, label "
+                f"and split_size. Received: {path}, {error}"
+            ) from error
 
     def check(self, split_size: int, files: Sequence[str] | None) -> None:
         """Raises ValueError where the list cannot be of a split, as far as its images aside tell.

@@ -54,8 +54,8 @@ def stress_test(
 ) -> ExperimentReport:
     """Attacks one's own training, undefended and defended, and says what the adversary reaches.
 
-    Each trial draws a target among the held-out images, has an adversary poison a few training
-    images for it, and trains fresh networks on them: one undefended, and one with each defense.
+    In each trial an adversary poisons some training images so that a held-out one gets a class of
+    the adversary's choice; fresh networks are trained on them, undefended and with each defense.
 
     ```python
     report = tfpoison.stress_test(make_network, (images, labels), (more_images, more_labels))
@@ -89,18 +89,13 @@ def stress_test(
     check_number("trials", trials, minimum=1, whole=True)
     images = _images(train, validation, class_names)
     attacks = (_attack(recipe, images, augmentation, **attack),)
-    settings = TrainingSetup(
-        DataSettings(batch_size=batch_size, augmentation=augmentation),
-        NetworkSettings(),
-        training or TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002),
-        None,
-        _columns(defense),
-    )
+    training = training or TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002)
+    data = DataSettings(batch_size=batch_size, augmentation=augmentation)
+    settings = TrainingSetup(data, NetworkSettings(), training, None, _columns(defense))
     setup = Setup(settings, images, make_network=_seeded(make_network))
     _check(setup, attacks, trials)
-    return _run(
-        Grid(attacks, ("standard",), tuple(settings.defenses), trials, 1), setup, folder, verbose
-    )
+    grid = Grid(attacks, ("standard",), tuple(settings.defenses), trials, victims=1)
+    return _run(grid, setup, folder, verbose)
 
 
 def _run(
