@@ -68,13 +68,10 @@ class PixelRange:
         return shares * self.span(shares.dtype) + tf.constant(self.low, shares.dtype)
 
     def room(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns how far each pixel may sink and rise within the range, in shares of the range.
+        """Returns how far each pixel may sink, ≤ 0, and rise, ≥ 0, in shares of the range.
 
         A pixel that lies outside the range already (an interpolating augmentation overshoots) may
         not go further out, nor is it forced back, so that ε holds for it as well.
-
-        Returns:
-            Two tensors of the images' shape, the first at most 0, the second at least 0.
         """
         shares = self.to_shares(images)
         return tf.minimum(-shares, 0), tf.maximum(1 - shares, 0)

@@ -40,10 +40,7 @@ class Revision(Configurable, abc.ABC):
     """
 
     def epochs(self, total: int) -> tuple[int, ...]:
-        """Returns after how many finished epochs it acts, ascending, each from 1 to `total` - 1.
-
-        Args:
-            total: the number of epochs of the training.
+        """Returns after how many of `total` epochs it acts, ascending, each from 1 to `total` - 1.
 
         Raises:
             TypeError: `total` is no integer.
@@ -101,12 +98,9 @@ def with_stand_ins(kept: np.ndarray, size: int, seed: int) -> np.ndarray:
     All epochs have as many steps, as learning-rate schedules and comparisons of defenses expect.
 
     Args:
-        kept: the positions that are left, integers (kept,), at least one.
-        size: how many there were at the start.
+        kept: the positions that are left, integers (kept,), at least one; their order is kept.
+        size: how many there were at the start, and are returned.
         seed: of the draw.
-
-    Returns:
-        Positions, (size,), in the order of `kept`.
     """
     missing = size - len(kept)
     generator = Purpose.REPLACEMENT_OF_SUSPECTS.generator(seed, missing)

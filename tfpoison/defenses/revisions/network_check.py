@@ -43,10 +43,8 @@ def check_network(network: keras.Model) -> None:
 def check_answers(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> None:
     """Raises unless `network` answers any number of such images with logits, one for each class.
 
-    Args:
-        network: the network, from images in [0, 1], as `check_network` takes it.
-        images: uint8 in 0–255, (n, H, W, C): a few of the examples.
-        labels: the classes of all examples, integers.
+    Images are a few of the examples, uint8 in 0–255, (n, H, W, C), of which the network is asked
+    about floats in [0, 1]; labels those of all examples, integers.
 
     Raises:
         ValueError: it takes other images, or one number of them alone, or its answers are
