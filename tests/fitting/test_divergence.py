@@ -9,6 +9,7 @@ import pytest
 from clean_networks_of_tests import make_clean_networks, make_images
 
 from tfpoison import launch
+from tfpoison.experiment.clean_networks import surrogates
 from tfpoison.fitting.divergence import DivergedError, DivergenceCheck
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
@@ -52,7 +53,7 @@ def test_a_clean_network_is_named_and_not_kept(scenario, tmp_path):
     clean = make_clean_networks(tmp_path, images, images, learning_rate=1e30, epochs=2)
     name = "pretrained-none" if scenario == "transfer" else "surrogate-from_scratch-none-0"
     with pytest.raises(DivergedError, match=f"{name} diverges on clean data.*--learning_rate"):
-        clean.surrogates(scenario, "none", 1)
+        clean.get(surrogates(scenario, "none", 1, epochs=2)[0])
     assert list((tmp_path / "networks").iterdir()) == []
 
 
@@ -60,8 +61,8 @@ def test_a_clean_network_is_named_and_not_kept(scenario, tmp_path):
 def test_from_pretrained_features(scenario, tmp_path):
     images = make_images()
     clean = make_clean_networks(tmp_path, images, images, learning_rate=1e38, epochs=4)
-    trainer = clean.trainer(scenario, "none")
-    pretrained = clean.trainer("from_scratch", "none").fresh_network(0)
+    trainer = clean.setup.trainer(scenario, "none")
+    pretrained = clean.setup.trainer("from_scratch", "none").fresh_network(0)
     checkpoint = Checkpoint(RunDirectory(tmp_path, {}).folder("head"), seconds=0)
     with pytest.raises(DivergedError):
         trainer.train(images.train, 0, checkpoint, pretrained=pretrained)
