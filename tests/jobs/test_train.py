@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,6 +177,18 @@ def test_a_directory_at_work_is_refused(tmp_path, capsys):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert train(tmp_path) == 2
     assert "another process" in capsys.readouterr().err
+
+
+def test_a_run_that_an_earlier_version_began(tmp_path):
+    """It was stopped after the first of two epochs."""
+    run = tmp_path / "run"
+    shutil.copytree(pathlib.Path(__file__).parent / "begun_by_an_earlier_version", run)
+    flags = [f"--flagfile={run / 'config.flags'}", f"--output_dir={run}", "--verbosity=-1"]
+    assert launch.main(flags) == 0
+    rows = read_metrics(run)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    losses = [float(row["loss"]) for row in rows]
+    assert losses == pytest.approx([2.286498, 2.232996], abs=1e-4)
 
 
 # PGD on every image: nothing of it depends on who shares a batch, or is drawn.
