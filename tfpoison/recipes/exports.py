@@ -1,4 +1,8 @@
-"""Poisoned data sets in the forms that other tools read."""
+"""Poisoned data sets in the forms that other tools read.
+
+Each form is a function of the poisons, the data set that they were made for, and a folder, which it
+makes.
+"""
 
 import itertools
 import pathlib
@@ -31,11 +35,6 @@ def image_folder(poisons: Poisons, images: ImageClassification, folder: pathlib.
     poisons: a line CLASS/ID.png for each. CLASS is the name of the class; what cannot stand in the
     name of a folder is written as in URLs: T-shirt%2Ftop for T-shirt/top.
 
-    Args:
-        poisons: the poisons.
-        images: the data set that they were made for.
-        folder: a folder that is made.
-
     Raises:
         ValueError: two classes have one name, or a name is too long for a folder.
     """
@@ -55,11 +54,6 @@ def tfds_data_set(poisons: Poisons, images: ImageClassification, folder: pathlib
     """Writes a TFDS data set named `poisoned`, with the splits `train` and `test`.
 
     `tfds.load("poisoned", data_dir=FOLDER)` reads it, in the order of the ids.
-
-    Args:
-        poisons: the poisons.
-        images: the data set that they were made for.
-        folder: a folder that is made.
 
     Raises:
         ValueError: TFDS cannot keep the name of a class.
@@ -106,11 +100,6 @@ def poisoning_benchmark(
     These are the files that the poisoning benchmark (arXiv 2006.12557) evaluates: a list of
     (picture, label), the list of the poisons' indices, and (picture, label) of the target; for a
     trigger (picture, label, pattern as channels × height × width in [0, 1], [row, column]).
-
-    Args:
-        poisons: the poisons.
-        images: the data set that they were made for.
-        folder: a folder that is made.
 
     Raises:
         ValueError: the trigger is no patch.
