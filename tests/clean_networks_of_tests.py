@@ -7,7 +7,7 @@ from tfpoison import defenses
 from tfpoison.data import ImageClassification, InMemoryExamples
 from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.experiment.settings import PretrainingSettings
-from tfpoison.experiment.setup import Setup, TrainingSetup
+from tfpoison.experiment.setup import Setup, SetupSettings
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -41,7 +41,7 @@ def make_reader(never=None):
 
 def make_clean_networks(directory, images, others=None, *, defended=False, **training):
     """Clean networks of the columns `none` and `noise_uniform`."""
-    setup = TrainingSetup(
+    setup = SetupSettings(
         data=DataSettings(batch_size=32),
         network=NetworkSettings("mlp", width=8),
         training=TrainingSettings(**({"epochs": 1} | training)),

@@ -17,7 +17,7 @@ from tfpoison.fitting.settings import DataSettings
 from tfpoison.jobs.settings import AdversarySettings, OutputSettings
 
 if TYPE_CHECKING:
-    from tfpoison.experiment.setup import TrainingSetup
+    from tfpoison.experiment.setup import SetupSettings
     from tfpoison.runs.run_directory import RunDirectory
 
 # Flags that change neither the results nor which run a directory belongs to.
@@ -158,7 +158,7 @@ def _benchmark(line: CommandLine) -> Job:
 def _experiment(line: CommandLine) -> Job:
     from tfpoison.jobs.experiment import ExperimentJob
 
-    setup = _training_setup(line, ["none", *line["defenses"]])
+    setup = _setup_settings(line, ["none", *line["defenses"]])
     return line.make(ExperimentJob, setup=setup, attacks=_attacks(line), **_output(line))
 
 
@@ -172,7 +172,7 @@ def _brew(line: CommandLine) -> Job:
     columns = ["none", line["defense_attack"]] if adaptive else ["none"]
     return line.make(
         BrewJob,
-        setup=_training_setup(line, columns),
+        setup=_setup_settings(line, columns),
         attack=_attacks(line)[0],
         defense=columns[-1],
         exports=line["export"] or (),
@@ -193,14 +193,14 @@ def _audit(line: CommandLine) -> Job:
     return line.make(AuditJob, auditor=line.make(Auditor, **_output(line)))
 
 
-def _training_setup(line: CommandLine, columns: Sequence[str]) -> "TrainingSetup":
+def _setup_settings(line: CommandLine, columns: Sequence[str]) -> "SetupSettings":
     """Returns how networks are trained, for columns of defenses."""
-    from tfpoison.experiment.setup import TrainingSetup
+    from tfpoison.experiment.setup import SetupSettings
 
     # Images that are named are there, whichever others a subset holds.
     named = {"train_ids": line["poison_ids"] or (), "validation_ids": line["target_ids"] or ()}
     return line.make(
-        TrainingSetup,
+        SetupSettings,
         data=line.make(DataSettings, **named),
         pretraining=_pretraining(line),
         defenses=defense.of_columns(line, list(dict.fromkeys(columns))),

@@ -14,7 +14,7 @@ from tfpoison.experiment import clean_networks
 from tfpoison.experiment import data as experiment_data
 from tfpoison.experiment.clean_networks import CleanNetwork, CleanNetworks, eligible_targets
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.setup import NO_DEFENSE, TrainingSetup
+from tfpoison.experiment.setup import NO_DEFENSE, SetupSettings
 from tfpoison.notes import share_of_range
 from tfpoison.recipes.brewing import Brewer
 from tfpoison.recipes.drawing import TrialKey, draw_threat
@@ -274,7 +274,7 @@ def _load_poisons(path: pathlib.Path) -> Poisons:
 
 def check_attacks(
     attacks: tuple[AttackSettings, ...],
-    setup: TrainingSetup,
+    setup: SetupSettings,
     description: Description,
     trials: range,
 ) -> None:

@@ -25,7 +25,7 @@ MakeNetwork = Callable[[int], keras.Model]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingSetup:
+class SetupSettings:
     """How every network of an experiment is trained.
 
     Attributes:
@@ -80,7 +80,7 @@ class Setup:
         make_network: from a seed to a fresh network for the images; None for that of the settings.
     """
 
-    settings: TrainingSetup
+    settings: SetupSettings
     images: ImageClassification
     others: ImageClassification | None = None
     make_network: MakeNetwork | None = None

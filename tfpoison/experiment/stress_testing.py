@@ -18,7 +18,7 @@ from tfpoison.defenses import Defense
 from tfpoison.experiment.adversary import check_attacks
 from tfpoison.experiment.grid import Grid, GridRunner
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.setup import NO_DEFENSE, Setup, TrainingSetup
+from tfpoison.experiment.setup import NO_DEFENSE, Setup, SetupSettings
 from tfpoison.features import last_dense
 from tfpoison.fitting import optimization
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
@@ -91,7 +91,7 @@ def stress_test(
     attacks = (_attack(recipe, images, augmentation, **attack),)
     training = training or TrainingSettings(epochs=15, optimizer="adam", learning_rate=0.002)
     data = DataSettings(batch_size=batch_size, augmentation=augmentation)
-    settings = TrainingSetup(data, NetworkSettings(), training, None, _columns(defense))
+    settings = SetupSettings(data, NetworkSettings(), training, None, _columns(defense))
     setup = Setup(settings, images, make_network=_seeded(make_network))
     _check(setup, attacks, trials)
     grid = Grid(attacks, ("standard",), tuple(settings.defenses), trials, victims=1)

@@ -10,7 +10,7 @@ from tfpoison.data import ImageClassification
 from tfpoison.experiment.adversary import Adversary, check_attacks
 from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.setup import TrainingSetup
+from tfpoison.experiment.setup import SetupSettings
 from tfpoison.notes import share_of_range
 from tfpoison.recipes import Poisons, exports
 from tfpoison.runs.run_directory import RunDirectory
@@ -34,7 +34,7 @@ class BrewJob:
         verbose: whether there is a progress bar.
     """
 
-    setup: TrainingSetup
+    setup: SetupSettings
     attack: AttackSettings
     defense: str
     trial: int

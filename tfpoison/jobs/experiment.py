@@ -6,7 +6,7 @@ from tfpoison.checks import check_name, check_number
 from tfpoison.experiment.adversary import check_attacks
 from tfpoison.experiment.grid import Grid, GridRunner
 from tfpoison.experiment.settings import AttackSettings
-from tfpoison.experiment.setup import NO_DEFENSE, TrainingSetup
+from tfpoison.experiment.setup import NO_DEFENSE, SetupSettings
 from tfpoison.jobs.report import ReportJob
 from tfpoison.jobs.settings import ADVERSARIES
 from tfpoison.notes import tell_once
@@ -37,7 +37,7 @@ class ExperimentJob:
         verbose: whether it is told what is done.
     """
 
-    setup: TrainingSetup
+    setup: SetupSettings
     attacks: tuple[AttackSettings, ...]
     adversaries: tuple[str, ...]
     trials: int
