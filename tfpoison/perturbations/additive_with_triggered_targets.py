@@ -8,13 +8,7 @@ import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.perturbations.additive import Additive, BoundAdditive
-from tfpoison.perturbations.patches import (
-    draw_patterns,
-    draw_places,
-    draw_rectangles,
-    image_sides,
-    paste,
-)
+from tfpoison.perturbations.patches import draw_patches, image_sides, paste
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
 
@@ -44,17 +38,9 @@ class AdditiveWithTriggeredTargets(Additive):
 
 def paste_triggers(images: tf.Tensor, pixels: PixelRange, key: tf.Tensor) -> tf.Tensor:
     """Returns images with a random trigger on each."""
-    keys = split_key(key)
     height, width = image_sides(images)
     count = tf.shape(images)[0]
-    triggers = draw_rectangles(
-        next(keys),
-        count,
-        heights=(max(height // 5, 1), max(2 * height // 5, 1)),
-        widths=(max(width // 10, 1), max(width // 5, 1)),
-    )
-    patterns = draw_patterns(
-        next(keys), tf.fill([count], 0.5), triggers.canvas, images.shape[-1], images.dtype
-    )
-    places = draw_places(next(keys), triggers.heights, triggers.widths, (height, width))
+    heights = max(height // 5, 1), max(2 * height // 5, 1)
+    widths = max(width // 10, 1), max(width // 5, 1)
+    patterns, triggers, places = draw_patches(key, count, images, heights, widths)
     return paste(images, patterns, triggers, tf.range(count), places, pixels)

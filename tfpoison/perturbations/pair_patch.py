@@ -8,15 +8,9 @@ import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.perturbations.class_patch import BoundPatches, PastedPatches, side_bounds
-from tfpoison.perturbations.patches import (
-    draw_patterns,
-    draw_places,
-    draw_rectangles,
-    image_sides,
-)
+from tfpoison.perturbations.patches import draw_patches, image_sides
 from tfpoison.perturbations.perturbation import Perturbation
 from tfpoison.pixel_range import PixelRange
-from tfpoison.randomness import split_key
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -37,23 +31,17 @@ class PairPatch(Perturbation):
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
     ) -> BoundPatches:
         """Draws shapes, patterns and places."""
-        keys = split_key(key)
         images = batch.poison_images
-        sides = image_sides(images)
         count = tf.shape(images)[0]
-        heights, widths = (side_bounds(side, None) for side in sides)
-        rectangles = draw_rectangles(next(keys), count, heights, widths)
-        patterns = draw_patterns(
-            next(keys), tf.fill([count], 0.5), rectangles.canvas, images.shape[-1], images.dtype
-        )
-        top, left = draw_places(next(keys), rectangles.heights, rectangles.widths, sides)
+        heights, widths = (side_bounds(side, None) for side in image_sides(images))
+        patterns, rectangles, places = draw_patches(key, count, images, heights, widths)
         partner = tf.range(tf.shape(batch.target_images)[0]) % tf.maximum(count, 1)
         return BoundPatches(
             batch,
             pixels,
             [patterns],
-            on_poisons=PastedPatches(rectangles, tf.range(count), (top, left)),
+            on_poisons=PastedPatches(rectangles, tf.range(count), places),
             on_targets=PastedPatches(
-                rectangles, partner, (tf.gather(top, partner), tf.gather(left, partner))
+                rectangles, partner, tuple(tf.gather(each, partner) for each in places)
             ),
         )

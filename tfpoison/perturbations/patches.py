@@ -91,6 +91,35 @@ def draw_patterns(
     return tf.cast(share < rates[:, tf.newaxis, tf.newaxis, tf.newaxis], dtype)
 
 
+def draw_patches(
+    key: tf.Tensor,
+    count: tf.Tensor | int,
+    images: tf.Tensor,
+    heights: tuple[int, int],
+    widths: tuple[int, int],
+) -> tuple[tf.Tensor, Rectangles, tuple[tf.Tensor, tf.Tensor]]:
+    """Draws patches of pixels that are black or white with probability ½, each at a random place.
+
+    Args:
+        key: the key of the draws.
+        count: how many.
+        images: those that they fit into, and whose channels and dtype they have.
+        heights: the least and the greatest height in pixels.
+        widths: the least and the greatest width.
+
+    Returns:
+        The patterns, the sides and the places of the patches, as `paste` takes them.
+    """
+    keys = split_key(key)
+    rectangles = draw_rectangles(next(keys), count, heights, widths)
+    patterns = draw_patterns(
+        next(keys), tf.fill([count], 0.5), rectangles.canvas, images.shape[-1], images.dtype
+    )
+    sides = image_sides(images)
+    places = draw_places(next(keys), rectangles.heights, rectangles.widths, sides)
+    return patterns, rectangles, places
+
+
 def paste(
     images: tf.Tensor,
     patterns: tf.Tensor,
