@@ -86,17 +86,12 @@ class Checkpoint(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Restores the variables, once."""
-        self._saved_at = time.monotonic()
-        self.restore(self.model)
-
-    def restore(self, model: keras.Model) -> None:
-        """Restores the variables of a compiled model, if that is not done yet.
+        """Restores the variables of the compiled model, if that is not done yet.
 
         Raises:
             ValueError: the checkpoint is of another network, optimizer or number of replicas.
         """
-        self.set_model(model)
+        self._saved_at = time.monotonic()
         self._strategy = self.model.distribute_strategy
         if self._unread is None:
             return
