@@ -15,7 +15,8 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 # The rooms whose names are for users.
 ROOMS = (
     *("tfpoison", "tfpoison.attacks", "tfpoison.objectives", "tfpoison.perturbations"),
-    *("tfpoison.recipes", "tfpoison.networks", "tfpoison.data", "tfpoison.distribution"),
+    *("tfpoison.defenses", "tfpoison.recipes", "tfpoison.networks", "tfpoison.data"),
+    "tfpoison.distribution",
 )
 _BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
