@@ -3,8 +3,12 @@
 import dataclasses
 import re
 
+from tfpoison.attacks import ATTACKS
+from tfpoison.cli import help
 from tfpoison.cli.groups import GROUPS
 from tfpoison.cli.jobs import JOBS
+from tfpoison.defenses import DEFENSES
+from tfpoison.recipes.table import RECIPES
 from tfpoison.settings import rule_of
 
 _ASKED = re.compile(r"^<!-- table: (\w+) -->$", re.MULTILINE)
@@ -44,4 +48,18 @@ def _text(field: dataclasses.Field) -> str:
     return f"{rule.text}{names}".replace("|", "\\|")
 
 
-TABLES = {"flags": flags}
+def parts() -> str:
+    """Returns what the help says of every attack, recipe and defense."""
+    families = {"Attacks": ATTACKS, "Recipes": RECIPES, "Defenses": DEFENSES}
+    told: set[str] = set()
+    lines = []
+    for title, family in families.items():
+        lines.append(f"## {title}")
+        # A name of two families is told of once, with all that it means.
+        for name in [each for each in family if each not in told]:
+            lines.append(f"### {name}\n\n```text\n{help.of_name(name)}\n```")
+        told |= set(family)
+    return "\n\n".join(lines)
+
+
+TABLES = {"flags": flags, "parts": parts}

@@ -9,8 +9,11 @@ import sys
 import pages
 import pytest
 
+from tfpoison.attacks import ATTACKS
 from tfpoison.cli.groups import GROUPS
 from tfpoison.data import Selection
+from tfpoison.defenses import DEFENSES
+from tfpoison.recipes.table import RECIPES
 from tfpoison.settings import declared, rule_of
 
 
@@ -51,6 +54,13 @@ def test_every_flag_is_in_the_reference(site):
     flags = [name for group in GROUPS.values() for name in group.flags()]
     assert len(flags) > 90
     assert [name for name in flags if f"<code>--{name}</code>" not in text] == []
+
+
+def test_every_attack_recipe_and_defense_is_in_the_reference(site):
+    text = (site / "reference" / "parts.html").read_text()
+    names = [*ATTACKS, *RECIPES, *DEFENSES]
+    assert len(names) > 40
+    assert [name for name in names if f'<h3 id="{name}">' not in text] == []
 
 
 def test_settings_are_shown_with_their_sentences(site):
