@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tfpoison import attacks, defenses
+from tfpoison import attacks, defenses, recipes
 from tfpoison.cli.jobs import JOBS
 from tfpoison.jobs.benchmark import format_table
 from tfpoison.jobs.report import ReportJob, collect_tables
@@ -112,7 +112,7 @@ def test_tables_of_defenses_are_those_of_the_records(folder):
         assert any(line.startswith(start) for line in shown), start
 
 
-@pytest.mark.parametrize("name", [*attacks.names(), *defenses.names(), *JOBS])
+@pytest.mark.parametrize("name", [*attacks.names(), *recipes.names(), *defenses.names(), *JOBS])
 def test_every_name_is_in_the_guides(name):
     assert f"`{name}`" in GUIDES or name == "none"
 
