@@ -72,6 +72,7 @@ NAMED = {
     "gradient_matching": ["Recipe: --recipes=gradient_matching", "arXiv 2009.02276", "steps=250"],
     "bullseye": ["arXiv 2005.00191", "epsilon=16/255", "restarts=8", "Brewings, of which"],
     "shift_flip": ["Augmentation: --augmentation=shift_flip"],
+    "transfer": ["Scenario: --scenarios=transfer", "a new last layer trains"],
     "--epochs": ["Training", "--epochs                      Epochs. [10]"],
     "benchmark": ["measures what a defended step costs", "--benchmark_steps"],
     "quickstart": ["--flagfile=quickstart.flags", "A poisoning that works, and the defense"],

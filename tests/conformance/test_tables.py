@@ -32,7 +32,7 @@ NAMED = {
     "choices.STRATEGIES": ["test_distribution.py"],
     "choices.MATCHING": ["test_distribution.py"],
     "recipes.table.RECIPES": ["recipes/test_recipe.py"],
-    "recipes.scenario.names": ["recipes/test_scenario.py"],
+    "recipes.scenario.SCENARIOS": ["recipes/test_scenario.py"],
     "recipes.table.EXPORTS": ["recipes/test_exports.py"],
     "recipes.threat_settings.THREAT_MODELS": ["recipes/test_threat.py"],
     "recipes.recipe_settings.SELECTIONS": ["recipes/test_threat.py"],

@@ -24,6 +24,7 @@ _FAMILIES = {
     "tfpoison.defenses.table:DEFENSES": "--defense={0}, or a column of --defenses",
     "tfpoison.networks.table:NETWORKS": "--network={0}",
     "tfpoison.recipes.table:RECIPES": "--recipes={0}",
+    "tfpoison.recipes.scenario:SCENARIOS": "--scenarios={0}",
     "tfpoison.data.table:SOURCES": "--dataset={0}",
     "tfpoison.data.table:AUGMENTATIONS": "--augmentation={0}",
     "tfpoison.objectives.table:OBJECTIVES": "tfpoison.objectives.get({0!r})",

@@ -4,6 +4,7 @@ import dataclasses
 
 from tfpoison.attacks.zoo import ATTACKS
 from tfpoison.perturbations.table import INITIALIZERS, OPTIMIZERS
+from tfpoison.recipes.scenario import SCENARIOS
 from tfpoison.recipes.table import EXPORTS, RECIPES
 from tfpoison.settings import Settings, setting
 
@@ -64,7 +65,7 @@ class AdversarySettings(Settings):
         ("gradient_matching",), "How poisons are made.", choices=RECIPES
     )
     scenarios: tuple[str, ...] = setting(
-        ("from_scratch",), "What victims start from.", choices="tfpoison.recipes.scenario:names"
+        ("from_scratch",), "What victims start from.", choices=SCENARIOS
     )
     adversaries: tuple[str, ...] = setting(
         ("standard",),

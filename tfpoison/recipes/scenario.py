@@ -3,7 +3,7 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
-from tfpoison.checks import check_name
+from tfpoison.registry import Registry
 
 if TYPE_CHECKING:
     import keras
@@ -59,24 +59,25 @@ class Scenario:
                 layer.trainable = layer is head
 
 
-SCENARIOS = {
-    "from_scratch": Scenario(),
-    # The rate of arXiv 2102.13624's fine-tuning; all weights train.
-    "fine_tuning": Scenario(pretrained=True, rate_factor=0.001),
-    "transfer": Scenario(pretrained=True, frozen=True),
-}
+def from_scratch() -> Scenario:
+    """The victim starts from random weights, and all of them train."""
+    return Scenario()
 
 
-def names() -> list[str]:
-    """Returns the names of the scenarios."""
-    return list(SCENARIOS)
+def fine_tuning() -> Scenario:
+    """The victim starts from pretrained weights; all train, at the rate of arXiv 2102.13624."""
+    return Scenario(pretrained=True, rate_factor=0.001)
 
 
-def get(name: str) -> Scenario:
-    """Returns the scenario of that name.
+def transfer() -> Scenario:
+    """The victim has pretrained features, which stay as they are; a new last layer trains."""
+    return Scenario(pretrained=True, frozen=True)
 
-    Raises:
-        ValueError: the name is unknown.
-    """
-    check_name("scenario", name, names())
-    return SCENARIOS[name]
+
+SCENARIOS: Registry[Scenario] = Registry(
+    "scenario",
+    f"{__name__}:Scenario",
+    {"from_scratch": from_scratch, "fine_tuning": fine_tuning, "transfer": transfer},
+)
+
+get, names = SCENARIOS.get, SCENARIOS.names
