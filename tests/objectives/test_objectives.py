@@ -257,7 +257,7 @@ def test_empty_sides_give_no_gradient_and_no_nan(name, counts):
         ("metapoison", {"learning_rate": 0}, ValueError),
         ("convex_polytope", {"iterations": 0}, ValueError),
         ("gradient_matching_fast", {"relative_step": 0.0}, ValueError),
-        ("evasion", {"steps": 3}, TypeError),
+        ("evasion", {"steps": 3}, ValueError),
         ("hidden_trigger", {"one_to_one": "false"}, TypeError),
     ],
 )
