@@ -3,6 +3,7 @@ import gc
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +33,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # What a shell starts in the background ignores Ctrl-C, and so would the programs of tests.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # Logical CPU devices stand in for GPUs; they must exist before TensorFlow starts.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
