@@ -222,7 +222,7 @@ class Adversary:
     def _retrain(self, name: str, number: int, examples: PoisonedExamples) -> list[keras.Model]:
         """Trains surrogates on a poisoned set; nothing of them is kept."""
         scenario, setup = self.settings.scenario, self._setup
-        trainer, start = setup.trainer(scenario, self._column), None
+        trainer = setup.trainer(scenario, self._column)
         start = self._networks.pretrained(scenario, self._column)
         work, networks = self._directory.folder(WORK), []
         for which in range(self._recipe.surrogates):
