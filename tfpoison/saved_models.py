@@ -17,6 +17,7 @@ from tfpoison.registry import load
 _TABLES = (
     "tfpoison.objectives.table:OBJECTIVES",
     "tfpoison.perturbations.table:PERTURBATIONS",
+    "tfpoison.perturbations.table:TRIGGERS",
     "tfpoison.defenses.mixing.table:MIXINGS",
     "tfpoison.defenses.filters.table:FILTERS",
     "tfpoison.defenses.revisions.table:REVISIONS",
@@ -25,7 +26,6 @@ _TABLES = (
 _OTHERS = {
     "RobustModel": "tfpoison.training.robust_model:RobustModel",
     "Attack": "tfpoison.attacks.attack:Attack",
-    "Patch": "tfpoison.perturbations.patch:Patch",
     "GradientShaping": "tfpoison.defenses.gradient_shaping:GradientShaping",
     "Shaping": "tfpoison.defenses.gradient_shaping:Shaping",
     "DPSGD": "tfpoison.defenses.gradient_shaping:GradientShaping",

@@ -20,6 +20,7 @@ from tfpoison.registry import Registry
 TESTS = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(tfpoison.__file__).parent
 
+_TRIGGERS = ("patch", "overlay", "sinusoid", "warp")
 # Where each table is tested: in files that name every entry.
 NAMED = {
     "attacks.zoo.ATTACKS": ["attacks/test_zoo.py"],
@@ -37,7 +38,7 @@ NAMED = {
     "recipes.threat_settings.THREAT_MODELS": ["recipes/test_threat.py"],
     "recipes.recipe_settings.SELECTIONS": ["recipes/test_threat.py"],
     "recipes.recipe_settings.TARGET_LOSSES": ["recipes/test_recipe.py"],
-    "perturbations.triggers.TRIGGERS": ["perturbations/test_patch.py"],
+    "perturbations.table.TRIGGERS": [f"perturbations/test_{each}.py" for each in _TRIGGERS],
     "perturbations.patch.PLACES": ["perturbations/test_patch.py"],
     "jobs.settings.ADVERSARIES": ["jobs/test_brew.py"],
     "fitting.settings.SCHEDULES": ["fitting/test_optimization.py"],

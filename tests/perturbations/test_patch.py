@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.perturbations.patch import PLACES, Patch, check_fits, parse_place, read_pattern
+from tfpoison.perturbations.table import TRIGGERS
 from tfpoison.perturbations.trigger import Trigger
-from tfpoison.perturbations.triggers import TRIGGERS, from_parts, to_parts
+from tfpoison.perturbations.triggers import from_parts, to_parts
 from tfpoison.pixel_range import PixelRange
 
 SHAPE = (10, 8, 3)
@@ -31,6 +32,7 @@ def test_pixels_under_the_trigger_alone_change():
     pasted[:, 2:5, 4:7] = images[:, 2:5, 4:7]
     np.testing.assert_array_equal(pasted, images)
     assert set(np.unique(trigger.pattern)) == {0, 255}
+    assert trigger == trigger != draw(seed=1)
 
 
 def test_random_places_depend_on_the_id_alone():

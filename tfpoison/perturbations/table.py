@@ -1,4 +1,4 @@
-"""The perturbations by name, where they start, and what moves them."""
+"""Perturbations and triggers by name, where perturbations start, and what moves them."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,6 +7,7 @@ from tfpoison.registry import Registry
 if TYPE_CHECKING:
     from tfpoison.perturbations.optimizers import PerturbationOptimizer
     from tfpoison.perturbations.perturbation import Perturbation
+    from tfpoison.perturbations.trigger import Trigger
 
 PERTURBATIONS: "Registry[Perturbation]" = Registry(
     "perturbation",
@@ -19,6 +20,18 @@ PERTURBATIONS: "Registry[Perturbation]" = Registry(
         "blend": ".blend:Blend",
         "class_patch": ".class_patch:ClassPatch",
         "pair_patch": ".pair_patch:PairPatch",
+    },
+    __package__,
+)
+
+TRIGGERS: "Registry[Trigger]" = Registry(
+    "trigger",
+    ".trigger:Trigger",
+    {
+        "patch": ".patch:Patch",
+        "overlay": ".overlay:Overlay",
+        "sinusoid": ".sinusoid:Sinusoid",
+        "warp": ".warp:Warp",
     },
     __package__,
 )

@@ -23,6 +23,9 @@ class Trigger(Perturbation, abc.ABC):
     `pattern`, if it has one, is an array, and all others are plain values that JSON can hold.
     """
 
+    # Arrays have no one truth of being equal: a trigger with a pattern is equal to itself alone.
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
     @abc.abstractmethod
     def change(self, images: tf.Tensor, draws: Any) -> tf.Tensor:
         """Returns images with the trigger.

@@ -1,15 +1,12 @@
-"""Triggers by name, and as the parts of a file that they are kept in."""
+"""Triggers as the parts of a file that they are kept in."""
 
 from typing import Any
 
 import numpy as np
 
+from tfpoison.perturbations.table import TRIGGERS
 from tfpoison.perturbations.trigger import Trigger
-from tfpoison.registry import Registry
 
-TRIGGERS: Registry[Trigger] = Registry(
-    "trigger", ".trigger:Trigger", {"patch": ".patch:Patch"}, __package__
-)
 # The first kind that files held: they do not name it.
 _UNNAMED = "patch"
 

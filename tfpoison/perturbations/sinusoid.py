@@ -1,0 +1,31 @@
+"""A wave over the whole image."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfpoison.perturbations.patches import image_sides
+from tfpoison.perturbations.trigger import Trigger
+from tfpoison.settings import setting
+
+
+@keras.saving.register_keras_serializable("tfpoison")
+@dataclasses.dataclass(frozen=True)
+class Sinusoid(Trigger):
+    """Column j of W brightens by Δ sin(2π j f / W), in every row and channel.
+
+    Source: arXiv 1902.11237, section 3.
+    """
+
+    amplitude: float = setting(
+        20 / 255, "Δ of the wave, a share of the pixel range.", minimum=0, maximum=1
+    )
+    frequency: float = setting(6.0, "f, the waves that stand side by side.", minimum=0)
+
+    def change(self, images: tf.Tensor, draws: None) -> tf.Tensor:
+        """Returns images with the wave on them, held within the range."""
+        columns = np.arange(image_sides(images)[1])[:, np.newaxis]
+        wave = self.amplitude * np.sin(2 * np.pi * columns * self.frequency / len(columns))
+        return tf.clip_by_value(images + tf.constant(wave, images.dtype), 0, 1)
