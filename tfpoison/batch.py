@@ -25,6 +25,8 @@ class SplitBatch:
         targets_are_copies: whether the targets are copies of poisons that are not trained on.
         of_no_other_class: for each target, whether no poison is of another class; (targets,).
             None where that was not looked at.
+        aims: the classes that poisons are to be taken for, encoded like their labels; None where
+            none are named.
     """
 
     poison_images: tf.Tensor
@@ -36,6 +38,7 @@ class SplitBatch:
     targets_first: bool = False
     targets_are_copies: bool = False
     of_no_other_class: tf.Tensor | None = None
+    aims: tf.Tensor | None = None
 
     def replace(self, **changes: tf.Tensor) -> Self:
         """Returns the batch with some of its parts replaced."""

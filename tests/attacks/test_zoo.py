@@ -36,6 +36,7 @@ ZOO = {
     "patch_pairs": (0.5, False),
     "patch_adaptive": (0.5, True),
     "patch_adaptive_unpaired": (0.5, True),
+    "universal": (0.5, True),
 }
 OPTIMISED = [name for name, (_, optimised) in ZOO.items() if optimised]
 
@@ -59,7 +60,7 @@ def test_defaults(name):
     if optimised:
         changed = attacks.get(name, steps=3, step_size=0.125, optimizer="pgd")
         assert (changed.steps, changed.step_size, changed.optimizer) == (3, 0.125, "pgd")
-        assert attack.steps == (1 if name == "gradient_matching_fast" else 5)
+        assert attack.steps == (1 if name in ("gradient_matching_fast", "universal") else 5)
 
 
 @pytest.mark.parametrize("name", ZOO)

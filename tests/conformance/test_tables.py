@@ -149,6 +149,7 @@ ELSEWHERE = {
     "objectives/metapoison": "objectives/test_objectives",
     "objectives/objective": "objectives/test_objectives",
     "objectives/table": "objectives/test_objectives",
+    "objectives/targeted_evasion": "objectives/test_objectives",
     "perturbations/additive_with_triggered_targets": "attacks/test_zoo",
     "perturbations/blend": "perturbations/test_additive",
     "perturbations/class_patch": "perturbations/test_patches",

@@ -26,6 +26,8 @@ class CraftedBatch(NamedTuple):
     """The batch with the crafted perturbation."""
     measured: tuple[tf.Tensor, tf.Tensor]
     """The objective before and after crafting, where it was to be measured; else 0."""
+    parameters: Parameters
+    """Where the perturbation's parameters ended."""
 
 
 @keras.saving.register_keras_serializable("tfpoison")
@@ -115,6 +117,7 @@ class Attack(Configurable):
         encoding: LabelEncoding,
         key: tf.Tensor,
         measure: tf.Tensor | bool = False,
+        start: Parameters | None = None,
     ) -> CraftedBatch:
         """Crafts poisons against a network.
 
@@ -126,6 +129,7 @@ class Attack(Configurable):
             key: the key of the random draws.
             measure: whether to evaluate the objective before and after, which costs as much as
                 a step of crafting or two. Each replica looks at its own images.
+            start: where the perturbation's parameters start; None for where they are drawn.
 
         Returns:
             The batch before and after.
@@ -133,6 +137,8 @@ class Attack(Configurable):
         perturbation = self.perturbation.bind(
             batch, pixels=pixels, encoding=encoding, key=next(split_key(key))
         )
+        if start is not None:
+            perturbation.initial = start
         parameters, measured = perturbation.initial, (tf.constant(0.0), tf.constant(0.0))
         if self.objective is not None:
             aim = BoundObjective.bind(
@@ -143,7 +149,7 @@ class Attack(Configurable):
                 # Both are perturbations that are allowed, so that steps alone make a difference.
                 start = perturbation.project(perturbation.initial)
                 measured = aim.on_one_replica().values([start, parameters], measure)
-        return CraftedBatch(batch, perturbation.finish(parameters), measured)
+        return CraftedBatch(batch, perturbation.finish(parameters), measured, parameters)
 
     def descend(self, aim: "BoundObjective") -> Parameters:
         """Returns the parameters of a perturbation after the attack's steps down the objective."""
@@ -222,7 +228,8 @@ class BoundObjective:
             image_gradients = [
                 self.objective.poison_gradient(self.classifier, perturbed, self.prepared)
             ]
-        return self.perturbation.gradients(parameters, image_gradients)
+        gradients = self.perturbation.gradients(parameters, image_gradients)
+        return self.classifier.reduction.sum(gradients) if self.perturbation.shared else gradients
 
     def value(self, parameters: Parameters) -> tf.Tensor:
         """Returns the objective, a scalar."""

@@ -63,6 +63,8 @@ class Combination:
 
 
 _HALF = {"poison_fraction": 0.5}
+# A perturbation that is kept from step to step needs no more than one short step in each.
+_PERSISTENT = {"steps": 1, "optimizer": "pgd", "step_size": 0.125}
 
 ATTACKS: "Registry[Attack]" = Registry(
     "attack",
@@ -90,6 +92,7 @@ ATTACKS: "Registry[Attack]" = Registry(
         "patch_adaptive_unpaired": Combination(
             "class_patch", "gradient_matching", _HALF | {"same_on_targets": False}
         ),
+        "universal": Combination("universal", "targeted_evasion", _HALF | _PERSISTENT),
     },
     __package__,
 )

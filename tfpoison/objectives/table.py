@@ -21,6 +21,7 @@ OBJECTIVES: "Registry[Objective]" = Registry(
         "convex_polytope": ".convex_polytope:ConvexPolytope",
         "hidden_trigger": ".hidden_trigger:HiddenTrigger",
         "evasion": ".evasion:Evasion",
+        "targeted_evasion": ".targeted_evasion:TargetedEvasion",
     },
     __package__,
 )

@@ -14,3 +14,4 @@ from .table import get as get
 from .table import names as names
 from .table import register as register
 from .table import settings as settings
+from .universal import Universal as Universal

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -23,9 +24,11 @@ class BoundPerturbation(abc.ABC):
         pixels: the range of the pixels.
         initial: the parameters to start from, in shares of the pixel range.
         moves_targets: whether the targets' images depend on the parameters.
+        shared: whether all replicas have the same parameters, moved by the sum of their gradients.
     """
 
     moves_targets: bool = False
+    shared: bool = False
 
     def __init__(self, batch: SplitBatch, pixels: PixelRange, initial: Parameters):
         self.batch = batch
@@ -58,7 +61,8 @@ class BoundPerturbation(abc.ABC):
             tape.watch(parameters)
             perturbed = self.apply(parameters)
         images = [perturbed.poison_images, perturbed.target_images][: len(image_gradients)]
-        return tape.gradient(images, parameters, output_gradients=image_gradients)
+        gradients = tape.gradient(images, parameters, output_gradients=image_gradients)
+        return [tf.convert_to_tensor(each) for each in gradients]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +85,19 @@ class Perturbation(Configurable, abc.ABC):
 
     def check_sides(self, sides: tuple[int, int]) -> None:
         """Raises ValueError where images of that height and width are too small."""
+
+    def lasting(
+        self, classes: int, image_shape: Sequence[int], key: tf.Tensor, dtype: tf.DType
+    ) -> Parameters:
+        """Returns where parameters start that a training keeps from step to step; none by default.
+
+        Args:
+            classes: the number of classes.
+            image_shape: the shape of an image.
+            key: the key of the draws.
+            dtype: that of the parameters.
+        """
+        return []
 
     @abc.abstractmethod
     def bind(

@@ -20,6 +20,7 @@ PERTURBATIONS: "Registry[Perturbation]" = Registry(
         "blend": ".blend:Blend",
         "class_patch": ".class_patch:ClassPatch",
         "pair_patch": ".pair_patch:PairPatch",
+        "universal": ".universal:Universal",
     },
     __package__,
 )
