@@ -1,8 +1,4 @@
-"""Differentiable augmentation of images: random shifts and flips.
-
-The same code augments the training data, and the poisons while they are crafted; gradients flow to
-the images.
-"""
+"""Differentiable shifts and flips, for training data and for the poisons while they are crafted."""
 
 import abc
 import dataclasses
@@ -20,17 +16,15 @@ INTERPOLATIONS = ("bilinear", "nearest")
 class Augmentation(abc.ABC):
     """A random change of each image of a batch: a draw, and its application.
 
-    They are apart so that the draws for a whole batch can be shared out among workers, or applied
-    again to other images.
+    They are apart so that a batch's draws can be shared out among workers, or applied again.
     """
 
     def __call__(self, images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """Returns the augmented images.
+        """Returns augmented floating-point images of any range, (n, H, W, C).
 
         Args:
-            images: floating-point images of any range, (n, H, W, C).
-            key: a key of `randomness`, an integer tensor of shape (2,): same key, same draws.
-                (Code that is compiled by XLA draws other numbers than code that is not.)
+            key: a key of `randomness`, integers (2,): same key, same draws. (Code that is compiled
+                by XLA draws other numbers than code that is not.)
 
         Raises:
             ValueError: Keras is set to images with their channels first.
@@ -40,7 +34,7 @@ class Augmentation(abc.ABC):
 
     @abc.abstractmethod
     def draw(self, key: tf.Tensor, count: tf.Tensor | int) -> tf.Tensor:
-        """Draws for `count` images: a tensor of shape (count, ...)."""
+        """Draws for `count` images: (count, ...)."""
 
     @abc.abstractmethod
     def apply(self, images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
@@ -63,10 +57,6 @@ class ShiftAndFlip(Settings, Augmentation):
     Args:
         fill: the colour outside the image, one number or one per channel. The authors fill
             with 0 *after* normalisation, which is the mean of the data; 0, black, is usual.
-
-    Raises:
-        TypeError: a setting is of the wrong type.
-        ValueError: a setting cannot be.
     """
 
     shift: float = setting(4, "The largest shift, in pixels.", minimum=0)
@@ -120,8 +110,7 @@ def _transpose(images: tf.Tensor) -> tf.Tensor:
 def _resampling(size: int, shifts: tf.Tensor, mirrored: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Returns the matrices that move (and mirror) lines of pixels, (n, size, size).
 
-    Pixel i of the outcome comes from i - shift, or from its mirror image. Positions outside the
-    line have no pixel near: rows of zeros.
+    Pixel i comes from i - shift, or from its mirror image; outside the line rows are zeros.
     """
     positions = tf.range(size, dtype=tf.float32)
     sources = positions - shifts[:, tf.newaxis]

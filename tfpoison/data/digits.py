@@ -1,7 +1,7 @@
 """scikit-learn's 1,797 handwritten digits: real images without a download.
 
 Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
-1998: the test set of it, which scikit-learn carries in its package.
+1998: its test set.
 """
 
 import hashlib

@@ -55,12 +55,9 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
-        """Returns what `fetch` needs to find each example once, one after the other.
+        """Returns what `fetch` needs to find each example once: light, to be skipped undecoded.
 
-        References are light: a stream of them can be skipped without decoding any image.
-
-        Args:
-            key: a key of `randomness`, on which the order depends alone. None: as they are.
+        The order depends on the key, of `randomness`, alone; None: as they are.
         """
 
     @abc.abstractmethod
@@ -73,12 +70,7 @@ class Examples(abc.ABC):
 
     @abc.abstractmethod
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> "Examples":
-        """Returns the examples at ascending positions, some perhaps several times.
-
-        Args:
-            positions: from 0 to size - 1.
-            labels: their labels from now on; None: as they are.
-        """
+        """Returns the examples at ascending positions, some perhaps twice, or with other labels."""
 
     def spread(self, most: int) -> "Examples":
         """Returns the examples; of more than `most` so many, at equal distances."""
@@ -109,35 +101,28 @@ class InMemoryExamples(Examples):
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 in 0–255, (size, H, W, C); not a copy."""
         return self._images
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Yields all images in order, at most `size` at a time."""
         return (self._images[first : first + size] for first in range(0, self.size, size))
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the images at these positions."""
         return self._images[positions]
 
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
-        """Returns the positions."""
         if key is None:
             return tf.data.Dataset.range(self.size)
         order = randomness.permutation(key, self.size)
         return tf.data.Dataset.from_tensor_slices(tf.cast(order, tf.int64))
 
     def fetch(self, references: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Gathers the images at these positions."""
         images, labels = self._tensors
         return tf.gather(images, references), tf.gather(labels, references)
 
     def positions(self, references: tf.Tensor) -> tf.Tensor:
-        """Returns the positions, which are the references."""
         return references
 
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
-        """Returns the examples at ascending positions."""
         chosen = self.labels[positions] if labels is None else labels
         return InMemoryExamples(self._images[positions], chosen, self.ids[positions])
 
@@ -152,9 +137,7 @@ class StreamedExamples(Examples):
     """Examples of a split that are read and decoded whenever they are needed.
 
     Args:
-        split: where they lie.
-        ids, labels, image_shape: see `Examples`.
-        resize: whether images are resized to that height and width; if not, all of them have it.
+        resize: whether images are resized to `image_shape`; if not, all of them have it.
     """
 
     in_memory = False
@@ -172,11 +155,9 @@ class StreamedExamples(Examples):
         self.resize = resize
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Reads and decodes all images in order, at most `size` at a time."""
         return self._decoded(self.ids, size)
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """Reads the images at these positions, in one pass over the split."""
         wanted = self.ids[positions]
         ids = np.unique(wanted)
         images = np.empty((len(ids), *self.image_shape), np.uint8)
@@ -187,10 +168,7 @@ class StreamedExamples(Examples):
         return images if np.array_equal(ids, wanted) else images[np.searchsorted(ids, wanted)]
 
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
-        """Returns compressed images with their ids, shuffled within a window of `SHUFFLE_BUFFER`.
-
-        TFDS has already shuffled what lies on disk.
-        """
+        """Returns compressed images with their ids, shuffled within `SHUFFLE_BUFFER` of them."""
         references = self._only(self.ids)
         if key is None:
             return references
@@ -202,13 +180,11 @@ class StreamedExamples(Examples):
         return references.shuffle(buffer, seed=seed, reshuffle_each_iteration=False)
 
     def fetch(self, references: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """Decodes a batch of compressed images."""
         spec = tf.TensorSpec(self.image_shape, tf.uint8)
         images = tf.map_fn(self._decode, references["image"], fn_output_signature=spec)
         return images, tf.gather(tf.constant(self.labels), self.positions(references))
 
     def positions(self, references: dict[str, tf.Tensor]) -> tf.Tensor:
-        """Returns where the examples' ids stand among all."""
         return tf.searchsorted(tf.constant(self.ids), references["id"], out_type=tf.int64)
 
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> "StreamedExamples":

@@ -10,8 +10,6 @@ class Description:
     """What is known of a data set before any image is read.
 
     Attributes:
-        name: its name.
-        class_names: the names of the classes.
         image_shape: height, width and channels; None where only the images can tell.
         train_size: the number of examples to train on.
         validation_size: the number of examples to validate on.

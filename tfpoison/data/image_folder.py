@@ -1,8 +1,7 @@
 """Folders of images: which file is an image of which class, and what is in the way of reading it.
 
-Files are decoded as Keras's `image_dataset_from_directory` decodes them, to the same bits, so that
-what is found out about an image here goes for it there. What TensorFlow decodes wrongly is left to
-Pillow, or refused.
+Files are decoded as Keras's `image_dataset_from_directory` decodes them, to the same bits. What
+TensorFlow decodes wrongly is left to Pillow, or refused.
 """
 
 import collections
@@ -72,15 +71,12 @@ class _FolderSplit(Split):
         self.size = len(images)
 
     def labels(self) -> np.ndarray:
-        """Returns the numbers of the images' classes."""
         return np.array(self._labels, np.int64)
 
     def encoded(self) -> tf.data.Dataset:
-        """Returns the paths."""
         return tf.data.Dataset.from_tensor_slices([*map(os.fsencode, self._paths)])
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Reads and decodes a file."""
         content = tf.io.read_file(encoded)
         start = tf.strings.substr(content, 0, 2)
         image = tf.cond(
@@ -96,11 +92,9 @@ class _FolderSplit(Split):
         return printable(self._paths[position])
 
     def file_names(self) -> list[str]:
-        """Returns CLASS/FILE of all images, or CLASS/FOLDER/FILE."""
         return [printable(os.path.relpath(each, self._root)) for each in self._paths]
 
     def inspect(self, positions: np.ndarray) -> None:
-        """Looks at the head of each file, and warns of what is in files and is not read."""
         remarks = collections.defaultdict(list)
         for path in map(self._paths.__getitem__, positions):
             for remark in _inspect(path):
@@ -317,10 +311,7 @@ def _walk(folder: str, above: frozenset = frozenset()) -> Iterator[str]:
 
 
 def _list(folder: str) -> tuple[list[str], list[str]]:
-    """Returns the paths of the folders, and of the files, in a folder, sorted.
-
-    What is hidden, and what systems leave behind, is passed over.
-    """
+    """Returns the sorted paths of folders and of files in a folder, but those of systems."""
     found: dict[bool, list[str]] = {True: [], False: []}
     try:
         with os.scandir(folder) as entries:

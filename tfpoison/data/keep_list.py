@@ -21,14 +21,14 @@ _NEEDED = ("id", "label")
 class KeepList:
     """The examples to keep, by their position in a split, and by their file where they have one.
 
-    kept = tfpoison.KeepList.load("keep.csv")
-    train = kept.apply(tfds.load("cifar10", split="train", as_supervised=True))
-    train = kept.apply(keras.utils.image_dataset_from_directory("photos", shuffle=False))
+    kept = tfpoison.KeepList.load("keep.csv") train = kept.apply(tfds.load("cifar10", split="train",
+    as_supervised=True)) train = kept.apply(keras.utils.image_dataset_from_directory("photos",
+    shuffle=False))
 
     Attributes:
         ids: the positions, ascending integers from 0, (n,).
-        labels: the labels of these examples, integers (n,); they tell another data set, or another
-            order, from the one that was audited.
+        labels: their labels, integers (n,): they tell another data set, or another order, from the
+            one that was audited.
         files: their files, CLASS/FILE, n of them; None where they are not in files of their own.
         split_size: the number of examples of the whole split; None where it is not known.
 
@@ -103,12 +103,7 @@ class KeepList:
             ) from error
 
     def check(self, split_size: int, files: Sequence[str] | None) -> None:
-        """Raises ValueError where the list cannot be of a split, as far as its images aside tell.
-
-        Args:
-            split_size: the number of examples of the split.
-            files: their files, CLASS/FILE; None where they are not in files of their own.
-        """
+        """Raises ValueError where the list cannot be of a split of that size, with these files."""
         if self.split_size not in (None, split_size) or (self.ids >= split_size).any():
             raise ValueError(
                 f"Expected a keep-list of {split_size} examples, as the data set has. Received one "
@@ -125,10 +120,7 @@ class KeepList:
                 )
 
     def select(self, examples: Examples) -> Examples:
-        """Returns the examples of a split that are on the list.
-
-        Args:
-            examples: all examples of the split, or some.
+        """Returns the examples of a split, or of a part of it, that are on the list.
 
         Raises:
             ValueError: their labels are not those of the data set that was audited, or a class has
@@ -146,23 +138,19 @@ class KeepList:
         return examples.select(kept)
 
     def apply(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """Returns the data set without the examples that are not on the list.
+        """Returns the data set without the examples that are not on the list; its length is known.
 
         Args:
-            dataset: (image, label, …) or dictionaries with a "label", single ones before batching
-                or in batches, not shuffled: as `tfds.load` reads the whole split with
-                `shuffle_files=False`, or `image_dataset_from_directory` with `shuffle=False` any
-                part of the folder. Labels are integers, or one-hot. Where the pipeline starts from
-                the paths of files, their names decide, and labels may be missing.
-
-        Returns:
-            The data set, in batches if it was; its length is known.
+            dataset: (image, label, …) or dictionaries with a "label", single ones or in batches,
+                not shuffled: as `tfds.load` reads the whole split with `shuffle_files=False`, or
+                `image_dataset_from_directory` with `shuffle=False` any part of the folder. Labels
+                are integers, or one-hot. Where the pipeline starts from the paths of files, their
+                names decide, and labels may be missing.
 
         Raises:
             TypeError: it is no `tf.data.Dataset`.
             ValueError: the elements are something else, their order cannot be known, or their
-                labels or files are not those of the data set that was audited (it is read once to
-                see).
+                labels or files are not those that were audited (it is read once to see).
         """
         order.check(dataset)
         batched, labels, size, batch_size = _read_labels(dataset)

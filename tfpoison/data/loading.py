@@ -21,11 +21,7 @@ MEMORY_LIMIT_BYTES = 2 * 2**30
 
 
 def describe(selection: Selection) -> Description:
-    """Returns what is known of a selection before reading it.
-
-    Raises:
-        ValueError: the sizes asked for are more than there is, or the keep-list is of other data.
-    """
+    """Returns what is known of a selection before reading it; ValueError where it cannot be."""
     train, validation = selection.source.train, selection.source.validation
     if selection.keep_list is not None:
         KeepList.load(selection.keep_list).check(train.size, train.file_names())

@@ -10,11 +10,7 @@ from tfpoison.files import printable
 
 
 def check(dataset: tf.data.Dataset) -> None:
-    """Raises TypeError or ValueError where the order of the elements cannot be known.
-
-    Args:
-        dataset: single examples or batches of them.
-    """
+    """Raises TypeError or ValueError where the order of the elements cannot be known."""
     if not isinstance(dataset, tf.data.Dataset):
         raise TypeError(f"Expected a `tf.data.Dataset`. Received: {type(dataset)}")
     if dataset.cardinality() == tf.data.INFINITE_CARDINALITY:
@@ -29,14 +25,10 @@ def check(dataset: tf.data.Dataset) -> None:
 
 
 def file_names(dataset: tf.data.Dataset, size: int) -> list[str] | None:
-    """Returns the file that each element was read from, CLASS/FILE.
+    """Returns the file that each of so many examples was read from, CLASS/FILE.
 
     They are known where the pipeline starts from the files' paths, as that of Keras's
     `image_dataset_from_directory` does, or `Dataset.list_files`.
-
-    Args:
-        dataset: single examples or batches of them.
-        size: the number of examples.
     """
     for each in _lineage(dataset):
         specs = tf.nest.flatten(each.element_spec)
@@ -52,13 +44,10 @@ def file_names(dataset: tf.data.Dataset, size: int) -> list[str] | None:
 
 
 def elements(dataset: tf.data.Dataset, ids: np.ndarray) -> np.ndarray:
-    """Returns the numbers of the elements that stand at positions of a split, int64 (n,).
+    """Returns the numbers of the elements that stand at positions of a whole split, int64 (n,).
 
-    TFDS reads the shards of a split in turns; positions count shard after shard.
-
-    Args:
-        dataset: all examples of a split, single ones or batches of them.
-        ids: the positions. Those behind the end of shards get a number behind all elements.
+    TFDS reads the shards of a split in turns; positions count shard after shard. Those behind the
+    end of shards get a number behind all elements.
     """
     positions = _positions(dataset)
     if positions is None:

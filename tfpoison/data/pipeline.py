@@ -4,15 +4,14 @@
       for each batch: fetch, scale to [0, 1]
                       augment                      by (seed, epoch, number of the batch)
 
-No state is carried from batch to batch, so that a stream can start at any batch of any epoch and
-goes on, bit for bit, as one that was never interrupted.
+No state is carried from batch to batch: a stream can start at any batch of any epoch and goes on,
+bit for bit, as one that was never interrupted.
 
-A batch is the batch of all replicas together. Keras's `fit` and `evaluate` hand it to
-`Strategy.experimental_distribute_dataset`, which divides every single batch, in order, among the
-replicas: replica r of R gets the r-th of R parts, on one machine as on several workers. Several
-workers divide it rightly with the auto-shard policy DATA alone, which is set here (with OFF, each
-worker would train on the whole batch; with FILE, TensorFlow finds no files to share out). Every
-worker prepares the whole batch and uses its part of it.
+A batch is that of all replicas together. `Strategy.experimental_distribute_dataset`, through Keras,
+divides every single batch, in order, among the replicas: the r-th of R gets the r-th part. Several
+workers divide it rightly with the auto-shard policy DATA alone (with OFF, each would train on the
+whole batch; with FILE, TensorFlow finds no files to share out). Every worker prepares the whole
+batch and uses its part of it.
 """
 
 from typing import Any
@@ -48,13 +47,11 @@ def training_batches(
     """Returns the batches of all epochs; Keras is told where one ends: `steps_per_epoch` of `fit`.
 
     Args:
-        examples: the examples; each is seen once in every epoch (a remainder aside, where dropped).
         batch_size: the number of examples of a batch, those of all replicas together.
-        epochs: the number of epochs, counted from 0.
         seed: the seed of order and augmentation.
         augmentation: an augmentation or its name; None or `"none"` for none.
         one_hot_classes: the number of classes, for one-hot labels. None: integer labels.
-        first_epoch: the epoch to start in.
+        first_epoch: the epoch to start in, from 0.
         first_batch: the batch of that epoch to start with.
         drop_remainder: whether a last, shorter batch of an epoch is left out: advisable where it
             leaves replicas without an example (`distribution.serves_every_replica`).
@@ -98,10 +95,7 @@ def training_batches(
 def evaluation_batches(
     examples: Examples, batch_size: int, *, one_hot_classes: int | None = None
 ) -> tf.data.Dataset:
-    """Returns the examples once, in the order of their ids.
-
-    The last batch may be shorter. Arguments, batches and errors are those of `training_batches`.
-    """
+    """Returns the examples once, in the order of their ids; batches are as in training."""
     _check_batch_size(examples, batch_size, drop_remainder=False)
 
     @tf.autograph.experimental.do_not_convert

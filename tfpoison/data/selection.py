@@ -34,10 +34,6 @@ class Selection(Settings):
         whole_split: whether images that are held out for validation, where there is no split for
             it, are in the training set as well: for those who validate nothing. The images to
             validate on are all there are, perhaps none, and are not read before they are used.
-
-    Raises:
-        ValueError: a value cannot be.
-        TypeError: a value is of the wrong type.
     """
 
     dataset: str = setting(
@@ -96,12 +92,9 @@ class Selection(Settings):
         return tfds_source(self.dataset, self.data_dir, self.download)
 
     def check(self) -> "Description":
-        """Raises what `load` would raise, as far as can be told without reading images.
+        """Returns what is known before reading; raises what `load` would, as far as can be told.
 
         A data set that `download` asks for is downloaded, since nothing is known of it before.
-
-        Returns:
-            What is known of the data set before reading it, the keep-list aside.
         """
         from tfpoison.data import loading
 
@@ -143,9 +136,7 @@ def load(name: str, *, seed: int = 0, **selection: Any) -> "ImageClassification"
             `validation`, `val`, `valid`), or `CLASS/*.png`: bmp, gif, jpeg, png and webp, grey ones
             become coloured. Of data without a split for validation a fifth is held out.
         seed: the seed of the subsets, and of what is held out.
-        **selection: fields of `Selection`: `data_dir`, the folder; `image_size`, (height, width),
-            where images differ in size; `train_size`, `validation_size` and `balanced` for random
-            subsets; `keep_list`, what an audit has left; `download`; …
+        **selection: other fields of `Selection`.
 
     Returns:
         The data set. Splits of up to 2 GiB are held in memory; larger ones are read from disk when

@@ -11,7 +11,6 @@ class Split(abc.ABC):
     """Labelled images in an order that stays, wherever they lie.
 
     Attributes:
-        name: what the split is called.
         size: the number of its images.
         image_shape: height, width and channels; None where images differ or it is not known.
     """
@@ -22,11 +21,7 @@ class Split(abc.ABC):
 
     @abc.abstractmethod
     def labels(self) -> np.ndarray:
-        """Returns the labels of all images, integers from 0, int64 (size,).
-
-        Raises:
-            ValueError: they cannot be read, or are none of the classes.
-        """
+        """Returns all labels, integers from 0, int64 (size,); ValueError where there are others."""
 
     @abc.abstractmethod
     def encoded(self) -> tf.data.Dataset:
@@ -50,13 +45,7 @@ class Split(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A data set of labelled images, of which none is read yet.
-
-    Attributes:
-        class_names: the names of the classes.
-        train: the images to train on.
-        validation: those to validate on; None to hold some of the others out.
-    """
+    """A data set of labelled images, none read yet; without `validation` some are held out."""
 
     class_names: tuple[str, ...]
     train: Split
@@ -64,13 +53,7 @@ class Source:
 
 
 class ArraySplit(Split):
-    """Labelled images in an array.
-
-    Args:
-        name: what the split is called.
-        images: uint8 in 0–255, (n, H, W, C).
-        labels: integers from 0, (n,).
-    """
+    """Labelled images in an array, uint8 in 0–255, (n, H, W, C), with integers from 0, (n,)."""
 
     def __init__(self, name: str, images: np.ndarray, labels: np.ndarray):
         self.name = name
@@ -80,13 +63,10 @@ class ArraySplit(Split):
         self._labels = labels
 
     def labels(self) -> np.ndarray:
-        """Returns a copy of the labels."""
         return self._labels.astype(np.int64)
 
     def encoded(self) -> tf.data.Dataset:
-        """Returns the images."""
         return tf.data.Dataset.from_tensor_slices(self._images)
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Returns an image as it is."""
         return encoded

@@ -16,10 +16,8 @@ def choose(
     """Chooses examples at random; a smaller subset is part of every larger one of the same seed.
 
     Args:
-        examples: those to choose from.
         size: how many to choose. None: all, or, if balanced, as many as can be.
         balanced: whether every class is to have the same number, up to one example more.
-        seed: the seed of the choice.
         wanted: ids of examples that are chosen before all others.
 
     Returns:
@@ -61,15 +59,7 @@ def held_out_size(size: int, share: float) -> int:
 
 
 def hold_out(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits examples at random into those to train on and those held out, class by class.
-
-    Args:
-        labels: the labels, integers, (n,).
-        share: the share to hold out, between 0 and 1.
-        seed: the seed of the choice.
-
-    Returns:
-        The positions of either part, ascending.
+    """Splits examples at random, class by class: ascending positions to train on, and held out.
 
     Raises:
         ValueError: a class has fewer than two examples, or there are too few in all.

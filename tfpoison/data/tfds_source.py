@@ -31,7 +31,6 @@ class TFDSSplit(Split):
         self.image_shape = tuple(builder.info.features[self._image].shape)
 
     def labels(self) -> np.ndarray:
-        """Reads the labels of all examples."""
         labels = self._read(lambda image, label: label)
         try:
             found = np.concatenate([[], *labels.batch(4096).as_numpy_iterator()]).astype(np.int64)
@@ -51,11 +50,9 @@ class TFDSSplit(Split):
         return found
 
     def encoded(self) -> tf.data.Dataset:
-        """Returns the compressed images."""
         return self._read(lambda image, label: image)
 
     def decode(self, encoded: tf.Tensor) -> tf.Tensor:
-        """Decodes a compressed image."""
         return self._builder.info.features[self._image].decode_example(encoded)
 
     def _read(self, part: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.data.Dataset:
@@ -73,8 +70,7 @@ def tfds_source(name: str, data_dir: str | None, download: bool) -> Source:
     """Opens a data set of TensorFlow Datasets.
 
     Raises:
-        ValueError: there is no such data set, or it is not there, or it is none for image
-            classification, or has nothing to train on.
+        ValueError: it is not there, is none for image classification, or has nothing to train on.
     """
     if download and data_dir is None:
         raise ValueError("Expected `data_dir`, the folder to download into. Received: None")
