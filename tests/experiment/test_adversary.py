@@ -14,7 +14,7 @@ from tfpoison.runs.run_directory import RunDirectory
 MISSED = 2
 
 
-def make_adversary(clean, directory, defense="none", recipe="watermark", **settings):
+def make_adversary(clean, directory, defense="none", recipe="watermark", count=1, **settings):
     return Adversary(
         AttackSettings(recipe, threat={"budget": 2}, **settings),
         clean,
@@ -22,6 +22,7 @@ def make_adversary(clean, directory, defense="none", recipe="watermark", **setti
         directory=RunDirectory(directory, {}),
         seed=0,
         checkpoint_seconds=60,
+        count=count,
     )
 
 

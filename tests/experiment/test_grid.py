@@ -9,6 +9,7 @@ from clean_networks_of_tests import make_images
 from tfpoison.experiment import grid as grids
 from tfpoison.experiment.grid import Grid, GridRunner
 from tfpoison.experiment.settings import AttackSettings
+from tfpoison.experiment.victim import Victim
 from tfpoison.runs.records import Records
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -26,7 +27,33 @@ def test_adversaries_adapt_to_a_defense_with_surrogates_alone():
         ("bullseye", "adaptive", "noise_uniform"),
     ]
     assert len(list(GRID)) == 10
-    assert all(GRID.attack_on(each).recipe == each.recipe for each in GRID)
+    assert all(
+        [attack.recipe for attack in GRID.attacks_on(each)] == [each.recipe] for each in GRID
+    )
+
+
+def test_recipes_and_adversaries_share_a_training(tmp_path):
+    shared = dataclasses.replace(GRID, trials=1, adversaries_per_trial=2, share_training=True)
+    first, *others = shared
+    assert (first.recipe, [each.adversary for each in others]) == (
+        "watermark+bullseye",
+        ["standard", "adaptive"],
+    )
+    assert [each.recipe for each in shared.attacks_on(first)] == ["watermark", "bullseye"]
+    outcomes = shared.outcomes(first)
+    assert [(recipe, number) for recipe, *_, number in outcomes] == [
+        *(("watermark", 0), ("watermark", 1), ("bullseye", 0), ("bullseye", 1))
+    ]
+    records = Records(RunDirectory(tmp_path, {}))
+    for recipe, *rest, number in outcomes:
+        # A victim is done when all of its adversaries are recorded.
+        assert shared.left(records) == [first, *others]
+        own = dataclasses.asdict(Victim(recipe, *rest))
+        training = {"training": first.recipe, "threat": number, "threats": 4}
+        records.append(own | training | {"success": 1.0})
+    assert shared.left(records) == others
+    with pytest.raises(ValueError, match=r"recorded training, watermark\+bullseye.*: watermark\."):
+        dataclasses.replace(shared, attacks=ATTACKS[:1]).left(records)
 
 
 def make_runner(directory, monkeypatch, measured):
@@ -37,7 +64,7 @@ def make_runner(directory, monkeypatch, measured):
         measured.append(victim)
         unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
         outcome = unknown | {"diverged": "It did.", "seconds": {"training": 1.0}}
-        return dataclasses.asdict(victim) | outcome
+        return [dataclasses.asdict(victim) | outcome]
 
     monkeypatch.setattr(runner, "_measure", measure)
     return runner

@@ -21,7 +21,7 @@ def test_images_on_disk_stay_there(tmp_path):
     clean.get = lambda which: make_reader()
     adversary = make_adversary(clean, tmp_path, recipe_settings={"selection": "gradient_norm"})
     victim = Victim("watermark", "from_scratch", "standard", "none", trial=0, victim=0)
-    measures = measure(victim, clean, adversary.poisons(0), tmp_path)
+    (measures,) = measure(victim, clean, [adversary.poisons(0)], tmp_path)
     assert 0 <= measures["clean_accuracy"] <= 1
 
 
@@ -40,10 +40,31 @@ def test_victims_start_from_the_features_of_their_column_and_see_the_poisons(def
     trainer.train = record
     pretrained = clean.pretrained("transfer", defense)
     victim = Victim("watermark", "transfer", "standard", defense, trial=2, victim=1)
-    measure(victim, clean, poisons, tmp_path)
+    measure(victim, clean, [poisons], tmp_path)
     ((seen, seed, start),) = calls
     assert start is pretrained
     # Whatever the column.
     assert seed == clean.setup.seed_of("victim", 2, 1)
     changed = (seen != images.train.images).any(axis=(1, 2, 3))
     np.testing.assert_array_equal(images.train.ids[changed], poisons.ids)
+
+
+def test_each_adversary_of_a_training_is_measured_by_its_own_targets_and_class(tmp_path):
+    images = make_images()
+    clean = make_clean_networks(tmp_path, images, learning_rate=1e-9)
+    # A network that reads images calls targets what they are.
+    clean.setup.make_network = lambda seed: make_reader()
+    clean.train_missing, clean.get = (lambda wanted: None), lambda which: make_reader()
+    adversary = make_adversary(clean, tmp_path, count=2)
+    both = [adversary.poisons(0), adversary.poisons(0, 1)]
+    assert not set(both[0].ids) & set(both[1].ids)
+    victim = Victim("watermark", "from_scratch", "standard", "none", trial=0, victim=0)
+    measures = measure(victim, clean, both, tmp_path)
+    for each, poisons in zip(measures, both, strict=True):
+        target = poisons.threat.target_images(images.validation).reshape(1, 4) / 255
+        powers = np.exp(target[0])
+        expected = powers[poisons.threat.adversarial_class] / powers.sum()
+        assert each["target_confidence"] == pytest.approx(expected, abs=1e-4)
+        assert each["confidence_by_epoch"] == [pytest.approx(expected, abs=1e-4)]
+        assert each["true_confidence"] == pytest.approx(powers.max() / powers.sum(), abs=1e-4)
+        assert each["seconds"]["training"] > 0

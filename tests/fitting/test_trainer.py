@@ -85,16 +85,14 @@ def test_an_interrupted_training(tmp_path):
         calls.append(1)
         if len(calls) == 2:
             raise StopError
-        return float(predictor.probabilities(IMAGES.validation.images)[:, 3].mean())
+        return look(predictor)
+
+    def look(predictor):
+        return {"watched": float(predictor.probabilities(IMAGES.validation.images)[:, 3].mean())}
 
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    whole, expected = train(
-        make_trainer(),
-        1,
-        tmp_path / "a",
-        watch=lambda p: float(p.probabilities(IMAGES.validation.images)[:, 3].mean()),
-    )
+    whole, expected = train(make_trainer(), 1, tmp_path / "a", watch=look)
     with pytest.raises(StopError):
         train(make_trainer(), 1, tmp_path / "b", seconds=1e-6, watch=watch)
     assert (tmp_path / "b" / FILE).exists()

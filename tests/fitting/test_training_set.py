@@ -76,7 +76,7 @@ def train(defense, folder, *, seconds=0.0, stop_after=None):
         looks.append(predictor)
         if len(looks) == stop_after:
             raise StopError
-        return 0.0
+        return {}
 
     checkpoint = Checkpoint(RunDirectory(folder, {}).folder("run"), seconds=seconds)
     predictor, left = make_trainer(defense).train(IMAGES.train, 1, checkpoint, watch=watch)

@@ -428,3 +428,14 @@ def test_equal_poisons_are_equal_files(tmp_path):
         make_poisons()[0].save(tmp_path / name).read_bytes() for name in ("first.npz", "second.npz")
     )
     assert first == second
+
+
+def test_poisons_of_several_adversaries():
+    poisons, _ = make_poisons()
+    odd, even = poisons.select(np.arange(1, 6, 2)), poisons.select(np.arange(0, 6, 2))
+    both, one = PoisonedExamples(DATA.train, odd, even), poisons.poison(DATA.train)
+    np.testing.assert_array_equal(both.images, one.images)
+    positions = positions_of(DATA.train, poisons.ids)[[0, 3]]
+    np.testing.assert_array_equal(both.select(positions).images, one.select(positions).images)
+    with pytest.raises(ValueError, match="poisons of different images"):
+        PoisonedExamples(DATA.train, odd, poisons)

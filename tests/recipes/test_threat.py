@@ -325,3 +325,23 @@ def test_poisons_may_be_sources():
 def test_refusals(settings, message):
     with pytest.raises(ValueError, match=message):
         drawn_threat(**settings)
+
+
+def test_threats_that_share_a_training_have_images_and_classes_of_their_own():
+    beside = []
+    for number in range(6):
+        key, more = TrialKey(0, 2, number), {"beside": beside}
+        settings = ThreatSettings(budget=8)
+        beside.append(draw_threat(settings, key, DATA.train, DATA.validation, CLASSES, **more))
+    first = drawn_threat(2)
+    np.testing.assert_array_equal(beside[0].poison_ids, first.poison_ids)
+    assert [each.key for each in beside[:2]] == ["0-2", "0-2-1"]
+    poisons = np.concatenate([each.poison_ids for each in beside])
+    targets = np.concatenate([each.target_ids for each in beside])
+    assert len(set(poisons.tolist())) == 48
+    assert len(set(targets.tolist())) == 6
+    for each in beside:
+        assert classes_of(DATA.train, each.poison_ids) == {each.adversarial_class}
+    assert len({each.adversarial_class for each in beside[:3]}) == 3
+    with pytest.raises(ValueError, match=r"Expected 33 images to poison beside.* 32 are left"):
+        drawn_threat(3, budget=33, threat_model="random_images", more={"beside": beside})

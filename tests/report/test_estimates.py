@@ -20,6 +20,44 @@ def test_the_error_is_over_trials_and_not_over_victims():
     assert row.success.error == pytest.approx(25)
 
 
+def shared(trial, threat, defense="none", **changes):
+    more = {"training": "a+b", "threats": 4, "target_ids": [10 * trial + threat]}
+    return record(trial, threat=threat, defense=defense, **more, **changes)
+
+
+def test_outcomes_of_one_training_are_counted_but_not_as_independent():
+    # Trial 0: 1, 1, 1, 0. Trial 1: 0, 0, 0, 0.
+    records = [shared(0, threat, success=float(threat < 3)) for threat in range(4)]
+    records += [shared(1, threat, success=0.0) for threat in range(4)]
+    (row,) = summary.summarise(records)
+    assert (row.trials, row.outcomes, row.sharing, row.victims) == (2, 8, 4, 2)
+    assert row.success.mean == pytest.approx(37.5)
+    # Of the means 75 and 0: 75/√2/√2. Over 8 outcomes it would be 18.3.
+    assert row.success.error == pytest.approx(37.5)
+    alone = summary.summarise(records[:4])[0].success
+    # 3 of 4 in one trial: as if independent, which the note says.
+    assert (alone.mean, alone.error) == (pytest.approx(75), pytest.approx(25))
+    # They have one network between them.
+    assert summary.summarise(records[:4])[0].clean_accuracy.text() == "60.00"
+    # Means that agree do not make outcomes certain.
+    halves = [each | {"success": float(each["threat"] % 2)} for each in records]
+    assert summary.summarise(halves)[0].success.error == pytest.approx(50 / math.sqrt(7))
+    heading, line = tables.table([row])
+    assert line[heading.index("trials") :][:3] == ["2", "8", "4"]
+    assert heading[heading.index("trials") :][:3] == ["trials", "outcomes", "in one training"]
+
+
+def test_adversaries_of_one_training_are_paired_one_by_one():
+    undefended = [shared(0, threat, success=1.0) for threat in range(4)]
+    defended = [shared(0, threat, "x", success=float(threat == 0)) for threat in range(3)]
+    (result,) = summary.compare(undefended + defended)
+    assert (result.pairs, result.prevented, result.caused) == (3, 2, 0)
+    # One training took its time once, whatever recipes are in it; a brewing is each adversary's.
+    others = [each | {"recipe": "other"} for each in undefended]
+    rows = {line[0]: line[1] for line in summary.times(undefended + others)[1:]}
+    assert rows == {"surrogates": "8", "brewing": "8", "training": "1"}
+
+
 def test_means_and_errors():
     # 3 of 4: deviation √(4/3 · 0.75 · 0.25) = 0.5, error 0.5/√4.
     records = trials([1, 1, 1, 0])
@@ -243,5 +281,5 @@ def test_the_csv_has_all_fields():
     assert line["recipe"] == "gradient_matching"
     assert (line["success"], line["success_error"]) == ("50.0000", "50.0000")
     assert line["brewing_seconds"] == "20.0000"
-    assert len(line) == 26
+    assert len(line) == 28
     assert tables.csv_text([]) == ""

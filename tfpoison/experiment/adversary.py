@@ -3,6 +3,7 @@
 import functools
 import pathlib
 import time
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -40,6 +41,9 @@ class Adversary:
         seed: of all trials.
         checkpoint_seconds: the time between two saves of a brewing.
         verbose: whether progress is told.
+        count: how many adversaries of this attack share the training of a trial, each with its own
+            threat, numbered from 0.
+        earlier: those of other attacks that share it; their threats are drawn first.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class Adversary:
         seed: int,
         checkpoint_seconds: float,
         verbose: bool = False,
+        count: int = 1,
+        earlier: "Sequence[Adversary]" = (),
     ):
         self.settings = settings
         self._recipe = settings.chosen_recipe
@@ -62,11 +68,14 @@ class Adversary:
         self._seed = seed
         self._seconds = checkpoint_seconds
         self._verbose = verbose
+        self._count = count
+        self._earlier = earlier
         self._networks_trained = False
+        self._threats: dict[tuple[int, int], Threat] = {}
 
-    def poisons(self, trial: int) -> Poisons:
-        """Returns the poisons of a trial; they are made once and kept."""
-        name = self._poisons_name(self._column, trial)
+    def poisons(self, trial: int, number: int = 0) -> Poisons:
+        """Returns the poisons of a trial's threat; they are made once and kept."""
+        name = self._poisons_name(self._column, trial, number)
         path = self._poisons_file(name)
         started = time.monotonic()
         if not path.exists() and not self._networks_trained:
@@ -80,32 +89,38 @@ class Adversary:
             if path.exists():
                 poisons = _load_poisons(path)
             else:
-                poisons = self._brew(trial, name, started)
+                poisons = self._brew(self.threat(trial, number), name, started)
                 self._draw_preview(poisons, name)
                 poisons.save(path)
             self._state_file(name).unlink(missing_ok=True)
             return poisons
 
-    def seconds(self, trial: int) -> dict[str, float]:
-        """Returns the time of each phase of making a trial's poisons; none where it was lost."""
-        name = self._poisons_name(self._column, trial)
+    def seconds(self, trial: int, number: int = 0) -> dict[str, float]:
+        """Returns the time of each phase of making a threat's poisons; none where it was lost."""
+        name = self._poisons_name(self._column, trial, number)
         path = self._directory.folder(_POISONS).path / f"{name}-seconds.json"
         if not path.exists():
             return {}
         with files.read_back(path, "Remove it: the trial's records lack these times."):
             return {phase: float(value) for phase, value in files.read_json(path).items()}
 
-    def threat(self, trial: int) -> Threat:
-        """Returns the threat of a trial, which is drawn once for all columns.
+    def threat(self, trial: int, number: int = 0) -> Threat:
+        """Returns a threat of a trial, which is drawn once for all columns.
 
         It depends on the trial key and, without a trigger, on what clean networks classify rightly.
         Drawn anew where a grid goes on with another machine's networks, it might be another one.
         """
-        for column in self._setup.settings.defenses:
-            path = self._poisons_file(self._poisons_name(column, trial))
-            if path.exists():
-                return _load_poisons(path).threat
-        return self._draw_threat(trial)
+        if (trial, number) not in self._threats:
+            names = (
+                self._poisons_name(column, trial, number)
+                for column in self._setup.settings.defenses
+            )
+            paths = filter(pathlib.Path.exists, map(self._poisons_file, names))
+            made = next(paths, None)
+            self._threats[trial, number] = (
+                self._draw_threat(trial, number) if made is None else _load_poisons(made).threat
+            )
+        return self._threats[trial, number]
 
     def success_without_poisons(self, poisons: Poisons, column: str) -> float:
         """Returns how often clean victims of a column call the targets what the adversary wants.
@@ -174,12 +189,14 @@ class Adversary:
 
     # Making.
 
-    def _draw_threat(self, trial: int) -> Threat:
+    def _draw_threat(self, trial: int, number: int) -> Threat:
+        beside = [each.threat(trial, n) for each in self._earlier for n in range(each._count)]
+        beside += [self.threat(trial, earlier) for earlier in range(number)]
         images, settings = self._setup.images, self.settings.threat_settings(trial)
         by_norm = settings.selection == "gradient_norm"
         return draw_threat(
             settings,
-            TrialKey(self._seed, trial),
+            TrialKey(self._seed, trial, len(beside)),
             images.train,
             images.validation,
             images.classes,
@@ -187,14 +204,14 @@ class Adversary:
             gradient_norms=self._gradient_norms if by_norm else None,
             trigger=self.settings.trigger(images.image_shape),
             sources=self.settings.sources if self._recipe.crafts_on_sources else 0,
+            beside=beside,
         )
 
-    def _brew(self, trial: int, name: str, started: float) -> Poisons:
+    def _brew(self, threat: Threat, name: str, started: float) -> Poisons:
         images, brewer = self._setup.images, self._brewer
-        drawn = self.threat(trial)
         surrogates_ready = time.monotonic()
         poisons = brewer.brew(
-            drawn,
+            threat,
             images.train,
             images.validation,
             seed=self._setup.seed_of("brewing", name),
@@ -257,8 +274,9 @@ class Adversary:
 
     # Files.
 
-    def _poisons_name(self, column: str, trial: int) -> str:
-        return file_name(self.settings.recipe, self.settings.scenario, column, trial)
+    def _poisons_name(self, column: str, trial: int, number: int) -> str:
+        numbers = (trial, number) if number else (trial,)
+        return file_name(self.settings.recipe, self.settings.scenario, column, *numbers)
 
     def _poisons_file(self, name: str) -> pathlib.Path:
         return self._directory.folder(_POISONS).path / f"{name}.npz"

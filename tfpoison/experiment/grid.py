@@ -1,7 +1,9 @@
 """The grid of an experiment: attacks × adversaries × defenses × trials × victims."""
 
 import dataclasses
+import functools
 import itertools
+import statistics
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +15,8 @@ from tfpoison.experiment.setup import NO_DEFENSE, Setup
 from tfpoison.experiment.victim import Victim, measure_victim
 from tfpoison.notes import tell_once
 from tfpoison.progress import Progress
+from tfpoison.recipes.poisons import Poisons
+from tfpoison.runs.record_checks import THREAT, TRAINING, outcome_of
 from tfpoison.runs.records import Records
 from tfpoison.runs.run_directory import WORK, RunDirectory
 
@@ -31,6 +35,9 @@ class Grid:
         columns: the names of the defenses.
         trials: the number of trials.
         victims: the number of victims that are trained on each poisoning.
+        adversaries_per_trial: how many adversaries of each attack there are in one training, each
+            with a target, a class and poisons of its own.
+        share_training: whether all recipes of a scenario share the training.
     """
 
     attacks: tuple[AttackSettings, ...]
@@ -38,36 +45,62 @@ class Grid:
     columns: tuple[str, ...]
     trials: int
     victims: int
+    adversaries_per_trial: int = 1
+    share_training: bool = False
+
+    @property
+    def trainings(self) -> list[tuple[AttackSettings, ...]]:
+        """The attacks whose poisons are trained on together."""
+        if not self.share_training:
+            return [(attack,) for attack in self.attacks]
+        scenarios = dict.fromkeys(attack.scenario for attack in self.attacks)
+        return [tuple(each for each in self.attacks if each.scenario == name) for name in scenarios]
 
     def __iter__(self) -> Iterator[Victim]:
         """Yields every victim, trial by trial."""
         for trial in range(self.trials):
-            for attack, adversary, column, victim in itertools.product(
-                self.attacks, self.adversaries, self.columns, range(self.victims)
+            for attacks, adversary, column, victim in itertools.product(
+                self.trainings, self.adversaries, self.columns, range(self.victims)
             ):
-                if adversary == "adaptive" and (column == NO_DEFENSE or not attack.optimised):
+                optimised = any(attack.optimised for attack in attacks)
+                if adversary == "adaptive" and (column == NO_DEFENSE or not optimised):
                     continue
-                yield Victim(attack.recipe, attack.scenario, adversary, column, trial, victim)
+                recipes = "+".join(attack.recipe for attack in attacks)
+                yield Victim(recipes, attacks[0].scenario, adversary, column, trial, victim)
 
     def left(self, records: Records) -> list[Victim]:
-        """Returns the victims that are not recorded yet."""
-        names = [field.name for field in dataclasses.fields(Victim)]
-        done = {tuple(record[name] for name in names) for record in records.read()}
-        return [each for each in self if dataclasses.astuple(each) not in done]
+        """Returns the victims that are not recorded yet, or not for all of their adversaries.
+
+        Raises:
+            ValueError: the records are of trainings with other recipes in them.
+        """
+        done = {outcome_of(each): each.get(TRAINING, each["recipe"]) for each in records.read()}
+        left = []
+        for victim in self:
+            trained = {done.get(each) for each in self.outcomes(victim)}
+            if others := trained - {None, victim.recipe}:
+                raise ValueError(
+                    f"Expected the recipes of a recorded training, {others.pop()}. Received: "
+                    f"{victim.recipe}. Give another output_dir."
+                )
+            left += [victim] if None in trained else []
+        return left
+
+    def outcomes(self, victim: Victim) -> list[tuple]:
+        """Returns what each of a victim's records goes by; see `outcome_of`."""
+        recipes, numbers = victim.recipe.split("+"), range(self.adversaries_per_trial)
+        rest = dataclasses.astuple(victim)[1:]
+        return [(recipe, *rest, number) for recipe in recipes for number in numbers]
 
     def discard_work(self, directory: RunDirectory) -> None:
         """Removes what a process has left that was killed right after it wrote a record."""
         for victim in self:
             directory.folder(WORK).discard(victim.name)
 
-    def attack_on(self, victim: Victim) -> AttackSettings:
-        """Returns the attack whose victim it is."""
-        (attack,) = (
-            each
-            for each in self.attacks
-            if (each.recipe, each.scenario) == (victim.recipe, victim.scenario)
-        )
-        return attack
+    def attacks_on(self, victim: Victim) -> list[AttackSettings]:
+        """Returns the attacks whose victim it is."""
+        attacks = {(each.recipe, each.scenario): each for each in self.attacks}
+        return [attacks[recipe, victim.scenario] for recipe in victim.recipe.split("+")]
 
 
 class GridRunner:
@@ -122,23 +155,47 @@ class GridRunner:
                 with self._directory.try_lock(f"victim-{victim.name}") as ours:
                     if not ours or victim not in self._grid.left(records):
                         continue
-                    record = self._measure(victim, work.folder(victim.name))
-                    records.append(record)
+                    measured = self._measure(victim, work.folder(victim.name))
+                    # A crash may have left some of a victim's records.
+                    recorded = set(map(outcome_of, records.read()))
+                    for record in measured:
+                        if outcome_of(record) not in recorded:
+                            records.append(record)
                     work.discard(victim.name)
                     idle = False
                     done = total - len(self._grid.left(records))
-                    progress.tell(done, _describe(record))
+                    progress.tell(done, _describe(victim, measured))
             if idle:
                 _tell_of_waiting(left)
                 time.sleep(_WAIT_SECONDS)
 
-    def _measure(self, victim: Victim, work: RunDirectory) -> dict[str, Any]:
-        adversary = self._adversary(victim)
-        poisons = adversary.poisons(victim.trial)
+    def _measure(self, victim: Victim, work: RunDirectory) -> list[dict[str, Any]]:
+        """Trains a victim and returns a record for each adversary."""
+        numbers = range(self._grid.adversaries_per_trial)
+        those = [(each, number) for each in self._adversaries_of(victim) for number in numbers]
+        poisons = [each.poisons(victim.trial, number) for each, number in those]
         seconds = self._common["checkpoint_seconds"]
         measures = measure_victim(victim, self._networks, poisons, work, checkpoint_seconds=seconds)
+        records = map(functools.partial(self._record, victim), those, poisons, measures)
+        if len(those) == 1:
+            return list(records)
+        shared = {TRAINING: victim.recipe, "threats": len(those)}
+        return [
+            each | shared | {THREAT: number}
+            for each, (_, number) in zip(records, those, strict=True)
+        ]
+
+    def _record(
+        self,
+        victim: Victim,
+        who: tuple[Adversary, int],
+        poisons: Poisons,
+        measures: dict[str, Any],
+    ) -> dict[str, Any]:
+        adversary, number = who
         threat, names = poisons.threat, self._setup.images.class_names
         return dataclasses.asdict(victim) | {
+            "recipe": adversary.settings.recipe,
             "trial_key": threat.key,
             "target_ids": threat.target_ids[:10].tolist(),
             "targets": len(threat.target_ids),
@@ -148,22 +205,27 @@ class GridRunner:
             "epsilon": round(poisons.epsilon, 6),
             "success_without_poisons": adversary.success_without_poisons(poisons, victim.defense),
             **measures,
-            "seconds": adversary.seconds(victim.trial) | measures["seconds"],
+            "seconds": adversary.seconds(victim.trial, number) | measures["seconds"],
         }
 
-    def _adversary(self, victim: Victim) -> Adversary:
+    def _adversaries_of(self, victim: Victim) -> list[Adversary]:
         column = victim.defense if victim.adversary == "adaptive" else NO_DEFENSE
-        key = victim.recipe, victim.scenario, column
-        if key not in self._adversaries:
-            self._adversaries[key] = Adversary(
-                self._grid.attack_on(victim),
-                self._networks,
-                column=column,
-                directory=self._directory,
-                seed=self._seed,
-                **self._common,
-            )
-        return self._adversaries[key]
+        adversaries: list[Adversary] = []
+        for attack in self._grid.attacks_on(victim):
+            key = attack.recipe, victim.scenario, column
+            if key not in self._adversaries:
+                self._adversaries[key] = Adversary(
+                    attack,
+                    self._networks,
+                    column=column,
+                    directory=self._directory,
+                    seed=self._seed,
+                    count=self._grid.adversaries_per_trial,
+                    earlier=list(adversaries),
+                    **self._common,
+                )
+            adversaries.append(self._adversaries[key])
+        return adversaries
 
 
 def _tell_of_waiting(left: list[Victim]) -> None:
@@ -172,16 +234,21 @@ def _tell_of_waiting(left: list[Victim]) -> None:
     tell_once(f"waiting for other processes to be done with {', '.join(names)}{more}")
 
 
-def _describe(record: dict[str, Any]) -> str:
+def _describe(victim: Victim, records: list[dict[str, Any]]) -> str:
+    record = records[0]
+    success, confidence = (
+        statistics.fmean(each[name] or 0 for each in records)
+        for name in ("success", "target_confidence")
+    )
     if "diverged" in record:
         outcome = f"not counted, it diverged. {record['diverged']}"
     else:
         outcome = (
-            f"success {record['success']:.2f}, confidence {record['target_confidence']:.2f}, "
+            f"success {success:.2f}, confidence {confidence:.2f}, "
             f"accuracy {record['clean_accuracy']:.3f}"
         )
     return (
-        f"trial {record['trial']}  {record['recipe']}  {record['scenario']}  "
-        f"{record['adversary']}  {record['defense']}: {outcome}, "
+        f"trial {victim.trial}  {victim.recipe}  {victim.scenario}  "
+        f"{victim.adversary}  {victim.defense}: {outcome}, "
         f"{sum(record['seconds'].values()):.0f} s"
     )

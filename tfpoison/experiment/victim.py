@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.fitting.divergence import DivergedError
+from tfpoison.recipes.poisoned_examples import PoisonedExamples
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.recipes.threat import positions_of
 from tfpoison.runs.checkpoint import Checkpoint
@@ -19,10 +21,10 @@ from tfpoison.runs.run_directory import RunDirectory, file_name
 
 @dataclasses.dataclass(frozen=True)
 class Victim:
-    """Which victim a record is about.
+    """Which victim records are about.
 
     Attributes:
-        recipe: the attack's recipe.
+        recipe: the attack's recipe; several with + between where they share the training.
         scenario: what the victim starts from.
         adversary: `"standard"` or `"adaptive"`.
         defense: the column of the defense.
@@ -46,63 +48,78 @@ class Victim:
 def measure_victim(
     victim: Victim,
     networks: CleanNetworks,
-    poisons: Poisons,
+    poisons: Sequence[Poisons],
     work: RunDirectory,
     *,
     checkpoint_seconds: float,
-) -> dict[str, Any]:
+) -> list[dict[str, Any]]:
     """Trains a fresh victim on the poisoned set and returns its measures.
 
     Args:
         victim: which victim.
         networks: the set-up, and the features that the victim starts from.
-        poisons: the poisons.
+        poisons: of each adversary that shares the training.
         work: where the training is saved while it runs; to be discarded once the measures are on
             disk.
         checkpoint_seconds: the time between two checkpoints.
 
     Returns:
-        The measures and the times. Those of a victim that diverges are None, as it tells nothing
-        of the poisons, and `diverged` says how it did.
+        Each adversary's measures and times. Those of a victim that diverges are None, as it tells
+        nothing of the poisons, and `diverged` says how it did.
     """
-    setup, drawn = networks.setup, poisons.threat
+    setup = networks.setup
     images = setup.images
-    targets = drawn.target_images(images.validation)
+    targets = [each.threat.target_images(images.validation) for each in poisons]
     started = time.monotonic()
 
-    def confidence(predictor: Predictor) -> float:
-        return float(predictor.probabilities(targets)[:, drawn.adversarial_class].mean())
+    def confidences(predictor: Predictor) -> dict[str, float]:
+        return {
+            _watched(number): float(
+                predictor.probabilities(targets[number])[:, each.threat.adversarial_class].mean()
+            )
+            for number, each in enumerate(poisons)
+        }
 
-    def told(**measures: Any) -> dict[str, Any]:
+    def told(measures: dict[str, Any]) -> dict[str, Any]:
         return {**measures, "seconds": {"training": round(time.monotonic() - started, 2)}}
 
+    for each in poisons:
+        each.check(images.train)
     pretrained = networks.pretrained(victim.scenario, victim.defense)
     checkpoint = Checkpoint(work, seconds=checkpoint_seconds, every_epoch=False)
     try:
         predictor, left = setup.trainer(victim.scenario, victim.defense).train(
-            poisons.poison(images.train),
+            PoisonedExamples(images.train, *poisons),
             # The same in all columns: victims differ by the defense alone.
             setup.seed_of("victim", victim.trial, victim.victim),
             checkpoint,
             pretrained=pretrained,
-            watch=confidence,
+            watch=confidences,
         )
     except DivergedError as error:
         unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
-        return told(**unknown, diverged=str(error))
-    measures = evaluation.measure(
-        predictor.probabilities(images.validation),
-        images.validation.labels,
-        predictor.probabilities(targets),
-        target_class=drawn.target_class,
-        adversarial_class=drawn.adversarial_class,
-        poison_classes=np.unique(poisons.clean_labels),
-    )
-    if setup.settings.defenses[victim.defense].changes_training_set:
-        measures |= _removal(images.train, left.kept, poisons)
-    rounded = {key: round(value, 6) for key, value in measures.items()}
-    by_epoch = [round(row["watched"], 6) for row in checkpoint.rows]
-    return told(**rounded, confidence_by_epoch=by_epoch)
+        return [told({**unknown, "diverged": str(error)})] * len(poisons)
+    clean, measures = predictor.probabilities(images.validation), []
+    for number, each in enumerate(poisons):
+        of_one = evaluation.measure(
+            clean,
+            images.validation.labels,
+            predictor.probabilities(targets[number]),
+            target_class=each.threat.target_class,
+            adversarial_class=each.threat.adversarial_class,
+            poison_classes=np.unique(each.clean_labels),
+        )
+        if setup.settings.defenses[victim.defense].changes_training_set:
+            of_one |= _removal(images.train, left.kept, each)
+        rounded: dict[str, Any] = {key: round(value, 6) for key, value in of_one.items()}
+        by_epoch = [round(row[_watched(number)], 6) for row in checkpoint.rows]
+        measures.append(rounded | {"confidence_by_epoch": by_epoch})
+    return list(map(told, measures))
+
+
+def _watched(number: int) -> str:
+    """Returns what an adversary's confidence is called in the checkpoint's rows."""
+    return f"watched_{number}" if number else "watched"
 
 
 def _removal(train: Examples, kept: np.ndarray, poisons: Poisons) -> dict[str, float]:

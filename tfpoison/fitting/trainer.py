@@ -105,7 +105,7 @@ class Trainer:
         until_epoch: int | None = None,
         validation: Examples | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        watch: Callable[[Predictor], float] | None = None,
+        watch: Callable[[Predictor], dict[str, float]] | None = None,
         verbose: int = 0,
     ) -> tuple[Predictor, TrainingSet]:
         """Trains a network from where its checkpoint stands.
@@ -118,7 +118,7 @@ class Trainer:
             until_epoch: the epoch to stop after; None for the last one.
             validation: what `fit` evaluates on after every epoch.
             callbacks: other callbacks; what they add to an epoch's logs is saved.
-            watch: looked at after every epoch; recorded as `watched` in the checkpoint's rows.
+            watch: returns what is recorded in the checkpoint's rows after every epoch.
             verbose: Keras's verbosity.
 
         Returns:
@@ -216,9 +216,9 @@ class Trainer:
             if checkpoint.epoch >= epochs:
                 break
 
-    def _watching(self, watch: Callable[[Predictor], float]) -> keras.callbacks.Callback:
+    def _watching(self, watch: Callable[[Predictor], dict[str, float]]) -> keras.callbacks.Callback:
         def look(epoch: int, logs: dict[str, Any]) -> None:
-            logs["watched"] = watch(self._predictor)
+            logs |= watch(self._predictor)
 
         return keras.callbacks.LambdaCallback(on_epoch_end=look)
 

@@ -31,6 +31,8 @@ class ExperimentJob:
             defense under test.
         trials: the number of trials.
         victims: the number of victims that are trained on each poisoning.
+        adversaries_per_trial: see `Grid`.
+        share_training: see `Grid`.
         seed: of all trials.
         directory: the output directory.
         checkpoint_seconds: the time between two checkpoints.
@@ -44,6 +46,8 @@ class ExperimentJob:
     victims: int
     seed: int
     directory: RunDirectory
+    adversaries_per_trial: int = 1
+    share_training: bool = False
     checkpoint_seconds: float = 300
     verbose: bool = True
 
@@ -63,10 +67,32 @@ class ExperimentJob:
                     "them. Received: "
                     f"{defense}. Give settings that all columns share by --defense_SETTING."
                 )
-        check_attacks(self.attacks, self.setup, self.setup.check(), range(self.trials))
+        description = self.setup.check()
+        check_attacks(self.attacks, self.setup, description, range(self.trials))
+        self._check_sharing(description.train_size)
         if "adaptive" in self.adversaries:
             self._check_adaptive()
         self.directory.check()
+
+    def _check_sharing(self, train_size: int) -> None:
+        """Raises ValueError where adversaries that share a training would share images."""
+        if self.adversaries_per_trial == 1 and not self.share_training:
+            return
+        threats = [attack.threat_settings() for attack in self.attacks]
+        if any(attack.setups for attack in self.attacks) or any(
+            each.target_ids or each.poison_ids for each in threats
+        ):
+            raise ValueError(
+                "Expected targets and poisons to be drawn where adversaries share a training. "
+                "Received set-ups, target_ids or poison_ids."
+            )
+        wanted = sum(each.count_poisons(train_size) for each in threats)
+        wanted *= self.adversaries_per_trial
+        if wanted > train_size:
+            raise ValueError(
+                f"Expected at most {train_size} poisons, the number of training images, of all "
+                f"adversaries of a training. Received: {wanted}"
+            )
 
     def _check_adaptive(self) -> None:
         if set(self.setup.defenses) == {NO_DEFENSE}:
@@ -88,8 +114,15 @@ class ExperimentJob:
             ValueError: the directory belongs to another grid, or the data do not allow it.
         """
         self.check()
-        columns = tuple(self.setup.defenses)
-        grid = Grid(self.attacks, self.adversaries, columns, self.trials, self.victims)
+        grid = Grid(
+            self.attacks,
+            self.adversaries,
+            tuple(self.setup.defenses),
+            self.trials,
+            self.victims,
+            self.adversaries_per_trial,
+            self.share_training,
+        )
         with self.directory.shared():
             records = Records(self.directory)
             if grid.left(records):

@@ -88,6 +88,13 @@ class ExperimentSettings(Settings):
     )
     trials: int = setting(10, "Trials, each with a threat of its own.", minimum=1, maximum=100_000)
     victims: int = setting(1, "Victims trained on each poisoning.", minimum=1, maximum=100_000)
+    adversaries_per_trial: int = setting(
+        1,
+        "Adversaries of each recipe in one training, each with its own target, class and images.",
+        minimum=1,
+        maximum=1000,
+    )
+    share_training: bool = setting(False, "Train on the poisons of all recipes together.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Draws of threats: the same key and settings give the same threat."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,17 +22,23 @@ class TrialKey:
     Attributes:
         seed: the seed of all trials.
         trial: the number of the trial.
+        number: that of the threat, where several share the training of a trial.
     """
 
     seed: int
     trial: int
+    number: int = 0
+
+    @property
+    def _parts(self) -> tuple[int, ...]:
+        return (self.seed, self.trial, *([self.number] if self.number else []))
 
     def __str__(self) -> str:
-        return f"{self.seed}-{self.trial}"
+        return "-".join(map(str, self._parts))
 
     def rng(self, purpose: Purpose) -> np.random.Generator:
         """Returns the source of the draws for one purpose."""
-        return purpose.generator(self.seed, self.trial)
+        return purpose.generator(*self._parts)
 
 
 def draw_threat(
@@ -46,6 +52,7 @@ def draw_threat(
     gradient_norms: np.ndarray | None = None,
     trigger: MakeTrigger | None = None,
     sources: int = 0,
+    beside: Sequence[Threat] = (),
 ) -> Threat:
     """Draws a threat; the same key and settings give the same threat.
 
@@ -62,13 +69,16 @@ def draw_threat(
         gradient_norms: of every training image, (train,), for the selection by them.
         trigger: draws the trigger of a threat that has one, as `Patch.draw` does; None for none.
         sources: how many training images of the source class are drawn beside, to craft with.
+        beside: threats that share the training: neither their poisons nor their targets are drawn
+            again, nor their adversarial classes while there are others with room.
 
     Raises:
         ValueError: no such threat can be drawn from these data.
     """
     settings.check(train, validation, classes)
     settings = settings.complete(train, validation)
-    has_room = _has_room(settings, train, classes)
+    free = ~np.isin(train.ids, _joined(each.poison_ids for each in beside))
+    has_room = _has_room(settings, train, free, classes)
     rng = key.rng(Purpose.TARGETS)
     if settings.target_class is not None and settings.target_ids:
         target_class, target_ids = settings.target_class, np.array(settings.target_ids, np.int64)
@@ -78,13 +88,16 @@ def draw_threat(
         target_ids = validation.ids[validation.labels == target_class]
     else:
         may_be = _may_be_targets(eligible, train, validation)
+        others = (each.target_ids for each in beside if each.trigger is None)
+        may_be &= ~np.isin(validation.ids, _joined(others))
         labels, wanted = validation.labels[may_be], settings.targets
         target_class = _draw_target_class(settings, rng, labels, has_room, wanted=wanted)
         candidates = np.flatnonzero(may_be & (validation.labels == target_class))
         target_ids = validation.ids[np.sort(rng.permutation(candidates)[:wanted])]
-    adversarial_class, poison_class = _draw_classes(settings, rng, target_class, has_room)
+    taken = [each.adversarial_class for each in beside]
+    adversarial_class, poison_class = _draw_classes(settings, rng, target_class, has_room, taken)
     rng = key.rng(Purpose.POISONS)
-    poison_ids = _draw_poisons(settings, rng, train, poison_class, gradient_norms)
+    poison_ids = _draw_poisons(settings, rng, train, free, poison_class, gradient_norms)
     threat = Threat(str(key), target_ids, target_class, adversarial_class, poison_ids)
     if trigger is None:
         return threat
@@ -96,11 +109,17 @@ def draw_threat(
     )
 
 
-def _has_room(settings: ThreatSettings, train: Examples, classes: int) -> np.ndarray:
-    """Returns which classes have enough training images to be poisoned, bool (classes,)."""
+def _joined(ids: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0, np.int64), *ids])
+
+
+def _has_room(
+    settings: ThreatSettings, train: Examples, free: np.ndarray, classes: int
+) -> np.ndarray:
+    """Returns which classes have enough free training images to be poisoned, bool (classes,)."""
     if settings.poison_ids:
         return np.ones(classes, bool)
-    sizes = np.bincount(train.labels, minlength=classes)
+    sizes = np.bincount(train.labels[free], minlength=classes)
     return sizes >= settings.count_poisons(train.size)
 
 
@@ -111,18 +130,30 @@ def _draw_class(rng: np.random.Generator, candidates: Any, has_room: np.ndarray)
     come up: a trial key draws the same as it did where all classes were drawn from.
     """
     drawn = int(rng.choice(candidates))
-    return drawn if has_room[drawn] else int(rng.choice([c for c in candidates if has_room[c]]))
+    if has_room[drawn]:
+        return drawn
+    others = [each for each in candidates if has_room[each]]
+    return int(rng.choice(others)) if others else drawn
 
 
 def _draw_classes(
-    settings: ThreatSettings, rng: np.random.Generator, target_class: int, has_room: np.ndarray
+    settings: ThreatSettings,
+    rng: np.random.Generator,
+    target_class: int,
+    has_room: np.ndarray,
+    taken: list[int],
 ) -> tuple[int, int | None]:
-    """Returns the adversarial class, and the class of the poisons; None for any."""
+    """Returns the adversarial class, and the class of the poisons; None for any.
+
+    Classes that are taken are drawn for adversarial where no other is left.
+    """
     others = [each for each in range(len(has_room)) if each != target_class]
     single_class = settings.threat_model == "single_class" and not settings.poisons_are_sources
     adversarial_class = settings.adversarial_class
     if adversarial_class is None:
         room = has_room if single_class else np.ones_like(has_room)
+        fresh = room & ~np.isin(np.arange(len(room)), taken)
+        room = fresh if fresh[others].any() else room
         adversarial_class = _draw_class(rng, others, room)
     if settings.poisons_are_sources:
         return adversarial_class, target_class
@@ -162,21 +193,28 @@ def _draw_poisons(
     settings: ThreatSettings,
     rng: np.random.Generator,
     train: Examples,
+    free: np.ndarray,
     poison_class: int | None,
     gradient_norms: np.ndarray | None,
 ) -> np.ndarray:
     if settings.poison_ids:
         return np.sort(np.array(settings.poison_ids, np.int64))
-    candidates = np.arange(train.size)
     if poison_class is not None:
-        candidates = np.flatnonzero(train.labels == poison_class)
+        free = free & (train.labels == poison_class)
+    candidates = np.flatnonzero(free)
     if settings.selection == "gradient_norm":
         if gradient_norms is None:
             raise ValueError("Expected gradient norms for the selection by them. Received none.")
         order = np.argsort(-gradient_norms[candidates], kind="stable")
     else:
         order = rng.permutation(len(candidates))
-    return np.sort(train.ids[candidates[order[: settings.count_poisons(train.size)]]])
+    wanted = settings.count_poisons(train.size)
+    if wanted > len(candidates):
+        raise ValueError(
+            f"Expected {wanted} images to poison beside those of the training's other adversaries. "
+            f"{len(candidates)} are left. Lower `budget`, or the number of adversaries."
+        )
+    return np.sort(train.ids[candidates[order[:wanted]]])
 
 
 def _may_be_targets(

@@ -15,17 +15,27 @@ if TYPE_CHECKING:
 
 
 class PoisonedExamples(Examples):
-    """A training set with poisons in it."""
+    """A training set with poisons in it, of one adversary or several.
 
-    def __init__(self, clean: Examples, poisons: "Poisons"):
+    Raises:
+        ValueError: they are of images that are not there, or some of one image.
+    """
+
+    def __init__(self, clean: Examples, *poisons: "Poisons"):
         super().__init__(clean.ids, clean.labels.copy(), clean.image_shape)
-        positions_of(clean, poisons.ids)
-        is_poison = np.isin(clean.ids, poisons.ids)
+        ids = np.concatenate([each.ids for each in poisons])
+        positions_of(clean, ids)
+        if len(np.unique(ids)) < len(ids):
+            raise ValueError("Expected poisons of different images. Received some of one image.")
+        order = np.argsort(ids)
+        is_poison = np.isin(clean.ids, ids)
         self._clean = clean
         self._poisons = poisons
+        self._perturbations = np.concatenate([each.perturbations for each in poisons])[order]
         self._rows = np.full(clean.size, -1, np.int64)
-        self._rows[is_poison] = np.searchsorted(poisons.ids, clean.ids[is_poison])
-        self.labels[is_poison] = poisons.labels[self._rows[is_poison]]
+        self._rows[is_poison] = np.searchsorted(ids[order], clean.ids[is_poison])
+        labels = np.concatenate([each.labels for each in poisons])[order]
+        self.labels[is_poison] = labels[self._rows[is_poison]]
 
     @property
     def in_memory(self) -> bool:
@@ -68,12 +78,13 @@ class PoisonedExamples(Examples):
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
         """Returns the examples at ascending positions with the poisons that are among them."""
         clean = self._clean.select(positions, labels)
-        rows = np.unique(self._rows[positions])
-        return PoisonedExamples(clean, self._poisons.select(rows[rows >= 0]))
+        inside = (np.flatnonzero(np.isin(each.ids, clean.ids)) for each in self._poisons)
+        chosen = zip(self._poisons, inside, strict=True)
+        return PoisonedExamples(clean, *(each.select(rows) for each, rows in chosen))
 
     def _poison(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
         poisons = rows >= 0
-        changed = images[poisons].astype(np.int16) + self._poisons.perturbations[rows[poisons]]
+        changed = images[poisons].astype(np.int16) + self._perturbations[rows[poisons]]
         images = images.copy()
         images[poisons] = np.clip(changed, 0, 255)
         return images
@@ -83,6 +94,6 @@ class PoisonedExamples(Examples):
         with tf.init_scope(), tf.device("CPU:0"):
             return (
                 tf.constant(self._rows),
-                tf.constant(self._poisons.perturbations),
+                tf.constant(self._perturbations),
                 tf.constant(self.labels),
             )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfpoison.notes import MISSING, share_of_range
-from tfpoison.runs.record_checks import CELL, Record
+from tfpoison.runs.record_checks import CELL, THREAT, Record, training_of
 
 UNDEFENDED = "none"
 STANDARD = "standard"
@@ -32,7 +32,7 @@ class Estimate:
     """A mean and its standard error, in the same unit; NaN where there are too few values.
 
     Attributes:
-        mean: the mean over trials.
+        mean: the mean over trials; over outcomes, where several share the training of a trial.
         error: the standard error of the mean.
     """
 
@@ -72,6 +72,8 @@ class Row(Cell):
 
     Attributes:
         trials: the number of distinct trials.
+        outcomes: the number of distinct adversaries; more than trials where some share a training.
+        sharing: the largest number of adversaries that shared a training.
         victims: the number of victims that were measured.
         diverged: the number of victims that diverged: they tell nothing of the poisons, and count
             as no trial.
@@ -90,6 +92,8 @@ class Row(Cell):
     """
 
     trials: int
+    outcomes: int
+    sharing: int
     victims: int
     diverged: int
     success: Estimate
@@ -105,12 +109,15 @@ class Row(Cell):
     brewing_seconds: float
 
 
+_OF_NETWORKS = ("clean_accuracy", "removed_share")
 _MEASURES = [field.name for field in dataclasses.fields(Row) if field.type is Estimate]
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison(Cell):
     """Defended trials against the same trials undefended, with the standard adversary.
+
+    Adversaries that share the training of a trial are paired one by one.
 
     Attributes:
         pairs: the number of trials that were run both ways.
@@ -127,8 +134,10 @@ class Comparison(Cell):
     caused: int
 
 
-def estimate(values: Iterable[float], *, span: float | None = None) -> Estimate:
-    """Returns the mean of independent values and its standard error.
+def estimate(
+    values: Iterable[float], *, span: float | None = None, trials: Iterable[Any] | None = None
+) -> Estimate:
+    """Returns the mean of values and its standard error.
 
     The standard error is the sample standard deviation (ddof = 1) divided by √n. Where all n values
     agree, as 0 successes of 20 do, that is 0 and says that there is no doubt left. With `span`,
@@ -136,14 +145,24 @@ def estimate(values: Iterable[float], *, span: float | None = None) -> Estimate:
     quarter of the range) stands in for it: span / (4·√n). For shares, whose span is 1, that is
     0.25/√n, or 5.59 % for 20 trials: the ± 5.59 of the paper's Table 1 at 0 % and at 100 %.
 
+    Values from one training need not be independent. With `trials`, the standard error is the
+    larger of that above and of the cluster-robust one,
+
+        √(k/(k-1) · Σ over the k trials (Σ of the trial's values - mean)²) / n,
+
+    which is that of the trials' means where each has as many values. A single trial has none.
+
     Args:
-        values: one for each trial; NaNs are left out.
+        values: one for each outcome; NaNs are left out.
         span: the range the values could have had; None to leave a standard error of 0.
+        trials: which values are of one trial, one for each; None where each has its own.
 
     Returns:
         The estimate; the standard error of a single value is NaN.
     """
-    known = np.asarray([value for value in values if not math.isnan(value)], float)
+    values = np.fromiter(values, float)
+    is_known = ~np.isnan(values)
+    known = values[is_known]
     if not len(known):
         return Estimate()
     if len(known) == 1:
@@ -153,7 +172,14 @@ def estimate(values: Iterable[float], *, span: float | None = None) -> Estimate:
         deviation = span * _RANGE_RULE
     else:
         deviation = float(known.std(ddof=1))
-    return Estimate(float(known.mean()), deviation / math.sqrt(len(known)))
+    error = deviation / math.sqrt(len(known))
+    if trials is not None:
+        _, cluster = np.unique(np.array(list(trials))[is_known], return_inverse=True)
+        sums = np.bincount(cluster, known - known.mean())
+        if 1 < len(sums) < len(known):
+            factor = len(sums) / (len(sums) - 1)
+            error = max(error, math.sqrt(factor * (sums**2).sum()) / len(known))
+    return Estimate(float(known.mean()), error)
 
 
 def measured(records: Iterable[Record]) -> list[Record]:
@@ -165,7 +191,8 @@ def summarise(records: Iterable[Record]) -> list[Row]:
     """Returns a row for each recipe, scenario, adversary and defense, in order of appearance.
 
     The victims of a trial share its poisons and are averaged first, so that the standard errors
-    are over trials; `estimate` says how they are computed. Victims that diverged are left out.
+    are over trials; `estimate` says how they are computed, also where adversaries share a training.
+    Victims that diverged are left out.
     """
     cells = group(records, *CELL)
     return [
@@ -176,10 +203,12 @@ def summarise(records: Iterable[Record]) -> list[Row]:
 
 def _summarise_cell(cell: tuple[str, ...], inside: list[Record], undefended: list[Record]) -> Row:
     records = measured(inside)
+    # Adversaries that share a training have one network between them.
+    networks = [record for record in records if not record.get(THREAT)]
     values: dict[str, Any] = dict(zip(CELL, cell, strict=True))
     values |= {
-        name: estimate(
-            [100 * value for value in by_trial(records, name).values()],
+        name: _over_outcomes(
+            by_outcome(networks if name in _OF_NETWORKS else records, name),
             span=100 if name == "success" else None,
         )
         for name in _MEASURES
@@ -187,8 +216,10 @@ def _summarise_cell(cell: tuple[str, ...], inside: list[Record], undefended: lis
     return Row(
         **values,
         trials=len({record["trial"] for record in records}),
-        victims=len(records),
-        diverged=len(inside) - len(records),
+        outcomes=len({(record["trial"], record.get(THREAT)) for record in records}),
+        sharing=max((record.get("threats", 1) for record in records), default=1),
+        victims=len(networks),
+        diverged=sum("diverged" in record for record in inside if not record.get(THREAT)),
         training_seconds=_median_training(records),
         training_cost=_median_training(records) / _median_training(undefended),
         brewing_seconds=_mean(seconds(record, "brewing") for record in records),
@@ -209,21 +240,31 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
         undefended = cells.get((*cell[:2], STANDARD, UNDEFENDED), [])
         if cell[-1] == UNDEFENDED:
             continue
-        success = np.array(pairs(undefended, defended, "success")).reshape(-1, 2)
-        confidence = np.array(pairs(undefended, defended, "target_confidence")).reshape(-1, 2)
-        before, after = (success >= _SUCCESS).T
+        success = pairs(undefended, defended, "success")
+        confidence = pairs(undefended, defended, "target_confidence")
+        before, after = (np.array(list(success.values())).reshape(-1, 2) >= _SUCCESS).T
         named: dict[str, Any] = dict(zip(CELL, cell, strict=True))
         comparisons.append(
             Comparison(
                 **named,
                 pairs=len(success),
-                success=estimate(100 * (success[:, 1] - success[:, 0]), span=200),
-                target_confidence=estimate(100 * (confidence[:, 1] - confidence[:, 0])),
+                success=_over_outcomes(_differences(success), span=200),
+                target_confidence=_over_outcomes(_differences(confidence)),
                 prevented=int((before & ~after).sum()),
                 caused=int((~before & after).sum()),
             )
         )
     return comparisons
+
+
+def _over_outcomes(outcomes: Mapping[tuple, float], *, span: float | None = None) -> Estimate:
+    """Returns the estimate, in percent, of shares as `by_outcome` has them."""
+    percent = [100 * value for value in outcomes.values()]
+    return estimate(percent, span=span, trials=[trial for trial, *_ in outcomes])
+
+
+def _differences(pairs: Mapping[tuple, tuple[float, float]]) -> dict[tuple, float]:
+    return {outcome: after - before for outcome, (before, after) in pairs.items()}
 
 
 def group(records: Iterable[Record], *names: str) -> dict[tuple[str, ...], list[Record]]:
@@ -234,26 +275,27 @@ def group(records: Iterable[Record], *names: str) -> dict[tuple[str, ...], list[
     return groups
 
 
-def by_trial(records: Iterable[Record], name: str) -> dict[Any, float]:
-    """Returns each trial's mean of a field over its victims; NaN where no victim has it.
+def by_outcome(records: Iterable[Record], name: str) -> dict[tuple, float]:
+    """Returns the mean of a field over the victims of each trial; NaN where no victim has it.
 
-    The keys are the trials' numbers with their targets and adversarial class.
+    Adversaries that share the training of a trial are apart. The keys are the trials' numbers, then
+    the adversary's number, targets and adversarial class.
     """
-    trials: dict[Any, list[float]] = {}
+    outcomes: dict[tuple, list[float]] = {}
     for record in records:
         targets = tuple(record.get("target_ids", ()))
-        trial = record["trial"], targets, record.get("adversarial_class")
-        trials.setdefault(trial, []).append(_number(record.get(name)))
-    return {trial: _mean(values) for trial, values in trials.items()}
+        outcome = record["trial"], record.get(THREAT), targets, record.get("adversarial_class")
+        outcomes.setdefault(outcome, []).append(_number(record.get(name)))
+    return {outcome: _mean(values) for outcome, values in outcomes.items()}
 
 
 def pairs(
     undefended: Iterable[Record], defended: Iterable[Record], name: str
-) -> list[tuple[float, float]]:
-    """Returns (undefended, defended) of a field for each trial that both sides have."""
-    before, after = by_trial(undefended, name), by_trial(defended, name)
-    both = [(before[trial], after[trial]) for trial in before if trial in after]
-    return [pair for pair in both if not any(map(math.isnan, pair))]
+) -> dict[tuple, tuple[float, float]]:
+    """Returns (undefended, defended) of a field for each outcome that both sides have."""
+    before, after = by_outcome(undefended, name), by_outcome(defended, name)
+    both = {each: (before[each], after[each]) for each in before if each in after}
+    return {each: pair for each, pair in both.items() if not any(map(math.isnan, pair))}
 
 
 def in_grid_order(records: Iterable[Record], flags: Mapping[str, str]) -> list[Record]:
@@ -272,7 +314,7 @@ def in_grid_order(records: Iterable[Record], flags: Mapping[str, str]) -> list[R
             order.index(name) if name in order else len(order)
             for name, order in zip(cell, orders, strict=True)
         ]
-        return (*places, record["trial"], record.get("victim", 0))
+        return (*places, record["trial"], record.get("victim", 0), record.get(THREAT, 0))
 
     return sorted(records, key=place)
 
@@ -286,20 +328,21 @@ def times(records: Sequence[Record]) -> list[list[str]]:
     """Returns the cells of a table of each phase's time; shared poisons are counted once."""
     lines = [["phase", "times", "mean, s", "total, h"]]
     for phase in dict.fromkeys(phase for each in records for phase in each.get("seconds") or {}):
-        # The records of shared poisons repeat the very same time.
-        spent = {
-            (
-                *(record[name] for name in (*CELL[:3], "trial")),
-                seconds(record, phase),
-                index if phase == "training" else None,
-            ): seconds(record, phase)
-            for index, record in enumerate(records)
-        }
+        # The records of shared poisons, and those of a shared training, repeat the very same time.
+        spent = {_spent_on(record, phase): seconds(record, phase) for record in records}
         known = [value for value in spent.values() if not math.isnan(value)]
         if known:
             mean, total = sum(known) / len(known), sum(known) / 3600
             lines.append([phase, str(len(known)), f"{mean:.1f}", f"{total:.2f}"])
     return lines
+
+
+def _spent_on(record: Record, phase: str) -> tuple:
+    """Returns what tells the time of a phase from that of others."""
+    if phase == "training":
+        return training_of(record)
+    own = (record.get(name) for name in (*CELL[:3], "trial", THREAT))
+    return *own, seconds(record, phase)
 
 
 def _number(value: Any) -> float:

@@ -11,6 +11,7 @@ from tfpoison.report import figures, page, pictures, tables
 from tfpoison.report.estimates import STANDARD, UNDEFENDED, Comparison, Record, Row
 from tfpoison.report.figures import Panel
 from tfpoison.report.page import Picture
+from tfpoison.runs.record_checks import training_of
 from tfpoison.runs.records import FILE as RECORDS
 from tfpoison.runs.records import find_records, read_records
 from tfpoison.runs.run_directory import CONFIGURATION, RunDirectory, read_flags
@@ -20,6 +21,7 @@ REPORT = "report"
 PAGE = "report.html"
 # On a page; the files beside it hold all.
 _MOST_PREVIEWS, _MOST_PANELS = 12, 40
+_NARROW = ("defense", "success %", "accuracy %", "trials", "outcomes", "in one training")
 # What a report leaves where there are data for it.
 _OPTIONAL = {
     *("comparison.md", "comparison.csv", "confidence_over_training.png", "confidence_pairs.png"),
@@ -85,12 +87,19 @@ class ExperimentReport:
     @property
     def notes(self) -> list[str]:
         """What the tables do not say themselves."""
-        diverged = [record["diverged"] for record in self.records if "diverged" in record]
+        victims = {training_of(record): record.get("diverged") for record in self.records}
+        diverged = [how for how in victims.values() if how is not None]
         told = (
-            f"{len(diverged)} of {len(self.records)} victims diverged: they tell nothing of the "
+            f"{len(diverged)} of {len(victims)} victims diverged: they tell nothing of the "
             f"poisons, and count as no trial. The first: {diverged[0] if diverged else ''}"
         )
-        return [told] if diverged else []
+        sharing = max(row.sharing for row in self.rows)
+        shared = (
+            f"Up to {sharing} adversaries share a training, each with its own target, class and "
+            "images. Their outcomes need not be independent: each standard error is the larger of "
+            "two, over all outcomes and over the means of trials; of one trial, the first."
+        )
+        return [*([told] if diverged else []), *([shared] if sharing > 1 else [])]
 
     def tables(self) -> str:
         """Returns the tables in Markdown."""
@@ -120,6 +129,7 @@ class ExperimentReport:
         """Returns all of it as one HTML file, of at most `page.MOST_BYTES`."""
         known = summary.measured(self.records)
         trials = {(record["recipe"], record["scenario"], record["trial"]) for record in known}
+        trained = len(set(map(training_of, self.records)))
         cells = tables.table(self.rows)
         folder = self.directory and self.directory / PREVIEWS
         previews = sorted(folder.glob("*.png")) if folder else []
@@ -129,10 +139,10 @@ class ExperimentReport:
             title=self.title,
             answers=self.answers,
             overview=f"{len({record['trial'] for record in known})} trials ({len(trials)} over all "
-            f"recipes and scenarios), {len(self.records)} victims trained. A trial draws its "
+            f"recipes and scenarios), {trained} victims trained. A trial draws its "
             "targets and poisons anew.",
             notes=self.notes,
-            success=tables.by_attack(cells, ("defense", "success %", "accuracy %", "trials")),
+            success=tables.by_attack(cells, _NARROW),
             paired=tables.by_attack(tables.comparison_table(self.comparisons)),
             figures={
                 name: (_pictures(name, panels[:_MOST_PANELS]), len(panels))

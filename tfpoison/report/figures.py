@@ -224,7 +224,7 @@ def draw_confidence_pairs(records: Iterable[Record]) -> list[Panel]:
     for key, sides in _by_side(records).items():
         undefended = sides.pop(UNDEFENDED, [])
         pairs = {
-            side: summary.pairs(undefended, inside, "target_confidence")
+            side: list(summary.pairs(undefended, inside, "target_confidence").values())
             for side, inside in sides.items()
         }
         if pairs := {side: both for side, both in pairs.items() if both}:
@@ -265,7 +265,9 @@ def _history(records: list[Record]) -> tuple[np.ndarray, np.ndarray]:
             for record, history in zip(records, histories, strict=True)
             if epoch < len(history)
         ]
-        estimates.append(summary.estimate(list(summary.by_trial(values, "_value").values())))
+        outcomes = summary.by_outcome(values, "_value")
+        trials = [trial for trial, *_ in outcomes]
+        estimates.append(summary.estimate(outcomes.values(), trials=trials))
     errors = np.nan_to_num([each.error for each in estimates])
     return np.array([each.mean for each in estimates]), errors
 

@@ -14,19 +14,22 @@ Cells = list[list[str]]
 def table(rows: Iterable[Row]) -> Cells:
     """Returns the cells of a table with a line for each row, the heading first.
 
-    What the defenses remove has columns of its own where one removes anything; so has the number
-    of victims that diverged, where any has.
+    What the defenses remove has columns of its own where one removes anything; so have the number
+    of victims that diverged, where any has, and that of outcomes where some share a training.
     """
     rows = list(rows)
     removes = any(not math.isnan(row.removed_share.mean) for row in rows)
     diverges = any(row.diverged for row in rows)
+    shares = any(row.sharing > 1 for row in rows)
     heading = ["recipe", "scenario", "adversary", "defense", "success %", "accuracy %"]
     heading += ["removed %", "poisons removed %"] if removes else []
-    heading += ["trials", *(["diverged"] if diverges else []), "training s", "cost"]
+    heading += ["trials", *(["outcomes", "in one training"] if shares else [])]
+    heading += [*(["diverged"] if diverges else []), "training s", "cost"]
     lines = [heading]
     for row in rows:
         removed = [row.removed_share.text(), row.removed_poisons.text()] if removes else []
-        counts = [str(row.trials), *([str(row.diverged)] if diverges else [])]
+        counts = [str(row.trials), *([str(row.outcomes), str(row.sharing)] if shares else [])]
+        counts += [str(row.diverged)] if diverges else []
         lines.append(
             [
                 *(row.recipe, row.scenario, row.adversary, title(row.defense)),

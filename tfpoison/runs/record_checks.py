@@ -11,6 +11,9 @@ Record = dict[str, Any]
 # A victim goes by these.
 CELL = ("recipe", "scenario", "adversary", "defense")
 VICTIM = (*CELL, "trial", "victim")
+# Where several threats share a training: the number of one among those of its recipe, and the
+# recipes of all; "threats" says how many there are.
+THREAT, TRAINING = "threat", "training"
 # Measures as shares; records of earlier versions and of other settings lack some.
 _SHARES = (
     *("clean_accuracy", "target_class_accuracy", "poison_class_accuracy"),
@@ -26,15 +29,25 @@ def is_whole(record: Record) -> bool:
     return all(name in record for name in VICTIM) and bool({"success", _DIVERGED} & set(record))
 
 
+def outcome_of(record: Record) -> tuple:
+    """Returns what a record goes by: its victim, and the number of the threat."""
+    return *(record[name] for name in VICTIM), record.get(THREAT, 0)
+
+
+def training_of(record: Record) -> tuple:
+    """Returns what the training goes by that a record is of, perhaps with others."""
+    return record.get(TRAINING, record["recipe"]), *(record.get(name, 0) for name in VICTIM[1:])
+
+
 def check_record(record: Record) -> None:
     """Raises ValueError or TypeError where a record holds what no experiment writes."""
-    for name in (*CELL, _DIVERGED, "adversarial_class"):
+    for name in (*CELL, TRAINING, _DIVERGED, "adversarial_class"):
         _check_type(name, record.get(name, ""), str)
     for name in CELL:
         if not record[name].isprintable():
             raise ValueError(f"Expected `{name}` to be a text. Received: {record[name]!r}")
-    for name in ("trial", "victim"):
-        check_number(name, record[name], minimum=0, whole=True)
+    for name in ("trial", "victim", THREAT, "threats"):
+        check_number(name, record.get(name, 0), minimum=0, whole=True)
     if _DIVERGED not in record:
         check_number("success", record["success"], minimum=0, maximum=1)
     for name in _SHARES:

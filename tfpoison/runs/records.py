@@ -1,4 +1,4 @@
-"""The records of an experiment: a JSON line for each victim, written as it comes.
+"""The records of an experiment: a JSON line for each victim and adversary, as it comes.
 
 Each line says by which version of the schema it is written; the first one did not say so.
 """
@@ -10,7 +10,7 @@ import zlib
 
 from tfpoison import files, valid_json
 from tfpoison.notes import tell_once
-from tfpoison.runs.record_checks import VICTIM, Record, check_record, is_whole
+from tfpoison.runs.record_checks import Record, check_record, is_whole, outcome_of
 from tfpoison.runs.run_directory import RunDirectory
 
 FILE = "records.jsonl"
@@ -105,10 +105,10 @@ def read_records(path: str | os.PathLike) -> list[Record]:
             continue
         with files.read_back(f"line {number} of {path}", _REMEDY):
             check_record(record)
-            victim = tuple(record[name] for name in VICTIM)
-            if victim in records:
-                raise ValueError(f"line {records[victim][0]} is about the same victim")
-        records[victim] = number, record
+            outcome = outcome_of(record)
+            if outcome in records:
+                raise ValueError(f"line {records[outcome][0]} is about the same victim")
+        records[outcome] = number, record
     if torn:
         tell_once(
             f"{path}: passed over what is no whole record, as a crash leaves it, in line(s) "
