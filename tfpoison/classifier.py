@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tfpoison import purity
 from tfpoison.distribution import Reduction
-from tfpoison.features import FeatureExtractor, replaced_call
+from tfpoison.features import FeatureExtractor, replaced_call, variables_of
 
 Weights = Sequence[tf.Tensor]
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -79,6 +79,12 @@ class Classifier:
         double = any(each.dtype == tf.float64 for each in weights)
         return [tf.cast(each, tf.float64 if double else tf.float32) for each in weights]
 
+    def positions(self, layers: str) -> list[int]:
+        """Returns where the weights of some layers stand among all; see `features.variables_of`."""
+        chosen = {id(each) for each in variables_of(self.network, layers)}
+        variables = self.network.trainable_variables
+        return [position for position, each in enumerate(variables) if id(each) in chosen]
+
     def count_outputs(self, images: tf.Tensor | keras.KerasTensor) -> int:
         """Returns the number of the network's outputs; builds a network that is not built yet."""
         if self.network.built and getattr(self.network, "outputs", None):
@@ -137,26 +143,38 @@ class Classifier:
         return self.reduction.mean([self.loss(images, labels, weights)], tf.shape(images)[0])[0]
 
     def weight_gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, weights: Weights | None = None
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        weights: Weights | None = None,
+        *,
+        layers: str = "all",
     ) -> list[tf.Tensor]:
         """Returns the gradients of the mean loss by the weights, over the images of all replicas.
 
         They can be differentiated once more, by the images.
 
+        Args:
+            images: (n, H, W, C).
+            labels: as the loss takes them.
+            weights: values that stand in for the trainable weights; None for the weights.
+            layers: of which layers; see `features.variables_of`.
+
         Raises:
-            ValueError: all weights are frozen.
+            ValueError: all these weights are frozen, or there are no such layers.
         """
         weights = self.weights if weights is None else weights
-        if not weights:
+        sources = [weights[position] for position in self.positions(layers)]
+        if not sources:
             raise ValueError(
                 "Expected a network with trainable weights: this attack works on the gradients by "
-                f"them. Received: {self.network.name!r}, whose weights are all frozen. Set "
+                f"them. Received: {self.network.name!r}, where those of {layers!r} are frozen. Set "
                 "`trainable` on the layers to be trained, or choose an attack on features."
             )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(weights)
+            tape.watch(sources)
             loss = self.loss(images, labels, weights) * self.loss_scale
-        gradients = differentiate(tape, loss, weights)
+        gradients = differentiate(tape, loss, sources)
         gradients = [tf.convert_to_tensor(each) / self.loss_scale for each in gradients]
         return self.reduction.mean(gradients, tf.shape(images)[0])
 

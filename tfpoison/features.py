@@ -62,6 +62,27 @@ def replaced_call(layer: keras.Layer, call: Callable[..., tf.Tensor]) -> Iterato
         vars(layer).update(before)
 
 
+def variables_of(network: keras.Model, layers: str) -> list[keras.Variable]:
+    """Returns the trainable variables of some of a network's layers.
+
+    Args:
+        network: the network.
+        layers: `"all"`, `"last"` for the last Dense layer, or the name of a layer: it and all that
+            come after it in the order of the network's layers.
+
+    Raises:
+        ValueError: no such layer, several of that name, or no last Dense layer to be found.
+    """
+    if layers == "all":
+        return network.trainable_variables
+    if layers == "last":
+        return last_dense(network).trainable_variables
+    first = find_layer(network, layers)
+    flat = network._flatten_layers(include_self=False)
+    onward = flat[next(index for index, each in enumerate(flat) if each is first) :]
+    return [variable for each in onward for variable in each.trainable_variables]
+
+
 def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:
     """Returns the layer of the network, at any depth, that is named or given.
 
@@ -75,7 +96,7 @@ def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:
     name = layer.name if isinstance(layer, keras.Layer) else layer
     number = "several layers" if found else "none"
     raise ValueError(
-        f"Expected `features` to be a layer of the network or its name. Received: {name!r}, of "
+        f"Expected a layer of the network or its name. Received: {name!r}, of "
         f"which the network has {number}. Its layers: {', '.join(each.name for each in layers)}"
     )
 

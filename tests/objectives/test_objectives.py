@@ -34,8 +34,9 @@ def difference_along(objective, classifier, batch, direction, step=1e-5):
 
 
 @pytest.mark.parametrize("name", EXACT)
-def test_gradient_by_central_differences(name):
-    objective, classifier, batch = objectives.get(name), smooth_classifier(), make_batch()
+def test_gradient_by_central_differences(name, **settings):
+    objective = objectives.get(name, **settings)
+    classifier, batch = smooth_classifier(), make_batch()
     prepared = objective.prepare(classifier, batch)
     gradient = objective.poison_gradient(classifier, batch, prepared).numpy()
     assert np.abs(gradient).max() > 1e-6
@@ -152,6 +153,41 @@ def test_values_of_gradient_matching():
         objective = objectives.get(name)
         prepared = objective.prepare(classifier, batch)
         assert objective.value(classifier, batch, prepared).numpy() == pytest.approx(expected)
+
+
+def test_matching_over_the_last_layer():
+    """Of softmax regression on the features h: g_p = h^T (softmax - y) / n, by hand."""
+    classifier, batch = smooth_classifier(), make_batch()
+
+    def last_gradient(images, labels):
+        features = classifier.features(images).numpy()
+        errors = tf.nn.softmax(classifier.predictions(images)).numpy() - np.eye(3)[labels.numpy()]
+        return np.append(features.T @ errors, errors.sum(axis=0)) / len(errors)
+
+    poison = last_gradient(batch.poison_images, batch.poison_labels)
+    target = last_gradient(batch.target_images, batch.fake_labels)
+    cosine = poison @ target / np.linalg.norm(poison) / np.linalg.norm(target)
+    objective = objectives.get("gradient_matching", weights="last")
+    prepared = objective.prepare(classifier, batch)
+    assert objective.value(classifier, batch, prepared).numpy() == pytest.approx(1 - cosine)
+
+
+@pytest.mark.parametrize("weights", ["all", "dense", "last"])
+def test_matching_over_layers_onward(weights):
+    classifier, batch = smooth_classifier(), make_batch()
+    first = {"all": 0, "dense": 4, "last": 6}[weights]
+    whole = classifier.weight_gradients(batch.poison_images, batch.poison_labels)
+    names = {"dense": classifier.network.layers[-2].name}
+    layers = names.get(weights, weights)
+    part = classifier.weight_gradients(batch.poison_images, batch.poison_labels, layers=layers)
+    assert len(part) == len(whole) - first
+    for ours, expected in zip(part, whole[first:], strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["gradient_matching", "gradient_matching_squared_error"])
+def test_gradients_over_the_last_layer_by_central_differences(name):
+    test_gradient_by_central_differences(name, weights="last")
 
 
 def test_metapoison_is_the_loss_after_steps_of_sgd():

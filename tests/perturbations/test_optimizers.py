@@ -47,8 +47,27 @@ def test_every_optimizer_is_compared():
     assert set(OPTIMIZERS) == {"adam", "sign_adam", "pgd", "momentum"}
 
 
-def test_default_step_sizes():
-    assert OPTIMIZERS.get("sign_adam", radius=0.1).step_size == 0.025
-    assert OPTIMIZERS.get("pgd", radius=0.1).step_size == 0.5
+@pytest.mark.parametrize(
+    ("name", "radius", "steps", "expected"),
+    [
+        # One step goes 1.25 ε, several go 2 ε in all: at ε = 16/255 five go the paper's τ = 0.025.
+        ("sign_adam", 0.1, 1, 0.125),
+        ("adam", 0.1, 2, 0.1),
+        ("sign_adam", 16 / 255, 5, 0.4 * 16 / 255),
+        ("pgd", 0.1, 1, 1.25),
+        ("pgd", 0.1, 10, 0.2),
+        ("momentum", 0.1, 1, 0.5),
+        # Brewing takes a great many.
+        ("sign_adam", 16 / 255, None, 0.025),
+        ("sign_adam", 4 / 255, None, 0.4 * 4 / 255),
+        ("pgd", 0.1, None, 0.5),
+    ],
+)
+def test_default_step_sizes(name, radius, steps, expected):
+    step_size = OPTIMIZERS.get(name, radius=radius, steps=steps).step_size
+    assert step_size == pytest.approx(expected, rel=1e-12)
+
+
+def test_unknown_names():
     with pytest.raises(ValueError, match="sign_adam"):
         OPTIMIZERS.get("sign_adm", radius=0.1)

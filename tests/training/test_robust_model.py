@@ -219,3 +219,11 @@ def test_a_model_without_loss_is_refused():
     model.compile("sgd")
     with pytest.raises(ValueError, match="compiled with one loss"):
         model.fit(*make_data(), verbose=0)
+
+
+def test_layers_to_match_are_looked_for_at_the_door():
+    network = keras.Sequential(
+        [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
+    )
+    with pytest.raises(ValueError, match="'head', of which the network has none"):
+        tfpoison.RobustModel(network, "gradient_matching", weights="head")

@@ -45,7 +45,7 @@ class Attack(Configurable):
             which take no steps, optimizer or step size.
         step_size: as a share of the pixel range for both Adams, of ε for PGD; for momentum, which
             takes the gradient as it is, what that is multiplied by in units of ε: it needs a large
-            one.
+            one. None: 1.25 ε for one step, 2 ε in all for more, and ½ for momentum.
 
     Raises:
         TypeError: a setting has the wrong type.
@@ -59,7 +59,9 @@ class Attack(Configurable):
     optimizer: str = setting(
         "sign_adam", "What moves the perturbation in a step.", choices=OPTIMIZERS
     )
-    step_size: float | None = setting(None, "How far; unset for the optimizer's default.", above=0)
+    step_size: float | None = setting(
+        None, "How far; unset: 1.25 ε in one step, 2 ε in all in more.", above=0
+    )
     poison_fraction: float = setting(
         0.75,
         "The share of a batch that is poisoned, where the attack's user gives none.",
@@ -157,7 +159,10 @@ class Attack(Configurable):
         if self.steps == 0:
             return aim.perturbation.project(initial)
         optimizer = OPTIMIZERS.get(
-            self.optimizer, radius=self.perturbation.radius, step_size=self.step_size
+            self.optimizer,
+            radius=self.perturbation.radius,
+            step_size=self.step_size,
+            steps=self.steps,
         )
 
         def step(iteration, parameters, moments):

@@ -46,12 +46,11 @@ class GradientMatchingFast(GradientMatching):
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> TargetDirection:  # type: ignore[override]
         """Returns the target's gradient and the weights shifted against it."""
         target_gradient = super().prepare(classifier, batch)
-        weights = classifier.weights
-        step = self.relative_step * tf.math.divide_no_nan(norm(weights), norm(target_gradient))
-        shifted = [
-            weight - step * gradient
-            for weight, gradient in zip(weights, target_gradient, strict=True)
-        ]
+        shifted, positions = classifier.weights, classifier.positions(self.weights)
+        length = norm([shifted[position] for position in positions])
+        step = self.relative_step * tf.math.divide_no_nan(length, norm(target_gradient))
+        for position, gradient in zip(positions, target_gradient, strict=True):
+            shifted[position] -= step * gradient
         return TargetDirection(target_gradient, shifted, step)
 
     def value(  # type: ignore[override]

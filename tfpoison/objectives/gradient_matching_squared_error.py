@@ -23,7 +23,7 @@ class GradientMatchingSquaredError(GradientMatching):
         self, classifier: Classifier, batch: SplitBatch, prepared: list[tf.Tensor]
     ) -> tf.Tensor:
         """Returns half the squared distance of both gradients, per length of the target's."""
-        poison_gradient = classifier.weight_gradients(batch.poison_images, batch.poison_labels)
+        poison_gradient = self.poisons_weight_gradient(classifier, batch)
         difference = [
             target - poison for target, poison in zip(prepared, poison_gradient, strict=True)
         ]

@@ -4,6 +4,7 @@ import abc
 import dataclasses
 from typing import Any, ClassVar, Self
 
+import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -31,6 +32,9 @@ class Objective(Configurable, abc.ABC):
     def at_rate(self, learning_rate: float) -> Self:
         """Returns the objective for a network whose training has come to that learning rate."""
         return self
+
+    def check_network(self, network: keras.Model) -> None:
+        """Raises ValueError where a network lacks layers that the objective is to look at."""
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Any:
         """Returns what the value needs and what does not depend on the perturbation of poisons.

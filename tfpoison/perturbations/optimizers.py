@@ -13,6 +13,17 @@ Tensors = list[tf.Tensor]
 
 _DECAY_OF_MEAN, _DECAY_OF_SQUARE, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 _MOMENTUM = 0.9
+# τ = 0.1 of a normalised pixel, of arXiv 2102.13624.
+_PAPERS_STEP = 0.025
+
+
+def share_of_radius(steps: int) -> float:
+    """Returns how far each of a few steps goes, as a share of ε: together they cross the ε-ball.
+
+    One step goes 1.25 ε from a random start (arXiv 2001.03994, section 4.1); several go 2 ε in all,
+    as the paper's five of τ = 0.025 do at ε = 16/255.
+    """
+    return min(1.25, 2 / steps)
 
 
 class PerturbationOptimizer(abc.ABC):
@@ -21,18 +32,21 @@ class PerturbationOptimizer(abc.ABC):
     Args:
         radius: ε, as a share of the pixel range.
         step_size: how far, as a share of the pixel range (`sign_adam`, `adam`) or of ε (`pgd`). For
-            `momentum` what the gradient is multiplied by, in units of ε. None: 0.025 for both
-            Adams (τ = 0.1 of a normalised pixel in the paper), 0.5 for the others.
+            `momentum` what the gradient is multiplied by, in units of ε. None: what
+            `default_step_size` returns.
+        steps: how many steps will be taken, for the default; None for a great many.
     """
 
     moments: ClassVar[int] = 0
     """How many tensors of the parameters' shapes the rule remembers."""
 
-    default_step_size: ClassVar[float]
-
-    def __init__(self, radius: float, step_size: float | None = None):
+    def __init__(self, radius: float, step_size: float | None = None, steps: int | None = None):
         self.radius = radius
-        self.step_size = self.default_step_size if step_size is None else step_size
+        self.step_size = self.default_step_size(steps) if step_size is None else step_size
+
+    def default_step_size(self, steps: int | None) -> float:
+        """Returns the step size for that number of steps, in the rule's own unit."""
+        return 0.5 if steps is None else share_of_radius(steps)
 
     def start(self, parameters: Tensors) -> list[Tensors]:
         """Returns the moments before the first step."""
@@ -56,7 +70,11 @@ class Adam(PerturbationOptimizer):
     """Adam (arXiv 1412.6980, algorithm 1) on the gradient."""
 
     moments = 2
-    default_step_size = 0.025
+
+    def default_step_size(self, steps: int | None) -> float:
+        """Returns shares of ε for a few steps; the paper's step for many, shorter for small ε."""
+        few = share_of_radius(steps or 5) * self.radius
+        return few if steps else min(_PAPERS_STEP, few)
 
     def step(self, iteration, parameters, gradients, moments):
         """Returns the parameters and the moments after a step."""
@@ -91,8 +109,6 @@ class SignAdam(Adam):
 class ProjectedGradientDescent(PerturbationOptimizer):
     """Steps along the gradient's sign (arXiv 1706.06083, equation 3)."""
 
-    default_step_size = 0.5
-
     def step(self, iteration, parameters, gradients, moments):
         """Returns the parameters and the moments after a step."""
         rate = self.step_size * self.radius
@@ -113,7 +129,10 @@ class Momentum(PerturbationOptimizer):
     """
 
     moments = 1
-    default_step_size = 0.5
+
+    def default_step_size(self, steps: int | None) -> float:
+        """Returns ½, whatever the number of steps: gradients say how far each of them goes."""
+        return 0.5
 
     def step(self, iteration, parameters, gradients, moments):
         """Returns the parameters and the moments after a step."""

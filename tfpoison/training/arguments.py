@@ -81,9 +81,11 @@ def check_strategy(model: keras.Model, network: keras.Model) -> None:
 
 
 def check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:
-    """Raises ValueError where features are not found that the attack needs, or given to none."""
-    needed = attack is not None and attack.objective is not None and attack.objective.needs_features
-    if needed:
+    """Raises ValueError where layers are not found that the attack needs, or given to none."""
+    objective = None if attack is None else attack.objective
+    if objective is not None:
+        objective.check_network(network)
+    if objective is not None and objective.needs_features:
         FeatureExtractor(network, features)
     elif features is not None:
         raise ValueError(
