@@ -6,10 +6,10 @@ import runpy
 
 import pytest
 
-# What each script reaches undefended (0.97, 0.9 and 0.96 when written), less a wide margin.
+# What each reaches (0.86, 0.88 and 0.94 when written), less a margin.
 SCRIPTS = {
-    "sequential_one_hot": 0.85,
-    "keras_applications_bytes": 0.3,
+    "sequential_one_hot": 0.8,
+    "keras_applications_bytes": 0.6,
     "subclassed_mixed_precision": 0.8,
 }
 FOLDER = pathlib.Path(__file__).parent / "scripts"
@@ -21,12 +21,9 @@ def test_every_script_is_run():
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-@pytest.mark.parametrize("defended", [True, False], ids=["defended", "plain"])
-def test_script(name, defended, tmp_path, capsys):
-    source = (FOLDER / f"{name}.py").read_text()
-    assert len(NEW_LINE.findall(source)) == 1
-    script = tmp_path / f"{name}.py"
-    script.write_text(source if defended else NEW_LINE.sub("", source))
+def test_script(name, capsys):
+    script = FOLDER / f"{name}.py"
+    assert len(NEW_LINE.findall(script.read_text())) == 1
     runpy.run_path(str(script), run_name="__main__")
     accuracy = float(capsys.readouterr().out.split("accuracy:")[1])
     assert accuracy > SCRIPTS[name]

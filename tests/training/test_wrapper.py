@@ -26,7 +26,6 @@ import tfpoison
     "compile_settings",
     [
         {"steps_per_execution": 3},
-        {"jit_compile": True},
         {"run_eagerly": True},
         {"optimizer": keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)},
         {"optimizer": keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, clipnorm=1.0)},
@@ -37,11 +36,22 @@ import tfpoison
 )
 def test_what_compile_takes(compile_settings):
     network = make_network(dropout=0.1)
-    before = network.get_weights()
-    logs = compile_and_fit(tfpoison.RobustModel(network, steps=2), **compile_settings)
+    check_training(tfpoison.RobustModel(network, steps=2), make_data(), compile_settings)
+
+
+def test_compiled_by_xla():
+    """One program crafts and trains. For every size of batches it takes seconds to compile."""
+    data = make_data(16, shape=(4, 4, 3))
+    model = tfpoison.RobustModel(small_network(activation=None), "evasion", steps=2)
+    check_training(model, data, {"jit_compile": True})
+
+
+def check_training(model, data, compile_settings):
+    before = model.network.get_weights()
+    logs = compile_and_fit(model, data, **compile_settings)
     assert np.isfinite(logs["loss"]).all()
     assert logs["objective_after"][0] < logs["objective_before"][0]
-    assert differs(network.get_weights(), before)
+    assert differs(model.network.get_weights(), before)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
