@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfpoison.checks import check_name, check_number
 from tfpoison.choices import TARGET_SELECTIONS
 from tfpoison.distribution import Reduction
+from tfpoison.keras_settings import check_channels_last
 from tfpoison.randomness import permutation, split_key
 
 
@@ -134,6 +135,16 @@ class LabelEncoding:
         else:
             encoded = tf.cast(classes, labels.dtype)
         return encoded[:, tf.newaxis] if labels.shape.rank == 2 else encoded
+
+
+def check_images(images: tf.Tensor) -> None:
+    """Raises ValueError unless these are floating-point images with their channels last."""
+    check_channels_last()
+    if images.shape.rank != 4 or not images.dtype.is_floating:
+        raise ValueError(
+            "Expected floating-point images of shape (n, H, W, C). Received: images of dtype "
+            f"{images.dtype.name} and shape {images.shape}"
+        )
 
 
 def check_labels(labels: np.ndarray, outputs: int) -> None:

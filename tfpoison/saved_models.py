@@ -18,6 +18,7 @@ _TABLES = (
     "tfpoison.objectives.table:OBJECTIVES",
     "tfpoison.perturbations.table:PERTURBATIONS",
     "tfpoison.perturbations.table:TRIGGERS",
+    "tfpoison.defenses.transforms.table:TRANSFORMS",
     "tfpoison.defenses.mixing.table:MIXINGS",
     "tfpoison.defenses.filters.table:FILTERS",
     "tfpoison.defenses.revisions.table:REVISIONS",

@@ -48,6 +48,7 @@ NAMED = {
     "attacks.crafting.STEP_SETTINGS": ["test_launch.py", "defenses/test_defense.py"],
     "defenses.table.DEFENSES": ["defenses/test_defense.py"],
     "defenses.filters.table.FILTERS": ["defenses/filters/test_filters.py"],
+    "defenses.transforms.table.TRANSFORMS": ["defenses/test_defense.py"],
     "defenses.mixing.table.MIXINGS": ["defenses/mixing/test_mixing.py"],
     "defenses.revisions.table.REVISIONS": ["defenses/revisions/test_revisions.py"],
     "defenses.gradient_shaping.DISTRIBUTIONS": ["defenses/test_gradient_shaping.py"],
@@ -68,6 +69,9 @@ WHOLE = {
         ("recipes.names()", "recipes/test_brewing.py"),
     ],
     "defenses.filters.table.FILTERS": [("filters.names()", "defenses/filters/test_filters.py")],
+    "defenses.transforms.table.TRANSFORMS": [
+        ("transforms.names()", "defenses/transforms/test_transforms.py")
+    ],
     "defenses.mixing.table.MIXINGS": [("mixing.names()", "defenses/test_defense.py")],
     "defenses.table.DEFENSES": [("defenses.names()", "jobs/test_train_defended.py")],
     "fitting.optimization.OPTIMIZERS": [("OPTIMIZERS", "fitting/test_optimization.py")],
@@ -115,6 +119,10 @@ ELSEWHERE = {
     "defenses/revisions/network_check": "defenses/revisions/test_training_set_revision",
     "defenses/revisions/table": "defenses/revisions/test_revisions",
     "defenses/table": "defenses/test_defense",
+    **{
+        f"defenses/transforms/{module}": "defenses/transforms/test_transforms"
+        for module in ("base", "bit_depth", "blur", "grayscale", "jpeg", "table")
+    },
     "auditing/audit": "jobs/test_audit",
     "auditing/known_poisons": "jobs/test_audit",
     "auditing/page": "jobs/test_audit",

@@ -10,7 +10,7 @@ import pytest
 import tfpoison
 from tfpoison import attacks, defenses
 from tfpoison.attacks import Crafting
-from tfpoison.defenses import Defense, GradientShaping, filters, mixing, revisions
+from tfpoison.defenses import Defense, GradientShaping, filters, mixing, revisions, transforms
 from tfpoison.defenses.gradient_shaping import Shaping
 from tfpoison.perturbations import Additive
 from tfpoison.randomness import split_key
@@ -18,7 +18,7 @@ from tfpoison.randomness import split_key
 
 def only(defense):
     """The kinds of parts that a defense has."""
-    kinds = ("filter", "revision", "crafting", "mixing", "gradient_shaping")
+    kinds = ("filter", "revision", "crafting", "transform", "mixing", "gradient_shaping")
     return [kind for kind in kinds if getattr(defense, kind) is not None]
 
 
@@ -37,6 +37,10 @@ KINDS = {
     "evasion": ["crafting"],
     "noise": ["crafting"],
     "gradient_shaping": ["gradient_shaping"],
+    "jpeg": ["transform"],
+    "grayscale": ["transform"],
+    "bit_depth": ["transform"],
+    "blur": ["transform"],
     "mixup": ["mixing"],
     "cutmix": ["mixing"],
     "cutout": ["mixing"],
@@ -77,7 +81,7 @@ def test_an_attacks_name_is_adversarial_poisoning_with_it(name):
 
 
 def test_every_part_is_in_the_table():
-    for table in (filters, mixing):
+    for table in (filters, mixing, transforms):
         assert set(table.names()) <= set(defenses.names())
     assert set(revisions.names()) <= set(defenses.names())
 

@@ -195,6 +195,23 @@ def test_augmentation_changes_what_is_crafted():
     assert (plain != augmented).any()
 
 
+def test_an_adversary_who_knows_of_a_transform_crafts_through_it():
+    """Half of each image alone is left by it: no gradient reaches the other half."""
+    half = np.zeros(SHAPE, np.float32)
+    half[: SHAPE[0] // 2] = 1
+    crafter = Crafter(
+        shifted(ShiftAndFlip(shift=0), initializer="zero"),
+        [make_network()],
+        loss(),
+        transform=lambda images: images * half,
+    )
+    poisoned, (value,) = crafter.craft(Task(IMAGES, LABELS, TARGETS, TARGET_LABELS, seed=0))
+    changed = (poisoned != IMAGES).mean(axis=0)
+    assert changed[half == 1].min() > 0 == changed[half == 0].max()
+    expected = matching_loss(crafter.surrogates, tf.constant(poisoned / 255 * half, tf.float32))
+    np.testing.assert_allclose(value, expected, rtol=1e-2)
+
+
 def test_every_step_augments_anew():
     keys = []
 

@@ -44,7 +44,7 @@ def test_two_replicas_train_as_one_device(attack, two_cpus):
 
 @pytest.mark.parametrize(
     ("replicas", "rest", "settings"),
-    [(3, 4, {"steps": 1, "mixing": "cutout"}), (4, 5, {"attack": None})],
+    [(3, 4, {"steps": 1, "transform": "jpeg", "mixing": "cutout"}), (4, 5, {"attack": None})],
 )
 def test_replicas_without_an_example(replicas, rest, settings, cpus):
     """The last batch leaves one with none, in training, evaluation and prediction."""

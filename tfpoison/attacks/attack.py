@@ -1,6 +1,7 @@
 """An attack: an objective and a perturbation, joined by the crafting loop."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
 import keras
@@ -10,7 +11,12 @@ from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
 from tfpoison.objectives.objective import Objective
-from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
+from tfpoison.perturbations.perturbation import (
+    BoundPerturbation,
+    Parameters,
+    Perturbation,
+    SeenThrough,
+)
 from tfpoison.perturbations.table import OPTIMIZERS
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
@@ -120,6 +126,7 @@ class Attack(Configurable):
         key: tf.Tensor,
         measure: tf.Tensor | bool = False,
         start: Parameters | None = None,
+        transform: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ) -> CraftedBatch:
         """Crafts poisons against a network.
 
@@ -132,6 +139,7 @@ class Attack(Configurable):
             measure: whether to evaluate the objective before and after, which costs as much as
                 a step of crafting or two. Each replica looks at its own images.
             start: where the perturbation's parameters start; None for where they are drawn.
+            transform: what poisons pass through, once crafted, before they are trained on.
 
         Returns:
             The batch before and after.
@@ -141,6 +149,8 @@ class Attack(Configurable):
         )
         if start is not None:
             perturbation.initial = start
+        if transform is not None:
+            perturbation = SeenThrough(perturbation, transform)
         parameters, measured = perturbation.initial, (tf.constant(0.0), tf.constant(0.0))
         if self.objective is not None:
             aim = BoundObjective.bind(

@@ -1,6 +1,7 @@
 from . import filters as filters
 from . import mixing as mixing
 from . import revisions as revisions
+from . import transforms as transforms
 from .defense import Defense as Defense
 from .filters.base import Filter as Filter
 from .filters.base import Suspicion as Suspicion
@@ -18,3 +19,4 @@ from .table import names as names
 from .table import parse as parse
 from .table import register as register
 from .table import settings as settings
+from .transforms.base import Transform as Transform

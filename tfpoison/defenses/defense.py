@@ -10,6 +10,7 @@ from tfpoison.defenses.filters.base import Filter
 from tfpoison.defenses.gradient_shaping import GradientShaping, Shaping
 from tfpoison.defenses.mixing import Mixing
 from tfpoison.defenses.revisions.base import Revision
+from tfpoison.defenses.transforms.base import Transform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Defense:
         revision: changes the training set in mid-training.
         crafting: the attack that is crafted inside every training step, on batches with their true
             labels.
-        mixing: changes every batch, after crafting.
+        transform: changes every training image, after crafting.
+        mixing: mixes every batch, after that.
         gradient_shaping: how gradients are clipped and noised; None for not at all.
 
     Raises:
@@ -32,6 +34,7 @@ class Defense:
     filter: Filter | None = None
     revision: Revision | None = None
     crafting: Crafting | None = None
+    transform: Transform | None = None
     mixing: Mixing | None = None
     gradient_shaping: Shaping | None = None
 

@@ -10,13 +10,19 @@ from tfpoison.checks import check_name
 from tfpoison.defenses.filters.table import FILTERS
 from tfpoison.defenses.mixing.table import MIXINGS
 from tfpoison.defenses.revisions.table import REVISIONS
+from tfpoison.defenses.transforms.table import TRANSFORMS
 from tfpoison.registry import Registry, load
 
 if TYPE_CHECKING:
     from tfpoison.defenses.defense import Defense
 
 # Parts with tables of their own: each of them alone is a defense as well.
-_PARTS: dict[str, Registry] = {"mixing": MIXINGS, "filter": FILTERS, "revision": REVISIONS}
+_PARTS: dict[str, Registry] = {
+    "transform": TRANSFORMS,
+    "mixing": MIXINGS,
+    "filter": FILTERS,
+    "revision": REVISIONS,
+}
 # What a defense was called before: recorded configurations name it so.
 _EARLIER_NAMES = {"dp_sgd": "gradient_shaping"}
 

@@ -168,6 +168,7 @@ class Adversary:
             learning_rates=[
                 trainer.last_learning_rate(train, each.stop or epochs) for each in which
             ],
+            transform=trainer.defense.transform,
         )
 
     @functools.cached_property

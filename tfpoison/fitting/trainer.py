@@ -257,7 +257,11 @@ class Trainer:
             network = self.fresh_network(seed, pretrained)
             optimization.add_weight_decay(network, settings)
             model = RobustModel(
-                network, self.defense.crafting, mixing=self.defense.mixing, seed=self.seed
+                network,
+                self.defense.crafting,
+                transform=self.defense.transform,
+                mixing=self.defense.mixing,
+                seed=self.seed,
             )
             model.compile(
                 self.defense.optimizer(

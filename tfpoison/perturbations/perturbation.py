@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -63,6 +63,30 @@ class BoundPerturbation(abc.ABC):
         images = [perturbed.poison_images, perturbed.target_images][: len(image_gradients)]
         gradients = tape.gradient(images, parameters, output_gradients=image_gradients)
         return [tf.convert_to_tensor(each) for each in gradients]
+
+
+class SeenThrough(BoundPerturbation):
+    """A perturbation whose poisons are seen transformed, as whoever trains on them sees them.
+
+    What `finish` returns is not transformed yet. Targets stand for images that are classified,
+    which nobody transforms.
+
+    Args:
+        bound: the perturbation.
+        transform: from images to images of the same shape, differentiable.
+    """
+
+    def __init__(self, bound: BoundPerturbation, transform: Callable[[tf.Tensor], tf.Tensor]):
+        super().__init__(bound.batch, bound.pixels, bound.initial)
+        self.moves_targets, self.shared = bound.moves_targets, bound.shared
+        self.project, self.finish = bound.project, bound.finish  # type: ignore[method-assign]
+        self._bound = bound
+        self._transform = transform
+
+    def apply(self, parameters: Parameters) -> SplitBatch:
+        """Returns the perturbed batch, its poisons transformed."""
+        perturbed = self._bound.apply(parameters)
+        return perturbed.replace(poison_images=self._transform(perturbed.poison_images))
 
 
 @dataclasses.dataclass(frozen=True)

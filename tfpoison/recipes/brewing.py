@@ -9,7 +9,7 @@ import numpy as np
 
 from tfpoison.data import Examples
 from tfpoison.recipes import table
-from tfpoison.recipes.crafting import Crafter, Task
+from tfpoison.recipes.crafting import Crafter, Task, Transform
 from tfpoison.recipes.poisoned_examples import PoisonedExamples
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.recipes.recipe import Crafted, Recipe
@@ -27,6 +27,7 @@ def brew(
     *,
     loss: Any = None,
     learning_rates: Sequence[float] | None = None,
+    transform: Transform | None = None,
     **settings: Any,
 ) -> Poisons:
     """Makes the poisons of a threat.
@@ -54,13 +55,16 @@ def brew(
         validation: the held-out images, the targets among them.
         loss: what the surrogates were trained with; None for cross-entropy of logits.
         learning_rates: see `recipes.crafting.Crafter`.
+        transform: see there.
         **settings: the arguments of `Brewer.brew`: seed, retrain, state_file, …
 
     Raises:
         ValueError: the recipe is unknown, has no surrogates, or one too many; a threat that the
             recipe does not go with; see also `Crafter.craft`.
     """
-    brewer = Brewer(recipe, surrogates, loss=loss, learning_rates=learning_rates)
+    brewer = Brewer(
+        recipe, surrogates, loss=loss, learning_rates=learning_rates, transform=transform
+    )
     return brewer.brew(threat, train, validation, **settings)
 
 
@@ -77,6 +81,7 @@ class Brewer:
         *,
         loss: Any = None,
         learning_rates: Sequence[float] | None = None,
+        transform: Transform | None = None,
     ):
         self.recipe = table.get(recipe)
         self._crafter: Crafter | None = None
@@ -87,6 +92,7 @@ class Brewer:
                 surrogates,
                 plain if loss is None else loss,
                 learning_rates=learning_rates,
+                transform=transform,
             )
 
     def brew(

@@ -24,7 +24,7 @@ from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.classifier import Classifier
 from tfpoison.data import Augmentation
 from tfpoison.perturbations.additive import Additive, BoundAdditive
-from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters
+from tfpoison.perturbations.perturbation import BoundPerturbation, SeenThrough
 from tfpoison.perturbations.table import OPTIMIZERS
 from tfpoison.pixel_range import PixelRange, to_unit_range
 from tfpoison.progress import Progress
@@ -35,6 +35,7 @@ from tfpoison.recipes.recipe import Crafted
 _GREY_LEVELS = 255
 
 Retrain = Callable[[int, np.ndarray], Sequence[keras.Model]]
+Transform = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,8 @@ class Crafter:
         learning_rates: what the training of each surrogate has come to; objectives that unroll
             training steps take them at that rate, as the code of arXiv 2009.02276 does. None for
             the rate of the objective.
+        transform: what the victim is known to see every training image through, see
+            `tfpoison.defenses.Transform`; None for nothing.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Crafter:
         *,
         features: str | None = None,
         learning_rates: Sequence[float] | None = None,
+        transform: Transform | None = None,
     ):
         if not surrogates:
             raise ValueError("Expected at least one surrogate to craft against. Received none.")
@@ -117,6 +121,7 @@ class Crafter:
             self._objectives = [recipe.objective.at_rate(rate) for rate in learning_rates]
         self._pixels = PixelRange()
         self._augmentation = recipe.make_augmentation()
+        self._transform = transform
         self._optimizer = OPTIMIZERS.get(
             recipe.optimizer, radius=recipe.epsilon, step_size=recipe.step_size
         )
@@ -260,8 +265,8 @@ class Crafter:
 
     def _step(self, delta, moments, iteration, rate, key, prepared, *batch):
         bound = BoundAdditive(SplitBatch(*batch), self._pixels, delta, self.recipe.epsilon)
-        seen = _Augmented(bound, self._augmentation, key)
-        gradients = [aim.gradients([delta])[0] for aim in self._aims(seen, prepared)]
+        aims = self._aims(self._seen(bound, self._augmentation, key), prepared)
+        gradients = [aim.gradients([delta])[0] for aim in aims]
         gradient = tf.add_n(gradients) / len(gradients)
         step_size = rate * self._optimizer.step_size
         optimizer = type(self._optimizer)(self._optimizer.radius, step_size)
@@ -271,8 +276,20 @@ class Crafter:
 
     def _value(self, delta, prepared, *batch):
         bound = BoundAdditive(SplitBatch(*batch), self._pixels, delta, self.recipe.epsilon)
-        values = [aim.value([delta]) for aim in self._aims(bound, prepared)]
+        values = [aim.value([delta]) for aim in self._aims(self._seen(bound), prepared)]
         return tf.add_n(values) / len(values)
+
+    def _seen(
+        self,
+        bound: BoundPerturbation,
+        augmentation: Augmentation | None = None,
+        key: tf.Tensor | None = None,
+    ) -> BoundPerturbation:
+        """Returns the perturbation as the victim sees its poisons: augmented, then transformed."""
+        if augmentation is not None:
+            draws = augmentation.draw(key, tf.shape(bound.batch.poison_images)[0])
+            bound = SeenThrough(bound, lambda images: augmentation.apply(images, draws))
+        return bound if self._transform is None else SeenThrough(bound, self._transform)
 
     def _aims(self, bound: BoundPerturbation, prepared: list[Any]) -> list[BoundObjective]:
         parts = zip(self._objectives, self._classifiers, prepared, strict=True)
@@ -280,25 +297,6 @@ class Crafter:
             BoundObjective(objective, classifier, bound, each)
             for objective, classifier, each in parts
         ]
-
-
-class _Augmented(BoundPerturbation):
-    """A perturbation whose poisons are seen augmented, as the victim will see them."""
-
-    def __init__(self, bound: BoundAdditive, augmentation: Augmentation | None, key: tf.Tensor):
-        super().__init__(bound.batch, bound.pixels, bound.initial)
-        self._bound = bound
-        self._augmentation = augmentation
-        self._draws = None
-        if augmentation is not None:
-            self._draws = augmentation.draw(key, tf.shape(bound.batch.poison_images)[0])
-
-    def apply(self, parameters: Parameters) -> SplitBatch:
-        perturbed = self._bound.apply(parameters)
-        if self._augmentation is None:
-            return perturbed
-        images = self._augmentation.apply(perturbed.poison_images, self._draws)
-        return perturbed.replace(poison_images=images)
 
 
 class _Saver:

@@ -1,6 +1,7 @@
 """The defense: a Keras model that poisons its own training batches, with their true labels."""
 
 import dataclasses
+import functools
 import warnings
 from typing import Any
 
@@ -15,6 +16,8 @@ from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
 from tfpoison.defenses.mixing.base import Mixing
 from tfpoison.defenses.mixing.table import MIXINGS
+from tfpoison.defenses.transforms.base import Transform
+from tfpoison.defenses.transforms.table import TRANSFORMS
 from tfpoison.distribution import Reduction, lend_example, replica_id
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
@@ -28,7 +31,7 @@ from tfpoison.training.wrapper import NetworkWrapper
 # What is built into the compiled training step.
 _SETTINGS = (
     *("network", "in_step", "attack", *STEP_SETTINGS),
-    *("pixels", "mixing", "features", "reduction", "seed"),
+    *("pixels", "transform", "mixing", "features", "reduction", "seed"),
 )
 
 
@@ -38,7 +41,8 @@ class RobustModel(NetworkWrapper):
 
     Every training step splits its batch into poisons and temporary targets, crafts the poisons
     against the network as it is, and makes Keras's own training step on the batch so changed, with
-    the true labels. Batches may be mixed as well, after crafting, or instead of it (`attack=None`).
+    the true labels. Batches may be transformed and mixed as well, after crafting, or instead of it
+    (`attack=None`).
 
         model = tfpoison.RobustModel(network, attack="gradient_matching")
         model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -63,6 +67,9 @@ class RobustModel(NetworkWrapper):
             plain training, which takes none of them.
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
+        transform: a name of `tfpoison.defenses.transforms.names()`, a
+            `tfpoison.defenses.Transform`, or None: what every image is trained on through. Poisons
+            are crafted through it as well.
         mixing: a name of `tfpoison.defenses.mixing.names()`, a `tfpoison.defenses.Mixing`, or None.
             Mixed images need one-hot labels. Each image keeps its own sample weight.
         features: for attacks on features: the layer whose output is the features, or its name; None
@@ -94,6 +101,7 @@ class RobustModel(NetworkWrapper):
         attack: str | Attack | Crafting | None = "gradient_matching",
         *,
         pixel_range: Any = (0.0, 1.0),
+        transform: str | Transform | None = None,
         mixing: str | Mixing | None = None,
         features: keras.Layer | str | None = None,
         seed: int = 0,
@@ -108,6 +116,8 @@ class RobustModel(NetworkWrapper):
         self.pixels = PixelRange(pixel_range)
         if self.batch_statistics and self.distribute_strategy.num_replicas_in_sync > 1:
             check_no_synchronisation(network)
+        self.transform = TRANSFORMS.get(transform)
+        self.supports_jit = self.transform is None or self.transform.compiles
         self.mixing = MIXINGS.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(self.matching)
@@ -149,8 +159,7 @@ class RobustModel(NetworkWrapper):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns the network's output; warns where a training that crafts nothing asks."""
-        defends = self.attack is not None or self.mixing is not None
-        if training and defends and not self._own_steps and self.trainable_variables:
+        if training and self._defends and not self._own_steps and self.trainable_variables:
             warnings.warn(
                 "Nothing is crafted here: RobustModel is called with training=True by "
                 f"{self._caller()}, and it crafts and mixes in its own training step alone (`fit`, "
@@ -159,6 +168,10 @@ class RobustModel(NetworkWrapper):
                 stacklevel=2,
             )
         return super().call(inputs)
+
+    @property
+    def _defends(self) -> bool:
+        return any(each is not None for each in (self.attack, self.transform, self.mixing))
 
     def _caller(self) -> str:
         outermost = self._get_call_context().entry_layer
@@ -170,7 +183,8 @@ class RobustModel(NetworkWrapper):
 
     def check_batch(self, images: np.ndarray, labels: np.ndarray) -> None:
         """Raises ValueError where the step cannot be made on a batch."""
-        check_pixels(images, self.pixels if self.attack is not None else None)
+        depends = self.attack is not None or self.transform is not None
+        check_pixels(images, self.pixels if depends else None)
         if self.attack is not None and self._outputs is not None:
             check_labels(labels, self._outputs)
 
@@ -179,7 +193,7 @@ class RobustModel(NetworkWrapper):
         self._own_steps += 1  # Replicas take turns within it.
         try:
             data = lend_example(data)
-            if self.attack is not None or self.mixing is not None:
+            if self._defends:
                 data = self._poison_and_mix(data)
             logs = super().train_step(data)
         finally:
@@ -187,15 +201,16 @@ class RobustModel(NetworkWrapper):
         return logs | {metric.name: metric.result() for metric in self._objective_metrics()}
 
     def _poison_and_mix(self, data: Any) -> Any:
-        """Returns the batch to train on: in a warm-up epoch without mixing the one that came."""
+        """Returns the batch to train on; a warm-up epoch crafts nothing."""
         images, labels, sample_weight = unpack(data)
         if self.attack is not None:
             images = self._poison(self.attack, images, labels)
+        if self.transform is not None:
+            images = self._transform(self.transform, images)
         if self.mixing is not None:
             images, labels = self._mix(self.mixing, images, labels)
-        elif not self.crafting:
-            return data
-        self._steps.assign_add(1)
+        if self.crafting or self.mixing is not None:
+            self._steps.assign_add(1)
         return images, keras.tree.pack_sequence_as(data[1], [labels]), sample_weight
 
     def _poison(self, attack: Attack, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -211,6 +226,9 @@ class RobustModel(NetworkWrapper):
         )
         self._record(crafted, images, first)
         return crafted.poisoned.join() if self.crafting else images
+
+    def _transform(self, transform: Transform, images: tf.Tensor) -> tf.Tensor:
+        return transform(images, self.pixels.get_config())
 
     def _mix(
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
@@ -306,6 +324,7 @@ class RobustModel(NetworkWrapper):
             encoding=encoding,
             key=next(keys),
             measure=measure,
+            transform=self.transform and functools.partial(self._transform, self.transform),
         )
 
     def set_first_step(self, step: int) -> None:
@@ -367,6 +386,7 @@ class RobustModel(NetworkWrapper):
             | {
                 "attack": keras.saving.serialize_keras_object(self.attack),
                 "pixel_range": self.pixels.get_config(),
+                "transform": keras.saving.serialize_keras_object(self.transform),
                 "mixing": keras.saving.serialize_keras_object(self.mixing),
                 "features": self.features,
                 "seed": self.seed,

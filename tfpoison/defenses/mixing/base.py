@@ -14,9 +14,9 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from tfpoison.batch import check_images
 from tfpoison.classifier import Classifier
 from tfpoison.configurable import Configurable
-from tfpoison.keras_settings import check_channels_last
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 
@@ -73,12 +73,7 @@ class Mixing(Configurable, abc.ABC):
             )
 
     def _check(self, images: tf.Tensor, labels: tf.Tensor) -> None:
-        check_channels_last()
-        if images.shape.rank != 4 or not images.dtype.is_floating:
-            raise ValueError(
-                "Expected floating-point images of shape (n, H, W, C). Received: images of dtype "
-                f"{images.dtype.name} and shape {images.shape}"
-            )
+        check_images(images)
         is_one_hot = labels.shape.rank == 2 and labels.shape[-1] != 1 and labels.dtype.is_floating
         if self.needs_one_hot and not is_one_hot:
             raise ValueError(

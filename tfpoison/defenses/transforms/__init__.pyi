@@ -1,0 +1,10 @@
+from .base import Transform as Transform
+from .bit_depth import BitDepth as BitDepth
+from .blur import Blur as Blur
+from .grayscale import Grayscale as Grayscale
+from .jpeg import Jpeg as Jpeg
+from .table import TRANSFORMS as TRANSFORMS
+from .table import get as get
+from .table import names as names
+from .table import register as register
+from .table import settings as settings
