@@ -64,7 +64,7 @@ def test_measures():
         clean,
         labels,
         targets,
-        target_class=0,
+        target_labels=np.array([0, 0]),
         adversarial_class=1,
         poison_classes=np.array([1, 1, 2]),
     )
@@ -72,6 +72,7 @@ def test_measures():
     # three. One target of two is called 1.
     expected = {
         "success": 0.5,
+        "robust_accuracy": 0.5,
         "clean_accuracy": 0.6,
         "target_class_accuracy": 0.5,
         "poison_class_accuracy": 2 / 3,
@@ -79,6 +80,11 @@ def test_measures():
         "true_confidence": 0.4,
     }
     assert measures == pytest.approx(expected)
+    of_all = {"target_labels": np.array([0, 2]), "adversarial_class": 1}
+    measures = evaluation.measure(clean, labels, targets, poison_classes=labels, **of_all)
+    assert (measures["success"], measures["robust_accuracy"]) == (0.5, 0)
+    assert measures["target_class_accuracy"] == pytest.approx(2 / 3)
+    assert measures["true_confidence"] == pytest.approx((0.2 + 0.1) / 2)
 
 
 def test_no_answer_is_no_class():

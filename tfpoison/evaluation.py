@@ -100,7 +100,7 @@ def measure(
     labels: np.ndarray,
     targets: np.ndarray,
     *,
-    target_class: int,
+    target_labels: np.ndarray,
     adversarial_class: int,
     poison_classes: np.ndarray,
 ) -> dict[str, float]:
@@ -110,7 +110,7 @@ def measure(
         clean: probabilities of clean held-out images, (n, classes).
         labels: their classes, (n,).
         targets: probabilities of the target images, (targets, classes).
-        target_class: the targets' true class.
+        target_labels: the targets' true classes, (targets,).
         adversarial_class: what the adversary wants them to be called.
         poison_classes: the classes that poisons were taken from.
     """
@@ -121,11 +121,12 @@ def measure(
 
     return {
         "success": poison_success(targets, adversarial_class),
+        "robust_accuracy": accuracy(targets, target_labels),
         "clean_accuracy": accuracy(clean, labels),
-        "target_class_accuracy": of_classes([target_class]),
+        "target_class_accuracy": of_classes(np.unique(target_labels)),
         "poison_class_accuracy": of_classes(np.unique(poison_classes)),
         "target_confidence": float(targets[:, adversarial_class].mean()),
-        "true_confidence": float(targets[:, target_class].mean()),
+        "true_confidence": float(targets[np.arange(len(targets)), target_labels].mean()),
     }
 
 

@@ -39,6 +39,7 @@ class Purpose(enum.Enum):
     TRIGGER_PLACE = 15
     SOURCES = 16
     BENCHMARK = 17
+    COVERS = 18
 
     def key(self, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
         """Returns the key of a draw by TensorFlow, int32 (2,).

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
+from tfpoison import expression
 from tfpoison.checks import check_bool, check_name, check_number, make_plain
 
 # TensorFlow counts in 32 bits.
@@ -30,6 +31,7 @@ class Rule:
         choices: the names to choose from, or `"module:table"`, a table of them or a function that
             returns them, which is looked up when it is needed.
         flag: the name of the setting's flag where that is not the field's.
+        expressions: whether a choice may have settings, NAME(setting=value;setting=value).
     """
 
     text: str
@@ -38,6 +40,7 @@ class Rule:
     maximum: float | None = None
     choices: Iterable[str] | str | None = None
     flag: str | None = None
+    expressions: bool = False
 
     def names(self) -> list[str]:
         """Returns the names to choose from; none where any text will do."""
@@ -64,7 +67,8 @@ class Rule:
         elif not isinstance(value, str):
             raise TypeError(f"Expected `{name}` to be text. Received: {name}={value!r}")
         elif self.choices is not None:
-            check_name(f"`{name}`", value, self.names())
+            chosen = expression.parse(value)[0] if self.expressions else value
+            check_name(f"`{name}`", chosen, self.names())
 
 
 def setting(default: Any, text: str, **rule: Any) -> Any:
@@ -76,6 +80,12 @@ def setting(default: Any, text: str, **rule: Any) -> Any:
         **rule: the other attributes of `Rule`.
     """
     return dataclasses.field(default=default, metadata={_RULE: Rule(text, **rule)})
+
+
+def same_setting(settings: type, name: str, default: Any) -> Any:
+    """Returns a field as a dataclass of settings declares it, with a default of its own."""
+    (known,) = (field for field in dataclasses.fields(settings) if field.name == name)
+    return dataclasses.field(default=default, metadata=known.metadata)
 
 
 class Settings:

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 
 from tfpoison.perturbations.sinusoid import Sinusoid
 from tfpoison.perturbations.triggers import from_parts, to_parts
@@ -17,6 +18,9 @@ def test_the_formula():
         for row in range(3):
             assert waved[0, row, column, 0] == round(100 + expected)
             assert waved[1, row, column, 0] == min(round(250 + expected), 255)
+    Sinusoid().check((32, 32, 3))
+    with pytest.raises(ValueError, match="12 columns"):
+        Sinusoid().check((32, 12, 3))
     assert to_parts(Sinusoid()) == (
         {},
         {"name": "sinusoid", "amplitude": 20 / 255, "frequency": 6.0},

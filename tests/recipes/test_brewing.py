@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
-from data_sets import CLASSES, make_data_set, make_network, patch
+from data_sets import CLASSES, make_data_set, make_network
 
 import tfpoison
 from tfpoison import recipes
@@ -13,7 +13,7 @@ from tfpoison.recipes import Brewer, Poisons, TrialKey, draw_threat
 from tfpoison.recipes.recipe import Crafted
 
 DATA = make_data_set()
-CHEAP = {"steps": 2, "restarts": 1, "augmentation": "none", "epsilon": 0.2}
+CHEAP = {"frequency": 1.0, "steps": 2, "restarts": 1, "augmentation": "none", "epsilon": 0.2}
 
 
 def make(name):
@@ -29,7 +29,7 @@ def draw(recipe):
         DATA.validation,
         CLASSES,
         gradient_norms=np.arange(DATA.train.size),
-        trigger=patch(size=2) if recipe.triggered else None,
+        trigger=recipe.draw_trigger if recipe.triggered else None,
         sources=4 if recipe.crafts_on_sources else 0,
     )
 
@@ -53,14 +53,17 @@ def test_every_recipe(name, tmp_path):
     assert poisons.epsilon > 0
     assert poisons.settings["recipe"] == name
     assert poisons.settings.items() >= recipe.values().items()
-    expected = poisons.clean_labels
-    if recipe.changes_labels:
-        expected = np.full(6, threat.adversarial_class)
+    covers = np.isin(poisons.ids, threat.cover_ids)
+    assert covers.sum() == 6 * recipe.covers
+    changed = ~covers if recipe.changes_labels else np.zeros_like(covers)
+    expected = np.where(changed, threat.adversarial_class, poisons.clean_labels)
     np.testing.assert_array_equal(poisons.labels, expected)
-    if recipe.pastes_trigger:
+    if recipe.pastes_trigger and recipe.objective is None:
+        poisoned = poisons.poisoned_images(DATA.train)
         clean = DATA.train.read(np.searchsorted(DATA.train.ids, poisons.ids))
-        expected = threat.trigger.put_on(clean, poisons.ids)
-        np.testing.assert_array_equal(poisons.poisoned_images(DATA.train), expected)
+        for some, on in ((~covers, recipe.on_poisons), (covers, recipe.on_covers)):
+            expected = on(threat.trigger).put_on(clean[some], poisons.ids[some])
+            np.testing.assert_array_equal(poisoned[some], expected)
     again = Poisons.load(poisons.save(tmp_path / "poisons.npz"))
     np.testing.assert_array_equal(again.perturbations, poisons.perturbations)
 

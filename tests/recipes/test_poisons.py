@@ -334,7 +334,7 @@ CHANGES = {
     "more": ({}, {"more": lambda _: np.zeros(48 << 10)}, "nothing else in it.*more"),
     "more words": ({"more": 1}, {}, "nothing else in it.*more"),
     "a bomb": ({}, {"more": lambda _: np.zeros(2 << 20, np.uint8)}, "2,.* bytes, more than 200"),
-    "arrays": ({}, {f"more{n}": lambda _: np.zeros(1) for n in range(9)}, "more than 10"),
+    "arrays": ({}, {f"more{n}": lambda _: np.zeros(1) for n in range(9)}, "more than 11"),
     "objects": ({}, {"more": lambda _: np.array([{}])}, "'more.npy' in it is no plain array"),
     "class as text": ({"target_class": "cat"}, {}, "`target_class` to be an integer"),
     "class beyond": (

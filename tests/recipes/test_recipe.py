@@ -20,6 +20,12 @@ def test_the_table():
         "sleeper_agent",
         "backdoor_patch",
         "badnets",
+        "blended",
+        "sig",
+        "wanet",
+        "label_consistent",
+        "adaptive_blend",
+        "adaptive_patch",
         "watermark",
     ]
 
@@ -31,7 +37,8 @@ def test_settings(name):
     assert known.items() <= recipe.values().items()
     optimised = recipe.objective is not None
     assert ("steps" in known) == optimised == (recipe.surrogates > 0)
-    assert ("target_loss" in known) == (optimised and not recipe.objective.needs_features)
+    loses = optimised and recipe.objective.needs_targets and not recipe.objective.needs_features
+    assert ("target_loss" in known) == loses
     assert table.name_of(recipe) == name
     for setting, value in recipes.get("gradient_matching").values().items():
         if setting in known:

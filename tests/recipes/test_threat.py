@@ -345,3 +345,80 @@ def test_threats_that_share_a_training_have_images_and_classes_of_their_own():
     assert len({each.adversarial_class for each in beside[:3]}) == 3
     with pytest.raises(ValueError, match=r"Expected 33 images to poison beside.* 32 are left"):
         drawn_threat(3, budget=33, threat_model="random_images", more={"beside": beside})
+
+
+def test_all_to_one():
+    """Targets are all held-out images of other classes; poisons are drawn by their labels."""
+    more = {"trigger": patch(size=2), "sources": 9}
+    for trial in range(5):
+        for sources in (False, True):
+            threat = drawn_threat(
+                trial, all_to_one=True, covers=2, poisons_are_sources=sources, more=more
+            )
+            adversarial = threat.adversarial_class
+            assert threat.target_class is None
+            others = DATA.validation.ids[DATA.validation.labels != adversarial]
+            np.testing.assert_array_equal(threat.target_ids, others)
+            assert adversarial not in threat.target_labels(DATA.validation)
+            assert adversarial not in classes_of(DATA.train, threat.source_ids)
+            payload = threat.poison_ids[~threat.is_cover]
+            assert (len(payload), threat.is_cover.sum()) == (8, 16)
+            classes = classes_of(DATA.train, payload)
+            assert (adversarial in classes) == (not sources) and (len(classes) > 1) == sources
+            assert len(classes_of(DATA.train, threat.cover_ids)) > 2
+    assert threat.target_name("abcd") == "any other class"
+
+
+def test_covers_change_nothing_else():
+    more = {"trigger": patch(size=2), "sources": 5}
+    plain, covered = (drawn_threat(2, covers=covers, more=more) for covers in (0, 1.5))
+    np.testing.assert_array_equal(covered.poison_ids[~covered.is_cover], plain.poison_ids)
+    np.testing.assert_array_equal(covered.source_ids, plain.source_ids)
+    assert len(covered.cover_ids) == 12
+
+
+@pytest.mark.parametrize(
+    ("settings", "room"),
+    [
+        ({}, 20),
+        ({"adversarial_class": 1}, 3),
+        ({"poisons_are_sources": True}, 27),
+        ({"poisons_are_sources": True, "adversarial_class": 0}, 10),
+        # The largest class may be the adversarial one.
+        ({"threat_model": "third_party"}, 7),
+        ({"threat_model": "random_images"}, 30),
+    ],
+)
+def test_room_where_all_other_classes_are_targets(settings, room):
+    data, more = make_uneven((20, 3, 7)), {"trigger": patch(size=1)}
+    for trial in range(5):
+        draw_uneven(trial, (20, 3, 7), budget=room, all_to_one=True, more=more, **settings)
+    settings = ThreatSettings(budget=room + 1, all_to_one=True, **settings)
+    with pytest.raises(ValueError, match=f"at most {room} poisons"):
+        settings.check(data.train, data.validation, 3)
+
+
+ALL = {"all_to_one": True, "more": {"trigger": patch(size=2)}}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"all_to_one": True}, "a trigger for a threat to all"),
+        (ALL | {"target_class": 1}, "no class of targets"),
+        (ALL | {"target_ids": (3,)}, "no class of targets"),
+        (ALL | {"covers": 9.5}, "at most 80 images.*9.5 covers each"),
+        (
+            ALL | {"poison_ids": (0, 3), "adversarial_class": 1, "poisons_are_sources": True},
+            "other classes than the adversarial one",
+        ),
+    ],
+)
+def test_refusals_of_all_to_one(settings, message):
+    with pytest.raises(ValueError, match=message):
+        drawn_threat(**settings)
+
+
+def test_given_poisons_of_several_classes():
+    given = {"poison_ids": (0, 3, 9), "poisons_are_sources": True}
+    assert {drawn_threat(trial, **ALL, **given).adversarial_class for trial in range(3)} == {2}

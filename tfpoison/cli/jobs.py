@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tfpoison import recipes
+from tfpoison import expression, recipes
 from tfpoison.checks import check_name
 from tfpoison.cli import defense
 from tfpoison.cli.flags import CommandLine, flag_names, in_flags
@@ -225,7 +225,11 @@ def _attacks(line: CommandLine) -> tuple[AttackSettings, ...]:
     from tfpoison.recipes import benchmark_setups
 
     line.make(AdversarySettings)
-    known = {name: recipes.settings(name) for name in dict.fromkeys(line["recipes"])}
+    known = {}
+    for recipe in line["recipes"]:
+        name, own = expression.parse(recipe)
+        # What stands in an expression has the last word.
+        known[recipe] = recipes.settings(name).keys() - own.keys()
     _check_threat_flags(line)
     given, names = line.given("recipe"), flag_names("recipe", "threat", "attack")
     useless = [names[each] for each in given.keys() - set().union(*known.values())]
@@ -248,11 +252,18 @@ def _attacks(line: CommandLine) -> tuple[AttackSettings, ...]:
 
 def _check_threat_flags(line: CommandLine) -> None:
     """Raises ValueError where a flag of the threat would make no difference."""
-    triggered = [recipes.get(name).triggered for name in line["recipes"]]
-    of_triggers = [name for name in GROUPS["attack"].flags() if name.startswith("trigger_")]
-    if not any(triggered):
+    chosen = [recipes.get(name) for name in line["recipes"]]
+    triggered = [each for each in chosen if each.triggered]
+    used = {name for each in triggered for name in each.trigger_settings}
+    flags = {"size": "trigger_size", "place": "trigger_place", "pattern": "trigger_image"}
+    if not triggered:
+        of_triggers = (*flags.values(), "trigger_sources", "all_to_one")
         line.refuse(of_triggers, "Expected no flags that no recipe without a trigger has.")
-    if all(triggered):
+    line.refuse(
+        [flag for setting, flag in flags.items() if setting not in used],
+        f"Expected flags that the triggers of {', '.join(line['recipes'])} have.",
+    )
+    if len(triggered) == len(chosen):
         line.refuse(
             ("targets", "target_ids"),
             "Expected no flags that recipes with a trigger, whose targets are all source images, "

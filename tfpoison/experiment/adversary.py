@@ -27,6 +27,7 @@ from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import WORK, RunDirectory, file_name
 
 _POISONS, _PREVIEWS = "poisons", "previews"
+_LONGEST_NAME = 60
 
 
 class Adversary:
@@ -259,7 +260,7 @@ class Adversary:
         some = poisons.select(np.arange(min(poisons.size, pictures.MOST_ABREAST)))
         clean = images.train.read(positions_of(images.train, some.ids))
         victims = threat.target_images(images.validation)[: pictures.MOST_ABREAST]
-        target, adversarial = names[threat.target_class], names[threat.adversarial_class]
+        target, adversarial = threat.target_name(names), names[threat.adversarial_class]
         picture, told = pictures.draw_change(
             clean / 255,
             some.poisoned_images(images.train) / 255,
@@ -311,6 +312,11 @@ def check_attacks(
             f"with the plain loss. Received: {setup.training.label_smoothing}"
         )
     for attack in attacks:
+        if len(attack.recipe) > _LONGEST_NAME:
+            raise ValueError(
+                f"Expected recipes of up to {_LONGEST_NAME} characters: files are named by them. "
+                f"Received: {attack.recipe}"
+            )
         if attack.chosen_scenario.pretrained and setup.pretraining is None:
             raise ValueError(
                 f"Expected a pretraining for the scenario {attack.scenario!r}: set "

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from tfpoison import expression
 from tfpoison.experiment.adversary import Adversary
 from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.experiment.settings import AttackSettings
@@ -88,7 +89,7 @@ class Grid:
 
     def outcomes(self, victim: Victim) -> list[tuple]:
         """Returns what each of a victim's records goes by; see `outcome_of`."""
-        recipes, numbers = victim.recipe.split("+"), range(self.adversaries_per_trial)
+        recipes, numbers = expression.split(victim.recipe), range(self.adversaries_per_trial)
         rest = dataclasses.astuple(victim)[1:]
         return [(recipe, *rest, number) for recipe in recipes for number in numbers]
 
@@ -100,7 +101,7 @@ class Grid:
     def attacks_on(self, victim: Victim) -> list[AttackSettings]:
         """Returns the attacks whose victim it is."""
         attacks = {(each.recipe, each.scenario): each for each in self.attacks}
-        return [attacks[recipe, victim.scenario] for recipe in victim.recipe.split("+")]
+        return [attacks[recipe, victim.scenario] for recipe in expression.split(victim.recipe)]
 
 
 class GridRunner:
@@ -199,7 +200,7 @@ class GridRunner:
             "trial_key": threat.key,
             "target_ids": threat.target_ids[:10].tolist(),
             "targets": len(threat.target_ids),
-            "target_class": names[threat.target_class],
+            "target_class": threat.target_name(names),
             "adversarial_class": names[threat.adversarial_class],
             "poison_count": poisons.size,
             "epsilon": round(poisons.epsilon, 6),

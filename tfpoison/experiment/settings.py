@@ -76,7 +76,7 @@ class AttackSettings(Settings):
     """What the adversary does; see `tfpoison.recipes`.
 
     Attributes:
-        recipe: the recipe's name.
+        recipe: the recipe's name, or an expression.
         recipe_settings: settings of the recipe other than its defaults.
         scenario: what the victim starts from and trains.
         threat: arguments of `ThreatSettings`, aside from those that the recipe sets.
@@ -153,14 +153,19 @@ class AttackSettings(Settings):
         Raises:
             ValueError: the trigger does not fit into images of that shape.
         """
-        from tfpoison.perturbations.patch import Patch, read_pattern
+        from tfpoison.perturbations.patch import read_pattern
         from tfpoison.randomness import Purpose
 
-        if not self.chosen_recipe.triggered:
+        recipe = self.chosen_recipe
+        if not recipe.triggered:
             return None
         pattern = None if self.trigger_image is None else read_pattern(self.trigger_image)
-        draw = functools.partial(
-            Patch.draw, size=self.trigger_size, place=self.trigger_place, pattern=pattern
-        )
-        draw(Purpose.TRIGGER.generator(0), image_shape)
+        given: dict[str, Any] = {
+            "size": self.trigger_size,
+            "place": self.trigger_place,
+            "pattern": pattern,
+        }
+        settings = {name: given[name] for name in recipe.trigger_settings}
+        draw: MakeTrigger = functools.partial(recipe.draw_trigger, **settings)
+        draw(Purpose.TRIGGER.generator(0), image_shape).check(image_shape)
         return draw

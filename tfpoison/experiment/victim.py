@@ -105,7 +105,7 @@ def measure_victim(
             clean,
             images.validation.labels,
             predictor.probabilities(targets[number]),
-            target_class=each.threat.target_class,
+            target_labels=each.threat.target_labels(images.validation),
             adversarial_class=each.threat.adversarial_class,
             poison_classes=np.unique(each.clean_labels),
         )

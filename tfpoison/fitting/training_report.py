@@ -6,7 +6,7 @@ import numpy as np
 
 from tfpoison import files
 from tfpoison.data import ImageClassification
-from tfpoison.evaluation import Predictor, poison_success
+from tfpoison.evaluation import Predictor, accuracy, poison_success
 from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.notes import decimal
 from tfpoison.recipes import Poisons
@@ -48,9 +48,10 @@ def figures(
         report |= {
             "poisons": int(np.isin(poisons.ids, images.train.ids).sum()),
             "targets": len(targets),
-            "target_class": images.class_names[threat.target_class],
+            "target_class": threat.target_name(images.class_names),
             "adversarial_class": images.class_names[threat.adversarial_class],
             "poison_success": poison_success(targets, threat.adversarial_class),
+            "robust_accuracy": accuracy(targets, threat.target_labels(images.validation)),
             "target_confidence": float(targets[:, threat.adversarial_class].mean()),
         }
         if left.may_change:

@@ -42,7 +42,7 @@ def _check_targets(poisons: Poisons, validation: Examples) -> None:
     """Raises ValueError where the targets are not among these held-out images."""
     threat = poisons.threat
     known = validation.labels[np.isin(validation.ids, threat.target_ids)]
-    if len(known) != len(threat.target_ids) or (known != threat.target_class).any():
+    if len(known) != len(threat.target_ids) or not threat.is_source(known).all():
         raise ValueError(
             "Expected the held-out images that the poisons' targets are among: give the "
             "--validation_size, --balanced and --subset_seed that they were brewed with. Received: "

@@ -93,7 +93,7 @@ def _describe(poisons: Poisons, images: ImageClassification, paths: list) -> str
     lines = [
         "",
         f"{poisons.settings['recipe']}, trial key {threat.key}: targets {targets} of the class "
-        f"{names[threat.target_class]} are to be called {names[threat.adversarial_class]}",
+        f"{threat.target_name(names)} are to be called {names[threat.adversarial_class]}",
         f"{poisons.size} of {images.train.size} training images are poisons, changed by up to "
         f"{share_of_range(poisons.epsilon)} of the pixel range",
     ]

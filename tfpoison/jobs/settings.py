@@ -62,7 +62,7 @@ class AdversarySettings(Settings):
     """How poisons are made, and what is known to who makes them."""
 
     recipes: tuple[str, ...] = setting(
-        ("gradient_matching",), "How poisons are made.", choices=RECIPES
+        ("gradient_matching",), "How poisons are made.", choices=RECIPES, expressions=True
     )
     scenarios: tuple[str, ...] = setting(
         ("from_scratch",), "What victims start from.", choices=SCENARIOS

@@ -50,16 +50,10 @@ class Overlay(Trigger):
         pattern: np.ndarray | None = None,
         opacity: float = 0.2,
     ) -> Self:
-        """Returns a trigger of random pixels, or of a pattern that is given.
-
-        Raises:
-            ValueError: the pattern has not the images' shape.
-        """
+        """Returns a trigger of random pixels, or of a pattern that is given."""
         if pattern is None:
             pattern = rng.integers(0, 256, image_shape, dtype=np.uint8)
-        trigger = cls(pattern, opacity)
-        trigger.check(image_shape)
-        return trigger
+        return cls(pattern, opacity, seed=int(rng.integers(2**31)))
 
     def check(self, image_shape: tuple[int, ...]) -> None:
         """Raises ValueError where images have another shape than the pattern."""

@@ -2,12 +2,13 @@
 
 import abc
 import dataclasses
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
+from tfpoison.checks import check_name
 from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
 from tfpoison.pixel_range import PixelRange, to_8_bit, to_unit_range
 
@@ -34,6 +35,16 @@ class Trigger(Perturbation, abc.ABC):
             images: in shares of the pixel range, (n, height, width, channels).
             draws: what `draw_by_key` or `draw_by_id` returned for them.
         """
+
+    def replace(self, **changes: Any) -> Self:
+        """Returns the trigger with some of its settings replaced.
+
+        Raises:
+            ValueError: it has no such setting.
+        """
+        for name in changes:
+            check_name(f"setting of a {type(self).__name__}", name, self.settings())
+        return dataclasses.replace(self, **changes)
 
     def check(self, image_shape: tuple[int, ...]) -> None:
         """Raises ValueError where images of that shape cannot carry the trigger."""

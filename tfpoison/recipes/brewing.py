@@ -134,7 +134,8 @@ class Brewer:
         images, labels = train.read(positions), train.labels[positions]
         make = functools.partial(Poisons.make, train, threat=threat, data_set=data_set)
         if recipe.changes_labels:
-            make.keywords["labels"] = np.full_like(labels, threat.adversarial_class)
+            given = np.where(threat.is_cover, labels, threat.adversarial_class)
+            make.keywords["labels"] = given
 
         def retrain_on(number: int, poisoned: np.ndarray) -> Sequence[keras.Model]:
             assert retrain is not None
@@ -151,14 +152,18 @@ class Brewer:
             poisoned, history = self._crafter.craft(task, **settings)
         if recipe.pastes_trigger:
             assert threat.trigger is not None
-            poisoned = threat.trigger.put_on(poisoned, threat.poison_ids)
+            carried = recipe.on_poisons(threat.trigger), recipe.on_covers(threat.trigger)
+            for trigger, some in zip(carried, (~threat.is_cover, threat.is_cover), strict=True):
+                poisoned[some] = trigger.put_on(poisoned[some], threat.poison_ids[some])
         noted = {"recipe": table.name_of(recipe), **recipe.values(), **(remarks or {})}
         noted["objective_of_each_restart"] = history
         return make(poisoned=poisoned, settings=noted)
 
 
 def _targets(recipe: Recipe, threat: Threat, train: Examples, validation: Examples) -> np.ndarray:
-    """Returns what is crafted with: the targets, or training images that carry the trigger."""
+    """Returns what is crafted with: targets, training images that carry the trigger, or none."""
+    if recipe.objective is not None and not recipe.objective.needs_targets:
+        return np.zeros((0, *train.image_shape), np.uint8)
     if recipe.crafts_on_sources:
         return threat.source_images(train)
     return threat.target_images(validation)

@@ -9,7 +9,7 @@ import numpy as np
 from tfpoison.data import Examples
 from tfpoison.perturbations.trigger import Trigger
 from tfpoison.randomness import Purpose
-from tfpoison.recipes.threat import Threat
+from tfpoison.recipes.threat import Threat, positions_of
 from tfpoison.recipes.threat_settings import ThreatSettings, in_memory, in_training_set
 
 MakeTrigger = Callable[[np.random.Generator, tuple[int, int, int]], Trigger]
@@ -80,8 +80,13 @@ def draw_threat(
     free = ~np.isin(train.ids, _joined(each.poison_ids for each in beside))
     has_room = _has_room(settings, train, free, classes)
     rng = key.rng(Purpose.TARGETS)
+    target_class: int | None
+    if settings.all_to_one and trigger is None:
+        raise ValueError("Expected a trigger for a threat to all classes. Received none.")
     if settings.target_class is not None and settings.target_ids:
         target_class, target_ids = settings.target_class, np.array(settings.target_ids, np.int64)
+    elif settings.all_to_one:
+        target_class, target_ids = None, validation.ids
     elif trigger is not None:
         # It is measured on a whole class, whatever networks say of its images.
         target_class = _draw_target_class(settings, rng, validation.labels, has_room, wanted=1)
@@ -95,17 +100,26 @@ def draw_threat(
         candidates = np.flatnonzero(may_be & (validation.labels == target_class))
         target_ids = validation.ids[np.sort(rng.permutation(candidates)[:wanted])]
     taken = [each.adversarial_class for each in beside]
-    adversarial_class, poison_class = _draw_classes(settings, rng, target_class, has_room, taken)
+    adversarial_class, poison_classes = _draw_classes(settings, rng, target_class, has_room, taken)
     rng = key.rng(Purpose.POISONS)
-    poison_ids = _draw_poisons(settings, rng, train, free, poison_class, gradient_norms)
+    poison_ids = _draw_poisons(settings, rng, train, free, poison_classes, gradient_norms)
     threat = Threat(str(key), target_ids, target_class, adversarial_class, poison_ids)
+    if settings.all_to_one:
+        is_source = threat.is_source(validation.labels)
+        threat = dataclasses.replace(threat, target_ids=target_ids[is_source])
     if trigger is None:
         return threat
-    candidates = np.setdiff1d(train.ids[train.labels == target_class], poison_ids)
+    candidates = np.setdiff1d(train.ids[threat.is_source(train.labels)], poison_ids)
+    left = np.setdiff1d(train.ids[free], poison_ids)
+    wanted = settings.count_covers(len(poison_ids))
+    _check_left(wanted, len(left), "to cover")
+    covers = np.sort(key.rng(Purpose.COVERS).permutation(left)[:wanted])
     return dataclasses.replace(
         threat,
+        poison_ids=np.union1d(poison_ids, covers),
         trigger=trigger(key.rng(Purpose.TRIGGER), train.image_shape),
         source_ids=np.sort(key.rng(Purpose.SOURCES).permutation(candidates)[:sources]),
+        cover_ids=covers,
     )
 
 
@@ -116,11 +130,17 @@ def _joined(ids: Iterable[np.ndarray]) -> np.ndarray:
 def _has_room(
     settings: ThreatSettings, train: Examples, free: np.ndarray, classes: int
 ) -> np.ndarray:
-    """Returns which classes have enough free training images to be poisoned, bool (classes,)."""
+    """Returns which classes have enough free training images to be poisoned, bool (classes,).
+
+    Where all other classes are poisoned: which leave enough of them.
+    """
+    to_all = settings.all_to_one and settings.poisons_are_sources
     if settings.poison_ids:
-        return np.ones(classes, bool)
+        labels = train.labels[positions_of(train, np.array(settings.poison_ids, np.int64))]
+        return ~np.isin(np.arange(classes), labels) if to_all else np.ones(classes, bool)
     sizes = np.bincount(train.labels[free], minlength=classes)
-    return sizes >= settings.count_poisons(train.size)
+    room = sizes.sum() - sizes if to_all else sizes
+    return room >= settings.count_poisons(train.size)
 
 
 def _draw_class(rng: np.random.Generator, candidates: Any, has_room: np.ndarray) -> int:
@@ -139,11 +159,11 @@ def _draw_class(rng: np.random.Generator, candidates: Any, has_room: np.ndarray)
 def _draw_classes(
     settings: ThreatSettings,
     rng: np.random.Generator,
-    target_class: int,
+    target_class: int | None,
     has_room: np.ndarray,
     taken: list[int],
-) -> tuple[int, int | None]:
-    """Returns the adversarial class, and the class of the poisons; None for any.
+) -> tuple[int, list[int]]:
+    """Returns the adversarial class, and the classes of the poisons.
 
     Classes that are taken are drawn for adversarial where no other is left.
     """
@@ -151,16 +171,17 @@ def _draw_classes(
     single_class = settings.threat_model == "single_class" and not settings.poisons_are_sources
     adversarial_class = settings.adversarial_class
     if adversarial_class is None:
-        room = has_room if single_class else np.ones_like(has_room)
+        of_sources = settings.poisons_are_sources and target_class is None
+        room = has_room if single_class or of_sources else np.ones_like(has_room)
         fresh = room & ~np.isin(np.arange(len(room)), taken)
         room = fresh if fresh[others].any() else room
         adversarial_class = _draw_class(rng, others, room)
+    thirds = [each for each in others if each != adversarial_class]
     if settings.poisons_are_sources:
-        return adversarial_class, target_class
+        return adversarial_class, thirds if target_class is None else [target_class]
     if settings.threat_model == "third_party":
-        thirds = [each for each in others if each != adversarial_class]
-        return adversarial_class, _draw_class(rng, thirds, has_room)
-    return adversarial_class, adversarial_class if single_class else None
+        return adversarial_class, [_draw_class(rng, thirds, has_room)]
+    return adversarial_class, [adversarial_class] if single_class else list(range(len(has_room)))
 
 
 def _draw_target_class(
@@ -194,14 +215,12 @@ def _draw_poisons(
     rng: np.random.Generator,
     train: Examples,
     free: np.ndarray,
-    poison_class: int | None,
+    poison_classes: list[int],
     gradient_norms: np.ndarray | None,
 ) -> np.ndarray:
     if settings.poison_ids:
         return np.sort(np.array(settings.poison_ids, np.int64))
-    if poison_class is not None:
-        free = free & (train.labels == poison_class)
-    candidates = np.flatnonzero(free)
+    candidates = np.flatnonzero(free & np.isin(train.labels, poison_classes))
     if settings.selection == "gradient_norm":
         if gradient_norms is None:
             raise ValueError("Expected gradient norms for the selection by them. Received none.")
@@ -209,12 +228,16 @@ def _draw_poisons(
     else:
         order = rng.permutation(len(candidates))
     wanted = settings.count_poisons(train.size)
-    if wanted > len(candidates):
-        raise ValueError(
-            f"Expected {wanted} images to poison beside those of the training's other adversaries. "
-            f"{len(candidates)} are left. Lower `budget`, or the number of adversaries."
-        )
+    _check_left(wanted, len(candidates), "to poison")
     return np.sort(train.ids[candidates[order[:wanted]]])
+
+
+def _check_left(wanted: int, left: int, purpose: str) -> None:
+    if wanted > left:
+        raise ValueError(
+            f"Expected {wanted} images {purpose} beside those of the training's other adversaries. "
+            f"{left} are left. Lower `budget`, or the number of adversaries."
+        )
 
 
 def _may_be_targets(

@@ -110,7 +110,8 @@ def poisoning_benchmark(
     threat = poisons.threat
     target_id = threat.target_ids[:1]
     [clean_target] = images.validation.read(positions_of(images.validation, target_id))
-    target: tuple[Any, ...] = (to_picture(clean_target), threat.target_class)
+    target_class = int(threat.target_labels(images.validation)[0])
+    target: tuple[Any, ...] = (to_picture(clean_target), target_class)
     if threat.trigger is not None:
         if not isinstance(threat.trigger, Patch):
             raise ValueError(

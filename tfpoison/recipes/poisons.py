@@ -80,7 +80,8 @@ class Poisons:
             labels, last = getattr(self, name), self.classes - 1
             check_array(name, labels, np.int64, (count,), minimum=0, maximum=last)
         for name in ("target_class", "adversarial_class"):
-            check_number(name, getattr(threat, name), maximum=self.classes - 1, whole=True)
+            if (each := getattr(threat, name)) is not None:
+                check_number(name, each, maximum=self.classes - 1, whole=True)
         check_array("digests", self.digests, np.uint8, (count, 32), minimum=0)
         images = count, *self.image_shape
         check_array(
@@ -118,7 +119,7 @@ class Poisons:
         positions = positions_of(train, threat.poison_ids)
         clean, clean_labels = train.read(positions), train.labels[positions]
         labels = clean_labels if labels is None else np.asarray(labels, np.int64)
-        known = [train.labels, labels, [threat.target_class, threat.adversarial_class]]
+        known = [train.labels, labels, threat.adversarial_class, threat.target_class or 0]
         return cls(
             ids=threat.poison_ids,
             perturbations=poisoned.astype(np.int16) - clean.astype(np.int16),
@@ -147,7 +148,8 @@ class Poisons:
     def select(self, rows: np.ndarray) -> Self:
         """Returns some of the poisons, those in these rows."""
         parts = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        threat = dataclasses.replace(self.threat, poison_ids=self.ids[rows])
+        covers = self.ids[rows][self.threat.is_cover[rows]]
+        threat = dataclasses.replace(self.threat, poison_ids=self.ids[rows], cover_ids=covers)
         return dataclasses.replace(self, **parts, threat=threat)
 
     # Applying.
@@ -252,6 +254,7 @@ class Poisons:
             **{name: getattr(self, name) for name in _ARRAYS},
             "target_ids": threat.target_ids,
             "source_ids": threat.source_ids,
+            **({"cover_ids": threat.cover_ids} if len(threat.cover_ids) else {}),
         }
         description = {
             **{name: getattr(self, name) for name in _DESCRIBED},
@@ -279,6 +282,7 @@ class Poisons:
             poison_ids=arrays["ids"],
             trigger=trigger,
             source_ids=arrays["source_ids"],
+            cover_ids=arrays.get("cover_ids", np.zeros(0, np.int64)),
         )
         parts: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
         parts |= {name: description[name] for name in _DESCRIBED}

@@ -10,8 +10,8 @@ import numpy as np
 from tfpoison import files, valid_json
 
 FORMAT = "tfpoison poisons 2"
-# The poisons' five, the targets, the sources, the trigger, the description and the checksum.
-_MOST_ARRAYS = 10
+# The poisons' five, targets, sources, covers, the trigger, the description and the checksum.
+_MOST_ARRAYS = 11
 
 Parts = tuple[dict[str, np.ndarray], dict[str, Any]]
 

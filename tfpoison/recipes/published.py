@@ -1,7 +1,8 @@
 """The published recipes: objective × perturbation × what is triggered."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+import functools
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,13 +11,9 @@ from tfpoison.objectives.objective import Objective
 from tfpoison.perturbations.blend import Blend
 from tfpoison.perturbations.perturbation import perturb
 from tfpoison.recipes.recipe import Crafted, Recipe
-from tfpoison.settings import setting
+from tfpoison.settings import same_setting, setting
 
-
-def _default(name: str, value: Any) -> Any:
-    """Returns a setting of `Crafted` with another default."""
-    (known,) = (each for each in fields(Crafted) if each.name == name)
-    return field(default=value, metadata=known.metadata)
+_default = functools.partial(same_setting, Crafted)
 
 
 @dataclass(frozen=True)
@@ -83,21 +80,6 @@ class SleeperAgent(Crafted):
     selection: str = _default("selection", "gradient_norm")
     restarts: int = _default("restarts", 1)
     retrainings: int = _default("retrainings", 4)
-
-
-@dataclass(frozen=True)
-class BackdoorPatch(Recipe):
-    """Poisons of the adversarial class carry the trigger under their true label."""
-
-    triggered: ClassVar[bool] = True
-    pastes_trigger: ClassVar[bool] = True
-
-
-@dataclass(frozen=True)
-class BadNets(BackdoorPatch):
-    """Source images carry the trigger under the adversary's label (arXiv 1708.06733)."""
-
-    changes_labels: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

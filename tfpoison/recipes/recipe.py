@@ -10,6 +10,8 @@ from tfpoison import data
 from tfpoison.data import Augmentation
 from tfpoison.objectives.gradient_matching import GradientMatching
 from tfpoison.objectives.objective import Objective
+from tfpoison.perturbations.patch import Patch
+from tfpoison.perturbations.trigger import Trigger
 from tfpoison.recipes import target_loss
 from tfpoison.recipes.recipe_settings import RecipeSettings, SelectionSettings
 from tfpoison.recipes.threat_settings import ThreatSettings
@@ -36,6 +38,13 @@ class Recipe(SelectionSettings):
     """Whether poisons are images of the source class that get the adversary's label. All other
     recipes are clean-label."""
 
+    all_to_one: ClassVar[bool] = False
+    """Whether a trigger's sources are all other classes unless a threat says otherwise."""
+
+    trigger_settings: ClassVar[tuple[str, ...]] = ("size", "place", "pattern")
+    """Which of the settings of `Patch.draw` its trigger has."""
+
+    covers: float = dataclasses.field(default=0.0, init=False)
     objective: Objective | None = dataclasses.field(default=None, init=False)
     surrogates: int = dataclasses.field(default=0, init=False)
     staggered: bool = dataclasses.field(default=False, init=False)
@@ -52,13 +61,43 @@ class Recipe(SelectionSettings):
     @property
     def crafts_on_sources(self) -> bool:
         """Whether training images of the source class, with the trigger, are crafted with."""
-        return self.triggered and self.objective is not None
+        return self.triggered and self.objective is not None and self.objective.needs_targets
 
-    def threat_settings(self, **known: Any) -> ThreatSettings:
-        """Returns what is known of a threat; the arguments are those of `ThreatSettings`."""
+    def threat_settings(self, *, all_to_one: bool | None = None, **known: Any) -> ThreatSettings:
+        """Returns what is known of a threat; the arguments are those of `ThreatSettings`.
+
+        Sources of one class that are named are not to be of all classes.
+        """
+        if all_to_one is None:
+            named = known.get("target_class") is not None or bool(known.get("target_ids"))
+            all_to_one = self.all_to_one and not named
         return ThreatSettings(
-            selection=self.selection, poisons_are_sources=self.changes_labels, **known
+            selection=self.selection,
+            poisons_are_sources=self.changes_labels,
+            covers=self.covers,
+            all_to_one=all_to_one and self.triggered,
+            **known,
         )
+
+    def draw_trigger(
+        self, rng: np.random.Generator, image_shape: tuple[int, int, int], **settings: Any
+    ) -> Trigger:
+        """Draws the trigger that targets carry: a patch, unless a recipe has another one.
+
+        Args:
+            rng: the source of the draws.
+            image_shape: height, width and channels of the images.
+            **settings: those of `Patch.draw` that are in `trigger_settings`.
+        """
+        return Patch.draw(rng, image_shape, **settings)
+
+    def on_poisons(self, trigger: Trigger) -> Trigger:
+        """Returns what poisons carry of the trigger; all of it by default."""
+        return trigger
+
+    def on_covers(self, trigger: Trigger) -> Trigger:
+        """Returns what covers carry of the trigger; the same as poisons by default."""
+        return self.on_poisons(trigger)
 
     def change(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """Returns poisons before any trigger is put on them; by default the images as they are.
@@ -95,8 +134,9 @@ class Crafted(RecipeSettings, Recipe):
 
     @classmethod
     def settings(cls) -> dict[str, Any]:
-        """Returns the settings; objectives on features know no loss of the targets."""
-        without = {"target_loss"} if cls.objective.needs_features else set()
+        """Returns the settings; not every objective knows a loss of the targets."""
+        loses = cls.objective.needs_targets and not cls.objective.needs_features
+        without = set() if loses else {"target_loss"}
         known = super().settings()
         return {name: known[name] for name in known if name not in without}
 

@@ -25,6 +25,7 @@ class ThreatSettings(Settings):
     Attributes:
         poisons_are_sources: whether the poisons are images of the targets' class, whose labels
             change, whatever the threat model.
+        covers: how many images for each poison carry what poisons carry under their own labels.
     """
 
     threat_model: str = setting(
@@ -50,10 +51,20 @@ class ThreatSettings(Settings):
     poison_ids: tuple[int, ...] = setting(
         (), "Ids in the training split; unset: drawn.", minimum=0, maximum=_LARGEST_ID
     )
+    all_to_one: bool | None = setting(
+        None, "A trigger's sources are all other classes, not one; unset: as the recipe has it."
+    )
     poisons_are_sources: bool = False
+    covers: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.all_to_one and (self.target_class is not None or self.target_ids):
+            raise ValueError(
+                "Expected no class of targets, and no targets, where they are all images of other "
+                f"classes. Received: all_to_one={self.all_to_one}, "
+                f"target_class={self.target_class}, target_ids={self.target_ids}"
+            )
         if self.budget >= 1 and self.budget != int(self.budget):
             raise ValueError(
                 "Expected `budget` to be a share of the training set below 1 or a whole number of "
@@ -79,6 +90,10 @@ class ThreatSettings(Settings):
             return len(self.poison_ids)
         count = self.budget if self.budget >= 1 else math.floor(self.budget * train_size + 1e-6)
         return max(int(count), 1)
+
+    def count_covers(self, poisons: int) -> int:
+        """Returns the number of covers beside so many poisons."""
+        return round(self.covers * poisons)
 
     def check_description(self, data: "Description") -> None:
         """Raises ValueError where what is known of data before reading them allows no threat."""
@@ -111,6 +126,11 @@ class ThreatSettings(Settings):
                 f"poison under the threat model {self.threat_model!r}, whatever classes are drawn. "
                 f"Received: {count}. Lower `budget`, or choose the classes."
             )
+        if count + self.count_covers(count) > train.size:
+            raise ValueError(
+                f"Expected a budget whose poisons and covers are at most {train.size} images. "
+                f"Received: {count} poisons with {self.covers:g} covers each. Lower `budget`."
+            )
 
     def _check_classes(self, classes: int) -> None:
         for name in ("target_class", "adversarial_class"):
@@ -141,7 +161,9 @@ class ThreatSettings(Settings):
         """
         target = _class_of("target_ids", self.target_ids, self.target_class, validation)
         adversarial = self.adversarial_class
-        if self.poisons_are_sources:
+        if self.poisons_are_sources and self.all_to_one:
+            _check_others(self.poison_ids, adversarial, train)
+        elif self.poisons_are_sources:
             target = _class_of("poison_ids", self.poison_ids, target, train)
         elif self.threat_model == "single_class":
             adversarial = _class_of("poison_ids", self.poison_ids, adversarial, train)
@@ -155,14 +177,17 @@ class ThreatSettings(Settings):
         """
         if self.threat_model == "random_images" and not self.poisons_are_sources:
             return int(sizes.sum())
+        if self.poisons_are_sources and self.all_to_one:
+            given = self.adversarial_class
+            return int(sizes.sum() - (sizes.min() if given is None else sizes[given]))
         # The class that is poisoned, and those that it must not be.
-        poisoned, others = self.adversarial_class, [self.target_class]
+        poisoned, others = self.adversarial_class, [] if self.all_to_one else [self.target_class]
         if self.poisons_are_sources:
             # The source class is drawn first, from all but an adversarial class that is given.
             given = self.adversarial_class
             poisoned, others = self.target_class, [] if given is None else [given]
         elif self.threat_model == "third_party":
-            poisoned, others = None, [self.target_class, self.adversarial_class]
+            poisoned, others = None, [*others, self.adversarial_class]
         if poisoned is not None:
             return int(sizes[poisoned])
         known = [each for each in others if each is not None]
@@ -185,6 +210,15 @@ def _class_of(
             "data set; TFDS may have another.)"
         )
     return int(found[0])
+
+
+def _check_others(ids: tuple[int, ...], adversarial: int | None, train: "Examples") -> None:
+    labels = train.labels[positions_of(train, np.array(ids, np.int64))]
+    if (labels == adversarial).any():
+        raise ValueError(
+            "Expected `poison_ids` to name images of other classes than the adversarial one. "
+            f"Received images of the class {adversarial}"
+        )
 
 
 def _check_outside(ids: tuple[int, ...], train: "Examples", validation: "Examples") -> None:

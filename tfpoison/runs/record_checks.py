@@ -16,7 +16,7 @@ VICTIM = (*CELL, "trial", "victim")
 THREAT, TRAINING = "threat", "training"
 # Measures as shares; records of earlier versions and of other settings lack some.
 _SHARES = (
-    *("clean_accuracy", "target_class_accuracy", "poison_class_accuracy"),
+    *("robust_accuracy", "clean_accuracy", "target_class_accuracy", "poison_class_accuracy"),
     *("target_confidence", "true_confidence", "success_without_poisons"),
     *("removed_share", "removed_poisons"),
 )
