@@ -30,6 +30,9 @@ _OTHERS = {
     "GradientShaping": "tfpoison.defenses.gradient_shaping:GradientShaping",
     "Shaping": "tfpoison.defenses.gradient_shaping:Shaping",
     "DPSGD": "tfpoison.defenses.gradient_shaping:GradientShaping",
+    "PatchWhitening": "tfpoison.networks.convnet_fast:PatchWhitening",
+    "Dirac": "tfpoison.networks.convnet_fast:Dirac",
+    "Triangle": "tfpoison.fitting.optimization:Triangle",
     "CarliniWagner": "tfpoison.recipes.target_loss:CarliniWagner",
 }
 

@@ -30,6 +30,7 @@ class Rule:
         maximum: the greatest number; None for any, and for whole ones `LARGEST`.
         choices: the names to choose from, or `"module:table"`, a table of them or a function that
             returns them, which is looked up when it is needed.
+        expressions: whether a choice may have settings in brackets; the choices are a registry.
         flag: the name of the setting's flag where that is not the field's.
         expressions: whether a choice may have settings, NAME(setting=value;setting=value).
     """
@@ -39,16 +40,20 @@ class Rule:
     above: float = -math.inf
     maximum: float | None = None
     choices: Iterable[str] | str | None = None
+    expressions: bool = False
     flag: str | None = None
     expressions: bool = False
 
     def names(self) -> list[str]:
         """Returns the names to choose from; none where any text will do."""
-        if isinstance(self.choices, str):
-            module, _, name = self.choices.partition(":")
-            table = getattr(importlib.import_module(module), name)
-            return list(table() if callable(table) else table)
-        return list(self.choices or ())
+        table = self._table()
+        return list(table() if callable(table) else table)
+
+    def _table(self) -> Any:
+        if not isinstance(self.choices, str):
+            return self.choices or ()
+        module, _, name = self.choices.partition(":")
+        return getattr(importlib.import_module(module), name)
 
     def check(self, name: str, value: Any, kind: type) -> None:
         """Raises ValueError or TypeError where one value of that kind cannot be."""
@@ -66,6 +71,8 @@ class Rule:
             )
         elif not isinstance(value, str):
             raise TypeError(f"Expected `{name}` to be text. Received: {name}={value!r}")
+        elif self.expressions and "(" in value:
+            self._table().get(value)
         elif self.choices is not None:
             chosen = expression.parse(value)[0] if self.expressions else value
             check_name(f"`{name}`", chosen, self.names())

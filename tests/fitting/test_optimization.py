@@ -47,6 +47,8 @@ RATES = {
     "steps": (0.2, 0.02, 0.002),
     # 0.1 · (1 + cos(π · step / 80)): the step after the last one would come to 0.
     "cosine": (0.2, 0.1, 7.7101e-05),
+    # 0.2 · 0.2; then 1 at 18.4 of 80 steps and 0.07 at 80.
+    "triangle": (0.04, 0.2 * (1 - 0.93 * (40 - 18.4) / 61.6), 0.2 * (0.07 + 0.93 / 61.6)),
 }
 
 
@@ -59,7 +61,7 @@ def test_every_schedule(name):
     assert [float(each) for each in rates] == pytest.approx(RATES[name], rel=1e-3)
     assert last_learning_rate(settings, 10, 8) == pytest.approx(RATES[name][-1], rel=1e-3)
     optimizer = make_optimizer(settings, batches_per_epoch=10)
-    assert float(optimizer.learning_rate) == pytest.approx(0.2)
+    assert float(optimizer.learning_rate) == pytest.approx(RATES[name][0])
     optimizer.iterations.assign(40)
     assert float(optimizer.learning_rate) == pytest.approx(RATES[name][1])
 

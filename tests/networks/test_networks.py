@@ -130,6 +130,8 @@ def test_batch_normalization_is_a_choice(name):
         ("convnet", 896 + 18_496 + 36_928 + 73_856 + 147_584 + 11_530),
         # 9·(3·16+16·32+32·64+64·64) kernels, 2·(16+32+64+64) of BatchNorm, 64·10+10
         ("convnet_small", 60_336 + 352 + 650),
+        # 9·(24·48+48·48+48·128+128·128+128·160+160·160) kernels, 2·(48+128+160) shifts, 160·10+10
+        ("convnet_fast", 648_576 + 672 + 1_610),
     ],
 )
 def test_number_of_trainable_weights(name, expected):

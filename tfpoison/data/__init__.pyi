@@ -16,6 +16,7 @@ from .source import ArraySplit as ArraySplit
 from .source import Source as Source
 from .source import Split as Split
 from .statistics import channel_statistics as channel_statistics
+from .statistics import patch_covariance as patch_covariance
 from .table import AUGMENTATIONS as AUGMENTATIONS
 from .table import SOURCES as SOURCES
 from .table import names as names

@@ -10,7 +10,7 @@ from tfpoison.settings import Settings, setting
 if TYPE_CHECKING:
     import keras
 
-SCHEDULES = ("constant", "steps", "cosine")
+SCHEDULES = ("constant", "steps", "cosine", "triangle")
 # These define weight decay as apart from the gradient; for the others it is an L2 penalty.
 DECOUPLED_DECAY = ("adamw", "lion", "lamb", "muon")
 
@@ -20,7 +20,10 @@ class DataSettings(Selection):
     """Which images are trained on, and in what batches."""
 
     augmentation: str = setting(
-        "none", "How training images are augmented.", choices="tfpoison.data:AUGMENTATIONS"
+        "none",
+        "How training images are augmented: NAME, or NAME(setting=value;setting=value).",
+        choices="tfpoison.data:AUGMENTATIONS",
+        expressions=True,
     )
     batch_size: int = setting(128, "Images of a step, over all replicas.", minimum=1)
 
@@ -63,7 +66,7 @@ class TrainingSettings(Settings):
 
     epochs: int = setting(10, "Epochs.", minimum=1)
     optimizer: str = setting("sgd", "A name of keras.optimizers in lower case, as adamw.")
-    learning_rate: float = setting(0.1, "Learning rate of the first step.", above=0)
+    learning_rate: float = setting(0.1, "Learning rate, the largest one of a schedule.", above=0)
     momentum: float | None = setting(None, "For sgd and rmsprop.", minimum=0, maximum=1)
     nesterov: bool = setting(False, "Nesterov's momentum, for sgd.")
     weight_decay: float = setting(
@@ -74,7 +77,8 @@ class TrainingSettings(Settings):
     )
     schedule: str = setting(
         "constant",
-        "How the learning rate falls: times decay at each milestone (steps), or to 0 (cosine).",
+        "How the learning rate falls: times decay at each milestone (steps), to 0 (cosine), or "
+        "after it has risen for a quarter of the training (triangle).",
         choices=SCHEDULES,
     )
     milestones: tuple[int, ...] = setting((), "Epochs at which the rate falls, for steps.")

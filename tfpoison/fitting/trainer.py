@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison import data, networks
+from tfpoison import data, expression, networks
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense, GradientShaping
 from tfpoison.evaluation import Predictor
@@ -43,6 +43,9 @@ def network_maker(
         classes: the number of classes; None for that of the images.
     """
     mean, std = data.channel_statistics(images.train)
+    more: dict[str, Any] = {}
+    if "patch_covariance" in networks.settings(expression.parse(settings.network)[0]):
+        more["patch_covariance"] = data.patch_covariance(images.train)
 
     def make_network(seed: int) -> keras.Model:
         return networks.get(
@@ -52,6 +55,7 @@ def network_maker(
             std=std,
             seed=seed,
             **settings.choice,
+            **more,
         )
 
     return make_network

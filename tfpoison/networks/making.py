@@ -38,8 +38,9 @@ def get(
         seed: the same seed gives the same initial weights, and the same dropout. None: they follow
             `keras.utils.set_random_seed`.
         **choices: what the network leaves open, None for as published: `width`, channels of the
-            first block (units, for the perceptron), from which the others follow, and
-            `batch_normalization`, whether there is BatchNorm.
+            first block (units, for the perceptron), from which the others follow;
+            `batch_normalization`, whether there is BatchNorm; and `patch_covariance` of
+            `convnet_fast`, as `tfpoison.data.patch_covariance` finds it in training images.
 
     Returns:
         A Functional model from float images in [0, 1], (n, H, W, C), to logits, (n, classes).

@@ -22,6 +22,7 @@ NETWORKS: "Registry[keras.Model]" = Registry(
     "keras:Model",
     {
         "convnet": ".convnet:convnet",
+        "convnet_fast": ".convnet_fast:convnet_fast",
         "convnet_small": ".convnet:convnet_small",
         "mlp": ".mlp:mlp",
         "mobilenet_v2": ".mobilenet:mobilenet_v2",

@@ -51,6 +51,7 @@ class RecipeSettings(SelectionSettings):
         "shift_flip",
         "How poisons are augmented while they are crafted.",
         choices="tfpoison.data:AUGMENTATIONS",
+        expressions=True,
         flag="brew_augmentation",
     )
     target_loss: str = setting(
