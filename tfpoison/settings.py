@@ -11,7 +11,6 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from tfpoison import expression
 from tfpoison.checks import check_bool, check_name, check_number, make_plain
 
 # TensorFlow counts in 32 bits.
@@ -30,9 +29,9 @@ class Rule:
         maximum: the greatest number; None for any, and for whole ones `LARGEST`.
         choices: the names to choose from, or `"module:table"`, a table of them or a function that
             returns them, which is looked up when it is needed.
-        expressions: whether a choice may have settings in brackets; the choices are a registry.
+        expressions: whether a choice may have settings, NAME(setting=value;setting=value); the
+            choices are a registry.
         flag: the name of the setting's flag where that is not the field's.
-        expressions: whether a choice may have settings, NAME(setting=value;setting=value).
     """
 
     text: str
@@ -42,7 +41,6 @@ class Rule:
     choices: Iterable[str] | str | None = None
     expressions: bool = False
     flag: str | None = None
-    expressions: bool = False
 
     def names(self) -> list[str]:
         """Returns the names to choose from; none where any text will do."""
@@ -74,8 +72,7 @@ class Rule:
         elif self.expressions and "(" in value:
             self._table().get(value)
         elif self.choices is not None:
-            chosen = expression.parse(value)[0] if self.expressions else value
-            check_name(f"`{name}`", chosen, self.names())
+            check_name(f"`{name}`", value, self.names())
 
 
 def setting(default: Any, text: str, **rule: Any) -> Any:

@@ -47,8 +47,8 @@ RATES = {
     "steps": (0.2, 0.02, 0.002),
     # 0.1 · (1 + cos(π · step / 80)): the step after the last one would come to 0.
     "cosine": (0.2, 0.1, 7.7101e-05),
-    # 0.2 · 0.2; then 1 at 18.4 of 80 steps and 0.07 at 80.
-    "triangle": (0.04, 0.2 * (1 - 0.93 * (40 - 18.4) / 61.6), 0.2 * (0.07 + 0.93 / 61.6)),
+    # 0.2 · 0.2; the top is at 18.4 of 80 steps, and 61.6 later 0.
+    "triangle": (0.04, 0.2 * 40 / 61.6, 0.2 / 61.6),
 }
 
 

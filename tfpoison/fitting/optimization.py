@@ -21,16 +21,17 @@ OPTIMIZERS = {
 
 @keras.saving.register_keras_serializable("tfpoison")
 class Triangle(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that rises from 20 % over the first 23 % of the steps, then falls to 7 %.
+    """A rate that rises from 20 % over the first 23 % of the steps, then falls to 0.
 
-    Source: arXiv 2404.00498, whose numbers these are.
+    Source: arXiv 2404.00498, whose numbers these are, but that it averages weights at the end and
+    falls to 7 %.
 
     Args:
         rate: the largest rate.
         steps: those of the whole training.
     """
 
-    _START, _PEAK, _END = 0.2, 0.23, 0.07
+    _START, _PEAK = 0.2, 0.23
 
     def __init__(self, rate: float, steps: int):
         self.rate, self.steps = rate, steps
@@ -38,7 +39,7 @@ class Triangle(keras.optimizers.schedules.LearningRateSchedule):
     def __call__(self, step: Any) -> Any:
         share = keras.ops.cast(step, "float32") / self.steps
         rising = self._START + (1 - self._START) * share / self._PEAK
-        falling = 1 - (1 - self._END) * (share - self._PEAK) / (1 - self._PEAK)
+        falling = (1 - share) / (1 - self._PEAK)
         return self.rate * keras.ops.minimum(rising, falling)
 
     def get_config(self) -> dict[str, Any]:
