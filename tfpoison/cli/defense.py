@@ -20,11 +20,7 @@ def crafts(expression: str) -> bool:
 
 
 def of_training(line: CommandLine) -> "Defense":
-    """Returns the defense of `--defense`.
-
-    Raises:
-        ValueError: a setting, given in the expression or by a flag, is not the defense's.
-    """
+    """Returns the defense of `--defense`; ValueError where a setting or a flag is not its own."""
     if not crafts(line["defense"]):
         line.refuse(
             sorted(_FLAGS.values()),

@@ -29,9 +29,6 @@ _EXPECTED = {
 class CommandLine:
     """What a command line says: `line[flag]` is the value of a flag.
 
-    Args:
-        arguments: flags as `--name=value`, and `--flagfile=FILE`.
-
     Raises:
         ValueError: a flag is unknown or has a value of the wrong type, or a file cannot be read.
     """
@@ -117,11 +114,7 @@ def flag_names(*groups: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def in_flags(names: Mapping[str, str]) -> Iterator[None]:
-    """Has errors about settings speak of their flags.
-
-    Args:
-        names: the names of flags by those of the settings.
-    """
+    """Has errors about settings speak of their flags, by the names of the settings."""
 
     def speak(found: re.Match[str]) -> str:
         name = next(filter(None, found.groups()))

@@ -28,7 +28,6 @@ class Group:
 
     Attributes:
         title: what stands above them in the help.
-        settings: the dataclass.
         prefix: what the flags' names begin with, where a field does not say its flag's name.
         only: names of the fields; all where none is given.
         without: names of fields that have no flag here.

@@ -83,11 +83,7 @@ def _of_flag(name: str, field: dataclasses.Field, default: object) -> list[str]:
 
 
 def of_name(name: str) -> str:
-    """Returns what is known of all that goes by a name: a part, a flag, a job, a flagfile.
-
-    Raises:
-        ValueError: nothing does.
-    """
+    """Returns what is known of all that goes by a name: a part, a flag, a job, a flagfile."""
     tables = {load(place): usage for place, usage in _FAMILIES.items()}
     flags = {flag: (field, group) for flag, field, group in all_flags()}
     files = {each.removesuffix(".flags"): each for each in flagfiles.names()}

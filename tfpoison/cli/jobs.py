@@ -15,6 +15,7 @@ from tfpoison.cli.groups import GROUPS
 from tfpoison.experiment.settings import AttackSettings, PretrainingSettings
 from tfpoison.fitting.settings import DataSettings
 from tfpoison.jobs.settings import AdversarySettings, OutputSettings
+from tfpoison.registry import load
 
 if TYPE_CHECKING:
     from tfpoison.experiment.setup import SetupSettings
@@ -43,7 +44,8 @@ class JobEntry:
 
     Attributes:
         text: what it does.
-        make: makes it from a command line.
+        kind: its dataclass, as `"module:name"`.
+        fields: returns the fields that no flag is named by, of a command line.
         takes: the groups of flags that it takes, and single flags.
         free: flags that a directory may be gone on with other values of: what is recorded stays.
         later: flags that may be set when scenarios are added that ask for them.
@@ -51,7 +53,8 @@ class JobEntry:
     """
 
     text: str
-    make: Callable[[CommandLine], Job]
+    kind: str
+    fields: Callable[[CommandLine], dict[str, Any]]
     takes: tuple[str, ...]
     free: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
@@ -68,27 +71,20 @@ class JobEntry:
 
 
 def make_job(line: CommandLine) -> Job:
-    """Returns the job that the flags describe.
-
-    Raises:
-        ValueError: a value or a combination of values cannot be, or a flag is not the job's.
-        TypeError: a value has the wrong type.
-    """
+    """Returns the job that the flags describe; ValueError or TypeError where there is none such."""
     check_name("job", line["job"], JOBS)
     taken = _taken(line)
     others = [name for group in GROUPS.values() for name in group.flags() if name not in taken]
     line.refuse(others, f"Expected flags of --job={line['job']} alone.")
     line.make(OutputSettings)
     import_plugins(line)
-    return JOBS[line["job"]].make(line)
+    entry = JOBS[line["job"]]
+    fields = entry.fields(line)
+    return line.make(load(entry.kind), **fields)
 
 
 def import_plugins(line: CommandLine) -> None:
-    """Imports the modules of `--plugin`, which register parts of one's own.
-
-    Raises:
-        ValueError: there is no such module.
-    """
+    """Imports the modules of `--plugin`, which register parts of one's own."""
     for plugin in line["plugin"] or ():
         # As `python -m` has it, the command finds what lies here as well.
         if (here := str(pathlib.Path.cwd())) not in sys.path:
@@ -118,11 +114,9 @@ def configuration(line: CommandLine) -> dict[str, str]:
     }
 
 
-def _train(line: CommandLine) -> Job:
-    from tfpoison.jobs.train import TrainJob
-
+def _train(line: CommandLine) -> dict[str, Any]:
     given = {"defense": defense.of_training(line), "defense_name": line["defense"]}
-    return line.make(TrainJob, **given, **_output(line))
+    return given | _output(line)
 
 
 def _output(line: CommandLine) -> dict[str, Any]:
@@ -136,7 +130,7 @@ def _directory(line: CommandLine) -> "RunDirectory":
         raise ValueError("Expected --output_dir, the directory for the results. Received none.")
     entry = JOBS[line["job"]]
     return RunDirectory(
-        line["output_dir"],
+        pathlib.Path(line["output_dir"]),
         configuration(line),
         free=entry.free,
         latest=entry.latest,
@@ -145,52 +139,34 @@ def _directory(line: CommandLine) -> "RunDirectory":
     )
 
 
-def _benchmark(line: CommandLine) -> Job:
-    from tfpoison.jobs.benchmark import BenchmarkJob
-
-    return line.make(
-        BenchmarkJob,
-        poison_fraction=line["defense_poison_fraction"],
-        directory=None if line["output_dir"] is None else _directory(line),
-    )
+def _benchmark(line: CommandLine) -> dict[str, Any]:
+    directory = None if line["output_dir"] is None else _directory(line)
+    return {"poison_fraction": line["defense_poison_fraction"], "directory": directory}
 
 
-def _experiment(line: CommandLine) -> Job:
-    from tfpoison.jobs.experiment import ExperimentJob
-
+def _experiment(line: CommandLine) -> dict[str, Any]:
     setup = _setup_settings(line, ["none", *line["defenses"]])
-    return line.make(ExperimentJob, setup=setup, attacks=_attacks(line), **_output(line))
+    return {"setup": setup, "attacks": _attacks(line), **_output(line)}
 
 
-def _brew(line: CommandLine) -> Job:
-    from tfpoison.jobs.brew import BrewJob
-
+def _brew(line: CommandLine) -> dict[str, Any]:
     for name in ("recipes", "scenarios", "adversaries"):
         if len(line[name]) != 1:
             raise ValueError(f"Expected one of --{name} to brew. Received: {','.join(line[name])}")
     adaptive = line["adversaries"] == ("adaptive",)
     columns = ["none", line["defense_attack"]] if adaptive else ["none"]
-    return line.make(
-        BrewJob,
-        setup=_setup_settings(line, columns),
-        attack=_attacks(line)[0],
-        defense=columns[-1],
-        exports=line["export"] or (),
-        **_output(line),
-    )
+    setup, (attack,) = _setup_settings(line, columns), _attacks(line)
+    return {"setup": setup, "attack": attack, "defense": columns[-1], **_output(line)}
 
 
-def _report(line: CommandLine) -> Job:
-    from tfpoison.jobs.report import ReportJob
-
-    return ReportJob(_directory(line).path)
+def _report(line: CommandLine) -> dict[str, Any]:
+    return {"directory": _directory(line).path}
 
 
-def _audit(line: CommandLine) -> Job:
+def _audit(line: CommandLine) -> dict[str, Any]:
     from tfpoison.auditing.auditor import Auditor
-    from tfpoison.jobs.audit import AuditJob
 
-    return line.make(AuditJob, auditor=line.make(Auditor, **_output(line)))
+    return {"auditor": line.make(Auditor, **_output(line))}
 
 
 def _setup_settings(line: CommandLine, columns: Sequence[str]) -> "SetupSettings":
@@ -281,6 +257,7 @@ def _check_threat_flags(line: CommandLine) -> None:
 JOBS = {
     "train": JobEntry(
         "trains a network, defended or not, on clean data or on a file of --poisons",
+        "tfpoison.jobs.train:TrainJob",
         _train,
         (
             *("data", "poisons", "keep_list", "network", "training", "defense"),
@@ -290,6 +267,7 @@ JOBS = {
     ),
     "brew": JobEntry(
         "makes poisons: one file, or a data set in forms that other tools read",
+        "tfpoison.jobs.brew:BrewJob",
         _brew,
         (
             *("data", "keep_list", "network", "training", *_ATTACKING, "brewing"),
@@ -299,6 +277,7 @@ JOBS = {
     ),
     "experiment": JobEntry(
         "measures defenses against attacks over many trials; processes share the work",
+        "tfpoison.jobs.experiment:ExperimentJob",
         _experiment,
         (
             *("data", "keep_list", "network", "training", *_ATTACKING, "experiment"),
@@ -312,17 +291,20 @@ JOBS = {
     ),
     "report": JobEntry(
         "tables, figures and one page from an experiment's records",
+        "tfpoison.jobs.report:ReportJob",
         _report,
         ("output_dir", "verbosity"),
     ),
     "audit": JobEntry(
         "looks for poisons in a data set: suspects of several filters, a keep-list",
+        "tfpoison.jobs.audit:AuditJob",
         _audit,
         ("data", "poisons", "network", "training", "audit", "output"),
         latest=("filters", "agreement", "known_poisons"),
     ),
     "benchmark": JobEntry(
         "measures what a defended step costs",
+        "tfpoison.jobs.benchmark:BenchmarkJob",
         _benchmark,
         (
             *("network", "benchmark", "output"),

@@ -66,13 +66,7 @@ class AuditJob:
         self.auditor.check(description.train_size)
 
     def run(self) -> str:
-        """Inspects, and returns a report for people to read.
-
-        Raises:
-            ValueError: the settings cannot be, the directory belongs to another run, or the
-                poisons are of other data.
-            TypeError: a setting has the wrong type.
-        """
+        """Inspects, and returns a report for people to read."""
         self.check()
         with self._directory.occupied():
             report = self._read_report()

@@ -24,11 +24,7 @@ class BenchmarkJob:
     """Times plain and defended training steps, each attack in a process of its own.
 
     Attributes:
-        settings: what is timed: attacks by name, each with its own default settings.
-        network: the network.
         poison_fraction: the share of each batch that is crafted; None for each attack's own.
-        batch_size: the number of images of a step, 2 at least.
-        jit_compile: whether XLA compiles the step; None leaves it to Keras.
         directory: where `benchmark.md` and `benchmark.json` are written; None for nowhere.
     """
 

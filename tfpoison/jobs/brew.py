@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from tfpoison.checks import check_number
 from tfpoison.data import ImageClassification
 from tfpoison.experiment.adversary import Adversary, check_attacks
 from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.setup import SetupSettings
+from tfpoison.jobs.settings import BrewingSettings
 from tfpoison.notes import share_of_range
 from tfpoison.recipes import Poisons, exports
 from tfpoison.runs.run_directory import RunDirectory
@@ -20,25 +20,12 @@ POISONS = "poisons.npz"
 
 @dataclasses.dataclass(frozen=True)
 class BrewJob:
-    """Brews poisons for one threat.
-
-    Attributes:
-        setup: how surrogates are trained.
-        attack: the attack.
-        defense: the column of the defense that the surrogates are trained with.
-        trial: the number of the trial.
-        exports: the forms that the poisoned data set is written in.
-        seed: of all trials.
-        directory: the output directory.
-        checkpoint_seconds: the time between two saves.
-        verbose: whether there is a progress bar.
-    """
+    """Brews the poisons of one trial, by surrogates trained with the defense of that column."""
 
     setup: SetupSettings
     attack: AttackSettings
     defense: str
-    trial: int
-    exports: tuple[str, ...]
+    brewing: BrewingSettings
     seed: int
     directory: RunDirectory
     checkpoint_seconds: float = 300
@@ -46,19 +33,12 @@ class BrewJob:
 
     def check(self) -> None:
         """Raises ValueError or TypeError where the poisons cannot be brewed."""
-        check_number("trial", self.trial, minimum=0, whole=True)
-        for name in self.exports:
-            exports.EXPORTS.check(name)
-        trials = range(self.trial, self.trial + 1)
+        trials = range(self.brewing.trial, self.brewing.trial + 1)
         check_attacks((self.attack,), self.setup, self.setup.check(), trials)
         self.directory.check()
 
     def run(self) -> str:
-        """Brews, and returns what to tell.
-
-        Raises:
-            ValueError: the threat cannot be, or the directory belongs to another run.
-        """
+        """Brews, and returns what to tell."""
         self.check()
         with self.directory.occupied():
             common: dict[str, Any] = {
@@ -67,7 +47,7 @@ class BrewJob:
             }
             networks = CleanNetworks(self.directory, self.setup.load(), **common)
             images = networks.setup.images
-            threat = self.attack.threat_settings(self.trial)
+            threat = self.attack.threat_settings(self.brewing.trial)
             threat.check(images.train, images.validation, images.classes)
             adversary = Adversary(
                 self.attack,
@@ -77,10 +57,11 @@ class BrewJob:
                 seed=self.seed,
                 **common,
             )
-            poisons = adversary.poisons(self.trial)
+            poisons = adversary.poisons(self.brewing.trial)
             poisons.save(self.directory.path / POISONS)
             folders = [
-                exports.export(name, poisons, images, self.directory.path) for name in self.exports
+                exports.export(name, poisons, images, self.directory.path)
+                for name in self.brewing.export
             ]
             return _describe(poisons, images, [self.directory.path / POISONS, *folders])
 

@@ -2,19 +2,17 @@
 
 import dataclasses
 
-from tfpoison.checks import check_name, check_number
 from tfpoison.experiment.adversary import check_attacks
 from tfpoison.experiment.grid import Grid, GridRunner
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.setup import NO_DEFENSE, SetupSettings
 from tfpoison.jobs.report import ReportJob
-from tfpoison.jobs.settings import ADVERSARIES
+from tfpoison.jobs.settings import AdversarySettings, ExperimentSettings
 from tfpoison.notes import tell_once
 from tfpoison.runs.records import Records
 from tfpoison.runs.run_directory import WORK, RunDirectory
 
 _LONGEST_NAME = 150
-_MOST = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,43 +21,23 @@ class ExperimentJob:
 
     Several processes may run the same grid on one directory: they share the work. A grid that was
     stopped goes on where it was.
-
-    Attributes:
-        setup: how networks are trained.
-        attacks: the attacks, one for each recipe and scenario.
-        adversaries: `"standard"`: surrogates without a defense; `"adaptive"`: surrogates with the
-            defense under test.
-        trials: the number of trials.
-        victims: the number of victims that are trained on each poisoning.
-        adversaries_per_trial: see `Grid`.
-        share_training: see `Grid`.
-        seed: of all trials.
-        directory: the output directory.
-        checkpoint_seconds: the time between two checkpoints.
-        verbose: whether it is told what is done.
     """
 
     setup: SetupSettings
     attacks: tuple[AttackSettings, ...]
-    adversaries: tuple[str, ...]
-    trials: int
-    victims: int
+    adversary: AdversarySettings
+    experiment: ExperimentSettings
     seed: int
     directory: RunDirectory
-    adversaries_per_trial: int = 1
-    share_training: bool = False
     checkpoint_seconds: float = 300
     verbose: bool = True
 
     def check(self) -> None:
         """Raises ValueError or TypeError where the grid cannot be run."""
-        check_number("trials", self.trials, minimum=1, maximum=_MOST, whole=True)
-        check_number("victims", self.victims, minimum=1, maximum=_MOST, whole=True)
-        for name, given in [("adversaries", self.adversaries), ("attacks", self.attacks)]:
+        adversaries = self.adversary.adversaries
+        for name, given in [("adversaries", adversaries), ("attacks", self.attacks)]:
             if not given:
                 raise ValueError(f"Expected at least one of the {name}. Received none.")
-        for adversary in self.adversaries:
-            check_name("adversary", adversary, ADVERSARIES)
         for defense in self.setup.defenses:
             if len(defense) > _LONGEST_NAME:
                 raise ValueError(
@@ -68,15 +46,15 @@ class ExperimentJob:
                     f"{defense}. Give settings that all columns share by --defense_SETTING."
                 )
         description = self.setup.check()
-        check_attacks(self.attacks, self.setup, description, range(self.trials))
+        check_attacks(self.attacks, self.setup, description, range(self.experiment.trials))
         self._check_sharing(description.train_size)
-        if "adaptive" in self.adversaries:
+        if "adaptive" in adversaries:
             self._check_adaptive()
         self.directory.check()
 
     def _check_sharing(self, train_size: int) -> None:
         """Raises ValueError where adversaries that share a training would share images."""
-        if self.adversaries_per_trial == 1 and not self.share_training:
+        if self.experiment.adversaries_per_trial == 1 and not self.experiment.share_training:
             return
         threats = [attack.threat_settings() for attack in self.attacks]
         if any(attack.setups for attack in self.attacks) or any(
@@ -87,7 +65,7 @@ class ExperimentJob:
                 "Received set-ups, target_ids or poison_ids."
             )
         wanted = sum(each.count_poisons(train_size) for each in threats)
-        wanted *= self.adversaries_per_trial
+        wanted *= self.experiment.adversaries_per_trial
         if wanted > train_size:
             raise ValueError(
                 f"Expected at most {train_size} poisons, the number of training images, of all "
@@ -108,20 +86,16 @@ class ExperimentJob:
             )
 
     def run(self) -> str:
-        """Runs the grid and returns the report's table.
-
-        Raises:
-            ValueError: the directory belongs to another grid, or the data do not allow it.
-        """
+        """Runs the grid and returns the report's table."""
         self.check()
         grid = Grid(
             self.attacks,
-            self.adversaries,
+            self.adversary.adversaries,
             tuple(self.setup.defenses),
-            self.trials,
-            self.victims,
-            self.adversaries_per_trial,
-            self.share_training,
+            self.experiment.trials,
+            self.experiment.victims,
+            self.experiment.adversaries_per_trial,
+            self.experiment.share_training,
         )
         with self.directory.shared():
             records = Records(self.directory)

@@ -21,9 +21,6 @@ class ReportJob:
     """Makes a report of an experiment's records, whether it is finished or not.
 
     Of a folder of experiments each gets its report, and the folder a file of all their tables.
-
-    Attributes:
-        directory: the output directory of an experiment, or a folder of such.
     """
 
     directory: pathlib.Path

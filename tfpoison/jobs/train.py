@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 
 from tfpoison import distribution
-from tfpoison.checks import check_name
 from tfpoison.data import Description, ImageClassification
 from tfpoison.defenses import Defense
 from tfpoison.fitting import optimization, stream, training_report, training_set
@@ -30,18 +29,12 @@ class TrainJob:
     """Trains a network and leaves all that there is to know of it in a directory.
 
     A run that was killed goes on where its last checkpoint was made, and ends with the bits of an
-    uninterrupted one.
+    uninterrupted one. Several workers share the directory.
 
     Attributes:
-        data: the images.
-        network: the network.
-        training: optimizer, schedule, epochs, strategy.
-        defense: the defense.
-        defense_name: what it goes by in the report.
-        directory: the output directory; several workers share it.
+        defense_name: what the defense goes by in the report.
         poisons: a file of poisons to train on; None for clean data.
         checkpoint_seconds: the time between two checkpoints within an epoch; 0 for none.
-        verbose: whether Keras shows its progress bar.
     """
 
     data: DataSettings
@@ -56,7 +49,6 @@ class TrainJob:
 
     def check(self) -> None:
         """Raises ValueError or TypeError where `run` would, before any image is read."""
-        check_name("strategy", self.training.strategy, distribution.names())
         optimization.check(self.training, self.defense)
         if self.defense.changes_training_set and self.training.strategy == "multi_worker":
             raise ValueError(
@@ -77,12 +69,7 @@ class TrainJob:
             stream.check_steps(self.training, batches)
 
     def run(self) -> str:
-        """Trains, and returns a report for people to read.
-
-        Raises:
-            ValueError: the settings cannot be, or the directory belongs to another run.
-            TypeError: a setting has the wrong type.
-        """
+        """Trains, and returns a report for people to read."""
         # Workers have to meet before TensorFlow does anything else.
         if self.training.strategy == "multi_worker":
             tell_once("waiting until all workers that TF_CONFIG names are there")
