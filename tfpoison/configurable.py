@@ -1,5 +1,6 @@
 """Parts that are described by their settings: compared, printed, saved and loaded by them."""
 
+import abc
 import dataclasses
 from typing import Any, Self
 
@@ -11,11 +12,16 @@ from tfpoison.settings import Settings
 class Configurable(Settings):
     """Base of the frozen dataclasses that Keras can save within a model and load again.
 
-    A subclass is a frozen dataclass registered with
-    `keras.saving.register_keras_serializable("tfpoison")`; its fields are its settings. Making one
-    raises TypeError where a setting has the wrong type, ValueError where it has a value that cannot
-    be.
+    A subclass is a frozen dataclass; its fields are its settings. It is registered with Keras under
+    the name of its package. Making one raises TypeError where a setting has the wrong type,
+    ValueError where it has a value that cannot be.
     """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if abc.ABC not in cls.__bases__:
+            package = cls.__module__.partition(".")[0]
+            keras.saving.register_keras_serializable(package)(cls)
 
     @classmethod
     def settings(cls) -> dict[str, Any]:

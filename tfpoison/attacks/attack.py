@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple, Self
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
@@ -36,7 +35,6 @@ class CraftedBatch(NamedTuple):
     """Where the perturbation's parameters ended."""
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Attack(Configurable):
     """A perturbation, moved for some steps down the gradient of an objective.

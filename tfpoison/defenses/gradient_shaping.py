@@ -27,7 +27,6 @@ _REFUSED = {
 }
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Shaping(Configurable):
     """How gradients are shaped; see `GradientShaping`. It needs no device, as optimizers do."""
@@ -107,7 +106,6 @@ class GradientShaping(keras.optimizers.Optimizer):
         del self.weight_decay  # Keras's constructor has set one: it is the wrapped optimizer's.
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Creates the wrapped optimizer's variables."""
         self.inner_optimizer.build(variables)
         super().build(variables)
 
@@ -188,17 +186,14 @@ class GradientShaping(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """Its own variables and the wrapped optimizer's."""
         return [*self._variables, *self.inner_optimizer.variables]
 
     @property
     def iterations(self) -> keras.Variable:
-        """The number of steps made."""
         return self.inner_optimizer.iterations
 
     @property
     def learning_rate(self) -> Any:
-        """The wrapped optimizer's learning rate; can be assigned."""
         return self.inner_optimizer.learning_rate
 
     def __getattr__(self, name: str) -> Any:
@@ -221,15 +216,12 @@ class GradientShaping(keras.optimizers.Optimizer):
         var_list: Sequence[keras.Variable] | None = None,
         var_names: Sequence[str] | None = None,
     ) -> None:
-        """Excludes weights from the wrapped optimizer's weight decay, by themselves or by name."""
         self.inner_optimizer.exclude_from_weight_decay(var_list, var_names)
 
     def finalize_variable_values(self, var_list: Sequence[keras.Variable]) -> None:
-        """Sets the weights to their moving average, where the wrapped optimizer keeps one."""
         self.inner_optimizer.finalize_variable_values(var_list)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the arguments as Keras serialises them."""
         return {
             "optimizer": keras.saving.serialize_keras_object(self.inner_optimizer),
             "clip_norm": self.clip_norm,

@@ -17,10 +17,7 @@ _NOISE = "noise_"
 
 @dataclasses.dataclass(frozen=True)
 class Maker:
-    """How a defense is made from settings; which settings it has, given some of them.
-
-    `about` are the objects whose docstrings say what it is.
-    """
+    """How a defense is made of settings, which it has, and whose docstrings tell of it."""
 
     make: Callable[..., Defense]
     settings: Callable[..., dict[str, Any]]

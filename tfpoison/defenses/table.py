@@ -57,24 +57,13 @@ class DefenseRegistry(Registry["Defense"]):
     def settings(self, name: str, **given: Any) -> dict[str, Any]:
         """Returns the settings of the defense of that name, with their defaults.
 
-        Args:
-            name: the defense's name.
-            **given: settings on which others depend: the `attack` of adversarial poisoning, the
-                `kind` of noise.
-
-        Raises:
-            ValueError: the name is unknown.
+        Others depend on the `attack` of adversarial poisoning, the `kind` of noise.
         """
         maker = self[name]
         return maker.settings(**given) if hasattr(maker, "settings") else super().settings(name)
 
     def get(self, identifier: Any, **settings: Any) -> Any:
-        """Returns a defense by its name.
-
-        Args:
-            identifier: as for other registries; an expression may be several defenses with `+`
-                between, which are combined.
-            **settings: with one name: those that should differ from their defaults.
+        """Returns a defense by its name; an expression may be several with `+` between, combined.
 
         Raises:
             ValueError: a name is unknown, a defense has no such setting or one that cannot be, or
@@ -86,11 +75,7 @@ class DefenseRegistry(Registry["Defense"]):
         return super().get(identifier, **settings)
 
     def parse(self, text: str) -> list[tuple[str, dict[str, Any]]]:
-        """Returns the names in an expression, each with its settings.
-
-        Raises:
-            ValueError: the text is no such expression, or a name is unknown.
-        """
+        """Returns the names in an expression, each with its settings, or raises ValueError."""
         parts = [expression.parse(part, self.one) for part in expression.split(text)]
         for name, _ in parts:
             self.check(name)

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -12,7 +11,6 @@ from tfpoison.objectives.objective import Objective
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class ConvexPolytope(Objective):
     """Minimises the mean over targets of ½ ‖φ(t) - Σᵢ cᵢ φ(xᵢ + δᵢ)‖² / ‖φ(t)‖².

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -11,7 +10,6 @@ from tfpoison.classifier import Classifier
 from tfpoison.objectives.objective import Objective
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class FeatureCollision(Objective):
     """Minimises the mean over features of (mean φ(x + δ) - mean φ(t))², the bullseye form.

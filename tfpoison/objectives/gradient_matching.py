@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -12,7 +11,6 @@ from tfpoison.objectives.objective import Objective, inner_product, norm
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class GradientMatching(Objective):
     """Minimises 1 - cos(∇θ L(x + δ, y), ∇θ L(t, f)), over trainable weights θ as one vector.

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar, NamedTuple
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -21,7 +20,6 @@ class TargetDirection(NamedTuple):
     step: tf.Tensor
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class GradientMatchingFast(GradientMatching):
     """Gradient matching whose gradient by the images is a difference of first-order gradients.

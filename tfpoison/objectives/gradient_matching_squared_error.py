@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -11,7 +10,6 @@ from tfpoison.objectives.gradient_matching import GradientMatching
 from tfpoison.objectives.objective import inner_product, norm
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class GradientMatchingSquaredError(GradientMatching):
     """Minimises ½ ‖∇θ L(t, f) - ∇θ L(x + δ, y)‖² / ‖∇θ L(t, f)‖.

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar, NamedTuple
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -20,7 +19,6 @@ class Pairs(NamedTuple):
     ours: tf.Tensor
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class HiddenTrigger(Objective):
     """Minimises Σ over pairs (x, t) of the mean over features of (φ(x + δ) - φ(t))².

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Self
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import SplitBatch
@@ -12,7 +11,6 @@ from tfpoison.objectives.objective import Objective
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class MetaPoison(Objective):
     """Minimises L(t, f; θ_k): θ after k steps of SGD on (x + δ, y), differentiated through them.

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
@@ -32,7 +31,6 @@ class BoundAdditive(BoundPerturbation):
         return [tf.clip_by_value(parameters[0], self._lowest, self._highest)]
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Additive(Perturbation):
     """δ with |δ|∞ ≤ ε is added to the poisons, as far as their pixels stay in range."""

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
@@ -13,7 +12,6 @@ from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class AdditiveWithTriggeredTargets(Additive):
     """δ with |δ|∞ ≤ ε on the poisons; each target carries a random trigger of its own.

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
@@ -13,7 +12,6 @@ from tfpoison.pixel_range import PixelRange
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Blend(Perturbation):
     """Each poison moves toward a target by the share ε: x + ε (t - x).

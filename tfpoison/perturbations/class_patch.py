@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
@@ -74,7 +73,6 @@ class BoundPatches(BoundPerturbation):
         )
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class ClassPatch(Perturbation):
     """A random patch for each class, pasted on poisons of the class and on targets of another.

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Self
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -12,7 +11,6 @@ from tfpoison.perturbations.trigger import Trigger
 from tfpoison.randomness import Purpose
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Overlay(Trigger):
     """Every image moves toward the same picture: x + opacity · α · (picture - x).

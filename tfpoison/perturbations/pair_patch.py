@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
@@ -13,7 +12,6 @@ from tfpoison.perturbations.perturbation import Perturbation
 from tfpoison.pixel_range import PixelRange
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class PairPatch(Perturbation):
     """A patch of its own for each poison, pasted at the same place on the target of that number.

@@ -5,7 +5,6 @@ import io
 import pathlib
 from typing import Self
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -29,7 +28,6 @@ PLACES = (RANDOM_PLACE, *_CORNERS)
 Places = tuple[tf.Tensor, tf.Tensor]
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Patch(Trigger):
     """A patch that is pasted on images.

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -11,7 +10,6 @@ from tfpoison.perturbations.trigger import Trigger
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Sinusoid(Trigger):
     """Column j of W brightens by Δ sin(2π j f / W), in every row and channel.

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Sequence
 
-import keras
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch, most_frequent_other_class
@@ -47,7 +46,6 @@ class BoundUniversal(BoundPerturbation):
         return [tf.clip_by_value(parameters[0], -self._epsilon, self._epsilon)]
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Universal(Additive):
     """One δ for each class with |δ|∞ ≤ ε, the same on all images that aim at the class.

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Self
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -16,7 +15,6 @@ from tfpoison.randomness import Purpose
 _CUBIC = -0.75
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True, eq=False)
 class Warp(Trigger):
     """Every pixel is taken, bilinearly, from a place nearby, as a smooth field says.

@@ -3,7 +3,6 @@
 import dataclasses
 import warnings
 
-import keras
 import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA, FastICA
@@ -13,7 +12,6 @@ from tfpoison.defenses.filters.base import Filter, Suspicion, members_of_classes
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class ActivationClustering(Filter):
     """Activation clustering (Chen et al. 2018, arXiv 1811.03728, algorithm 1).

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
@@ -10,7 +9,6 @@ from tfpoison.defenses.filters.base import Filter, Suspicion
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class DeepKNN(Filter):
     """Deep k-NN (Peri et al. 2020, arXiv 1909.13374, algorithm 1).
@@ -29,7 +27,6 @@ class DeepKNN(Filter):
     )
 
     def check(self, examples: int) -> None:
-        """Raises ValueError where there are fewer examples than neighbours."""
         if (self.neighbors or 1) >= examples:
             raise ValueError(
                 "Expected fewer `neighbors` than examples. Received: "

@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 
 from tfpoison.defenses.filters.base import Filter, Suspicion, members_of_classes
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class SpectralSignatures(Filter):
     """Spectral signatures (Tran et al. 2018, arXiv 1811.00636, algorithm 1).

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import tensorflow as tf
 
 from tfpoison.classifier import Classifier
@@ -11,7 +10,6 @@ from tfpoison.defenses.mixing.draws import boxes
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Cutout(Mixing):
     """Erases a square of each image, and leaves the labels (arXiv 1708.04552).
@@ -32,7 +30,6 @@ class Cutout(Mixing):
     )
 
     def check_sides(self, sides: tuple[int | None, int | None]) -> None:
-        """Raises ValueError where the square is larger than images of that height and width."""
         if self.size is not None and any(side is not None and side < self.size for side in sides):
             raise ValueError(
                 "Expected images at least as large as the square that is cut out. Received: "

@@ -12,10 +12,9 @@ _PROPOSALS = 8
 
 
 def combine(tensor: tf.Tensor, weights: tf.Tensor, orders: list[tf.Tensor]) -> tf.Tensor:
-    """Returns weighted sums of rows.
+    """Returns weighted sums of rows, (n, …).
 
     Args:
-        tensor: (n, …).
         weights: float32 (n, ways).
         orders: for each way, the row that each of the n sums takes, (n,).
     """
@@ -28,18 +27,14 @@ def combine(tensor: tf.Tensor, weights: tf.Tensor, orders: list[tf.Tensor]) -> t
 
 
 def boxes(key: tf.Tensor, images: tf.Tensor, heights: tf.Tensor, widths: tf.Tensor) -> tf.Tensor:
-    """Draws a box for each image around a uniformly random pixel, cut off at the border.
+    """Draws a box for each image around a random pixel; returns what is in it, bool (n, H, W, 1).
 
-    A box of even side reaches one pixel farther up and left of its centre than down and right.
+    Boxes are cut off at the border. One of even side reaches one pixel farther up and left of its
+    centre than down and right.
 
     Args:
-        key: a key of `tfpoison.randomness`.
         images: (n, H, W, C).
-        heights: the boxes' heights in pixels, int32 (n,).
-        widths: their widths.
-
-    Returns:
-        Whether a pixel is in the box, bool (n, H, W, 1).
+        heights: the boxes' heights in pixels, int32 (n,), and so widths.
     """
     keys = split_key(key)
 

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar, cast
 
-import keras
 import tensorflow as tf
 
 from tfpoison.classifier import Classifier
@@ -13,7 +12,6 @@ from tfpoison.randomness import split_key
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class MaxUp(Mixing):
     """Trains on the worst of several random cutouts of each image (arXiv 2002.09024).
@@ -40,7 +38,6 @@ class MaxUp(Mixing):
         return Cutout(self.size, self.fill_value)
 
     def check_sides(self, sides: tuple[int | None, int | None]) -> None:
-        """Raises ValueError where the squares are larger than images of that height and width."""
         self.cutout.check_sides(sides)
 
     def _mix(

@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.classifier import Classifier
@@ -13,7 +12,6 @@ from tfpoison.randomness import permutation, split_key
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Mixup(Mixing):
     """Mixes each image, and its label, with others of the batch (arXiv 1710.09412).

@@ -96,11 +96,6 @@ def with_stand_ins(kept: np.ndarray, size: int, seed: int) -> np.ndarray:
     """Returns positions for an epoch: those kept, and random ones of them in place of the dropped.
 
     All epochs have as many steps, as learning-rate schedules and comparisons of defenses expect.
-
-    Args:
-        kept: the positions that are left, integers (kept,), at least one; their order is kept.
-        size: how many there were at the start, and are returned.
-        seed: of the draw.
     """
     missing = size - len(kept)
     generator = Purpose.REPLACEMENT_OF_SUSPECTS.generator(seed, missing)

@@ -13,7 +13,6 @@ from tfpoison.evaluation import Predictor
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Epic(Revision):
     """Effective poison identification (arXiv 2210.09671, algorithm 1).
@@ -86,11 +85,8 @@ def _predictor(network: keras.Model) -> Predictor:
 def isolated(gradients: np.ndarray, share: float) -> np.ndarray:
     """Returns which examples of one class are medoids alone in their cluster, bool (n,).
 
-    An example as near to several medoids joins the one that was chosen first.
-
-    Args:
-        gradients: the gradient of each example by the logits, (n, classes), up to a constant.
-        share: the share of the examples that become medoids.
+    An example as near to several medoids joins the one that was chosen first. Gradients are those
+    by the logits, (n, classes), up to a constant.
     """
     count = len(gradients)
     # Rounding guards against 0.1 · 30 being more than 3.
@@ -112,18 +108,12 @@ def similarity(gradients: np.ndarray) -> np.ndarray:
 
 
 def choose_medoids(similarities: np.ndarray, count: int) -> np.ndarray:
-    """Returns medoids that greedily maximise facility location, Σᵢ max over medoids j of sᵢⱼ.
+    """Returns medoids, as chosen, that greedily maximise Σᵢ max over medoids j of sᵢⱼ.
 
     Gains only shrink as medoids are added, so that an example's last known gain bounds what it
     gains now, and few gains are computed anew for each medoid (Minoux 1978, "accelerated greedy").
-    Of equal gains the first example's wins.
-
-    Args:
-        similarities: symmetric, not negative, (n, n).
-        count: how many to choose, from 1 to n; fewer where no further one gains anything.
-
-    Returns:
-        Their positions, in the order in which they were chosen.
+    Of equal gains the first example's wins. There are fewer than `count` where no further one gains
+    anything.
     """
     nearest = np.zeros(len(similarities), similarities.dtype)
 

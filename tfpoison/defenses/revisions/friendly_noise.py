@@ -14,7 +14,6 @@ from tfpoison.settings import setting
 _BATCH = 128
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class FriendlyNoise(Revision):
     """Adds to every training image noise that the network does not mind (arXiv 2208.10224).
@@ -81,13 +80,7 @@ class FriendlyNoise(Revision):
         return Revised(np.ones(len(images), bool), revised)
 
     def craft(self, classifier: Classifier, images: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-        """Returns the friendly noise of a batch, within ±ε, float32 (n, H, W, C).
-
-        Args:
-            classifier: the network, to logits.
-            images: float32 in [0, 1], (n, H, W, C).
-            key: a key of `randomness`.
-        """
+        """Returns the friendly noise of a batch, within ±ε, float32 (n, H, W, C)."""
         answers = tf.nn.log_softmax(classifier.predictions(images))
 
         def step(noise: tf.Tensor, velocity: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -112,7 +105,6 @@ class FriendlyNoise(Revision):
         """Returns what each image's noise minimises, (n,).
 
         Args:
-            classifier: the network, to logits.
             images: float32 in [0, 1], (n, H, W, C).
             answers: the logarithms of the probabilities of the images themselves, (n, classes).
             noise: noise of any size, (n, H, W, C).

@@ -41,14 +41,10 @@ def check_network(network: keras.Model) -> None:
 
 
 def check_answers(network: keras.Model, images: np.ndarray, labels: np.ndarray) -> None:
-    """Raises unless `network` answers any number of such images with logits, one for each class.
+    """Raises ValueError unless `network` answers any number of images with logits of all classes.
 
     Images are a few of the examples, uint8 in 0–255, (n, H, W, C), of which the network is asked
     about floats in [0, 1]; labels those of all examples, integers.
-
-    Raises:
-        ValueError: it takes other images, or one number of them alone, or its answers are
-            probabilities, or not as many as there are classes.
     """
     shape = network.input_shape
     if isinstance(shape, tuple) and shape and isinstance(shape[0], int):

@@ -111,7 +111,6 @@ class TrainingSetRevision(keras.callbacks.Callback):
         return -(-len(self._labels) // self.batch_size)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Finds out after which epochs to act, and whether the network can be looked at."""
         self._epochs = self.revision.epochs(self.params["epochs"])
         if self.params["steps"] != self._steps:
             raise ValueError(
@@ -124,7 +123,6 @@ class TrainingSetRevision(keras.callbacks.Callback):
         check_answers(self._network, self._images[:_ASKED].numpy(), self._labels.numpy())
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Sets the order of the examples."""
         missed = [each for each in self._epochs if self._next_epoch < each <= epoch]
         if missed:
             warnings.warn(
@@ -138,7 +136,6 @@ class TrainingSetRevision(keras.callbacks.Callback):
         self._is_read.assign(False)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Makes sure that the batches are those of this callback."""
         if not self._is_read.numpy():
             raise ValueError(
                 "Expected `fit` to train on the batches of its TrainingSetRevision: they alone are "
@@ -147,7 +144,6 @@ class TrainingSetRevision(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Revises the training set, where it is time to."""
         self._next_epoch = epoch + 1
         if epoch + 1 not in self._epochs:
             return
