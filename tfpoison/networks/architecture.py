@@ -17,16 +17,17 @@ class Architecture:
     """What makes a network of its own layers.
 
     Attributes:
-        name: the network's name.
         features: maps normalised images to the features, a tensor of shape (n, features). Its
             keyword arguments, `width` and `batch_normalization`, are the choices there are, with
             what was published for their defaults.
         smallest_image: the least height and width of the images, in pixels.
+        unnormalized: maps images in [0, 1] to what the features are of where no mean is given.
     """
 
     name: str
     features: Callable[..., keras.KerasTensor]
     smallest_image: int
+    unnormalized: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda images: images
 
     @property
     def about(self) -> tuple[Callable[..., Any], ...]:
@@ -36,7 +37,9 @@ class Architecture:
     def settings(self) -> dict[str, Any]:
         """Returns the settings, with their defaults."""
         choices = list(inspect.signature(self.features).parameters.values())[1:]
-        return {each.name: each.default for each in choices} | with_no_choice()
+        needed = dict.fromkeys(("image_shape", "classes"), inspect.Parameter.empty)
+        published = {each.name: each.default for each in choices}
+        return {**published, **needed, "mean": None, "std": None}
 
     def __call__(
         self,
@@ -49,22 +52,16 @@ class Architecture:
     ) -> keras.Model:
         """Returns the network: images in [0, 1], (n, H, W, C), to logits."""
         images = keras.Input(tuple(image_shape), name="images")
-        features = self.features(normalized(images, mean, std), **choices)
-        return keras.Model(images, logits(features, classes), name=self.name)
+        known = mean is not None and std is not None
+        pixels = _normalized(images, mean, std) if known else self.unnormalized(images)
+        features = self.features(pixels, **choices)
+        return keras.Model(images, _logits(features, classes), name=self.name)
 
 
-def with_no_choice() -> dict[str, Any]:
-    """Returns the settings that every network has, with their defaults."""
-    needed = dict.fromkeys(("image_shape", "classes"), inspect.Parameter.empty)
-    return {**needed, "mean": None, "std": None}
-
-
-def normalized(
-    images: keras.KerasTensor, mean: Sequence[float] | None, std: Sequence[float] | None
+def _normalized(
+    images: keras.KerasTensor, mean: Sequence[float], std: Sequence[float]
 ) -> keras.KerasTensor:
-    """Returns (images - mean) / std per channel; the images themselves where there is no mean."""
-    if mean is None or std is None:
-        return images
+    """Returns (images - mean) / std per channel."""
     variance = [float(value) ** 2 for value in std]
     normalization = keras.layers.Normalization(
         mean=[float(value) for value in mean], variance=variance, name="pixel_normalization"
@@ -72,11 +69,8 @@ def normalized(
     return normalization(images)
 
 
-def logits(features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
-    """Returns the logits of features: the last Dense layer.
-
-    The logits keep the precision of the weights, as Keras advises for mixed precision.
-    """
+def _logits(features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
+    # They keep the precision of the weights, as Keras advises for mixed precision.
     dense = keras.layers.Dense(
         classes,
         kernel_initializer=blocks.torch_default(),
@@ -90,12 +84,9 @@ def logits(features: keras.KerasTensor, classes: int) -> keras.KerasTensor:
 def seeded(seed: int | None) -> Iterator[None]:
     """Makes the layers that are built inside draw the same initial weights for the same seed.
 
-    Keras draws the seed of each initializer and dropout layer that has none from Python's `random`;
-    its state is put back afterwards, so nothing else is influenced. Networks that others wrote are
-    reached as well, which seeds handed to our own initializers would not do.
-
-    Args:
-        seed: the seed. None: the weights follow `keras.utils.set_random_seed`.
+    Keras draws the seed of each initializer and dropout layer that has none from Python's `random`,
+    in networks that others wrote as well; its state is put back afterwards. Without a seed the
+    weights follow `keras.utils.set_random_seed`.
     """
     if seed is None:
         yield

@@ -5,6 +5,7 @@ They are those of PyTorch, in which the authors' networks are written: BatchNorm
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -93,22 +94,12 @@ def convolution_block(
     filters: int,
     kernel_size: int = 3,
     *,
-    strides: int = 1,
-    use_bias: bool = False,
     use_batch_normalization: bool = True,
-    initializer: keras.initializers.Initializer | None = None,
     name: str,
+    **settings: Any,
 ) -> keras.KerasTensor:
-    """Convolution, BatchNorm (unless it is not wanted), ReLU."""
-    x = convolution(
-        x,
-        filters,
-        kernel_size,
-        strides=strides,
-        use_bias=use_bias,
-        initializer=initializer,
-        name=name,
-    )
+    """A `convolution`, BatchNorm (unless it is not wanted), ReLU."""
+    x = convolution(x, filters, kernel_size, name=name, **settings)
     return normalized_relu(x, name=name, use_batch_normalization=use_batch_normalization)
 
 
@@ -127,7 +118,6 @@ def plain_stack(
     """Stacks 3 × 3 convolution blocks with biases and max pooling.
 
     Args:
-        x: images.
         plan: the number of filters of each convolution, and "pool" for max pooling.
         pool_size: side and stride of the pooling.
         use_batch_normalization: whether each convolution is followed by BatchNorm.

@@ -70,10 +70,7 @@ def check(
     seed: int | None = None,
     **choices: Any,
 ) -> None:
-    """Raises what `get` would raise for these arguments, without building anything.
-
-    What is not known yet may be None.
-    """
+    """Raises what `get` would for these arguments, None where not known yet, and builds nothing."""
     check_channels_last()
     name, own = expression.parse(name, NETWORKS.one)
     NETWORKS.check(name)
