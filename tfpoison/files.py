@@ -8,6 +8,7 @@ import pathlib
 import stat
 import sys
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from typing import IO, Any, BinaryIO
 
@@ -20,6 +21,11 @@ _MOST_UNPACKED = 200
 _ALWAYS_UNPACKED = 1 << 20
 # The bytes that end an archive; its number of members stands in them.
 _ZIP_END = 22
+# What readers run into where a file is not as it was written.
+_DAMAGE = (
+    *(OSError, EOFError, zlib.error),
+    *(ValueError, TypeError, KeyError, IndexError, AttributeError),
+)
 # `numpy.savez` writes these versions; later ones are for structures.
 _READ_HEADER = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -28,11 +34,7 @@ _READ_HEADER = {
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
-    """Writes a file whole or not at all, and returns its path.
-
-    Raises:
-        OSError: it cannot be written, as on a full disk; the error names it.
-    """
+    """Writes a file whole or not at all, and returns its path; an OSError names it."""
     path = pathlib.Path(path)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -53,10 +55,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
 def write_arrays(file: BinaryIO, arrays: dict[str, np.ndarray], *, compress: bool = False) -> None:
     """Writes plain arrays for `read_arrays` into an empty file; equal arrays give equal bytes.
 
-    Args:
-        file: the file.
-        arrays: the arrays by their names.
-        compress: whether they are compressed, unless `read_arrays` would take it for a bomb.
+    They are compressed where asked for, unless `read_arrays` would take it for a bomb.
     """
     if compress:
         np.savez_compressed(file, allow_pickle=False, **arrays)
@@ -68,13 +67,9 @@ def write_arrays(file: BinaryIO, arrays: dict[str, np.ndarray], *, compress: boo
 
 
 def read_arrays(path: Path, *, most: float = math.inf) -> dict[str, np.ndarray]:
-    """Reads an archive of plain arrays. It runs nothing, and takes memory as the file is long.
+    """Reads an archive of up to so many plain arrays; it runs nothing, and is no bomb.
 
     The archive's checksums tell of every flipped bit in an array.
-
-    Args:
-        path: the file.
-        most: how many arrays it may hold.
 
     Raises:
         ValueError: the file is not there, cannot be read, is damaged, or holds something else.
@@ -143,22 +138,13 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
 
 
 def read_bytes(path: Path) -> bytes:
-    """Returns what stands in a regular file.
-
-    Raises:
-        OSError: there is none, or none that can be read.
-    """
+    """Returns what stands in a regular file; OSError where there is none that can be read."""
     with open_regular(path) as file:
         return file.read()
 
 
 def read_json(path: Path) -> Any:
-    """Returns the value that a JSON file holds.
-
-    Raises:
-        OSError: as `read_bytes`.
-        ValueError: it holds no JSON.
-    """
+    """Returns the value that a JSON file holds; ValueError where it holds none."""
     return parse_json(read_bytes(path).decode())
 
 
@@ -185,10 +171,9 @@ def open_regular(path: Path) -> IO[bytes]:
 
 @contextlib.contextmanager
 def read_back(path: Path, remedy: str) -> Iterator[None]:
-    """Tells of a file that was written earlier and cannot be read any more.
+    """Has an error in what is read within tell of a file that is damaged since it was written.
 
     Args:
-        path: the file that is read within.
         remedy: what to do, as a sentence: what is lost without the file.
 
     Raises:
@@ -196,7 +181,7 @@ def read_back(path: Path, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except _DAMAGE as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(
             f"Expected {path} as it was written. Received a damaged file: {reason}. {remedy}"

@@ -29,8 +29,6 @@ class Split:
     """A whole training split, of which all images are looked at, or some.
 
     Attributes:
-        name: that of the data set.
-        class_names: the names of the classes.
         labels: the labels, with poisons in it, integers (n,).
         files: what the files are called; None where images are not in files of their own.
         is_poison: which are known to be poisons, bool (n,); None where nobody knows.
@@ -120,10 +118,7 @@ class Audit:
         }
 
     def detection(self) -> dict[str, dict[str, float]]:
-        """Returns how well each filter finds the known poisons, and how well their agreement does.
-
-        Nothing where no poisons are known; `tfpoison.evaluation.detection` says what is measured.
-        """
+        """Returns `evaluation.detection` of each filter, and of agreements, where it is known."""
         is_poison = self.is_poison
         if is_poison is None:
             return {}
@@ -207,23 +202,15 @@ class Audit:
         return pictures.png(pictures.draw_rows(rows))
 
     def page(self, configuration: pathlib.Path | None = None) -> str:
-        """Returns a page for people, as one HTML file.
-
-        Args:
-            configuration: the directory whose flags it shows; None for no flags.
-        """
+        """Returns a page for people, as one HTML file, with the flags of a directory."""
         return page.render(self, configuration)
 
     def save(self, folder: str | pathlib.Path) -> pathlib.Path:
-        """Writes table, keep-list, pictures and page; the report, which says all is done, last.
+        """Writes table, keep-list, pictures and page into a folder, and returns the page's path.
 
-        Args:
-            folder: is made if it is not there.
-
-        Returns:
-            The path of the page.
+        The report, which says that all is done, comes last.
         """
-        directory = RunDirectory(folder, {})
+        directory = RunDirectory(pathlib.Path(folder), {})
         directory.path.mkdir(parents=True, exist_ok=True)
         # What it says is done is done no more, once the first of the others is another one.
         (directory.path / REPORT).unlink(missing_ok=True)

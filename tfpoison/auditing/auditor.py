@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 import tempfile
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfpoison import defenses, files
+from tfpoison import defenses
 from tfpoison.auditing.audit import Audit, Split
 from tfpoison.checks import check_number
 from tfpoison.data import Examples, ImageClassification, as_examples
@@ -89,14 +90,9 @@ class Auditor:
     """Has filters inspect training sets, by the features of a network trained on them.
 
     Attributes:
-        data: batch size and augmentation.
-        network: the network.
-        training: its optimizer, schedule, epochs.
         filters: the filters, or expressions that describe them.
         agreement: how many of them must suspect an image for the keep-list to leave it out.
         directory: where an interrupted audit goes on; None for nowhere.
-        checkpoint_seconds: the time between two checkpoints of the training.
-        verbose: whether progress is told.
     """
 
     data: DataSettings
@@ -110,11 +106,7 @@ class Auditor:
 
     @functools.cached_property
     def by_name(self) -> dict[str, Filter]:
-        """The filters, each by the name that it goes by.
-
-        Raises:
-            ValueError: an expression describes no filter.
-        """
+        """The filters, each by what it goes by; ValueError where an expression describes none."""
         return {str(each): _filter(each) for each in self.filters}
 
     def check(self, examples: int | None = None) -> None:
@@ -136,13 +128,12 @@ class Auditor:
         """Has the filters look at the examples that have not yet, and remembers what they say.
 
         Args:
-            examples: those that are looked at.
-            split: the split that they are of.
+            examples: those that are looked at, of the split.
             settings: what the audit's report says of how it was made.
         """
         self.check(examples.size)
         with tempfile.TemporaryDirectory() as scratch:
-            directory = self.directory or RunDirectory(scratch, {})
+            directory = self.directory or RunDirectory(pathlib.Path(scratch), {})
             suspicions = _read_suspicions(directory, examples.size)
             left = [each for each in self.by_name.values() if repr(each) not in suspicions]
             total = self.training.epochs + len(left)
@@ -189,11 +180,9 @@ def _write_suspicions(directory: RunDirectory, suspicions: dict[str, Suspicion])
 
 def _read_suspicions(directory: RunDirectory, size: int) -> dict[str, Suspicion]:
     """Returns what filters have made of so many images in earlier runs."""
-    path = directory.path / _FILE
-    if not path.exists():
-        return {}
-    with files.read_back(path, "Remove it: the filters inspect again."):
-        arrays = files.read_arrays(path)
+    with directory.arrays(_FILE, "Remove it: the filters inspect again.") as arrays:
+        if arrays is None:
+            return {}
         if any(len(each) != size for each in arrays.values()):
             raise ValueError(f"it is not of {size} images")
         found = [name.removeprefix(_SCORES) for name in arrays if name.startswith(_SCORES)]

@@ -8,11 +8,7 @@ from tfpoison import csv_files
 
 
 def read(path: str) -> tuple[str, list[str]]:
-    """Returns the name of the column, `id` or `file`, and what stands in it.
-
-    Raises:
-        ValueError: it is no such file.
-    """
+    """Returns the name of the column, `id` or `file`, and its cells; ValueError if it is none."""
     lines = csv_files.read(path, "known poisons")
     heading = lines[0] if lines else []
     column = next((name for name in ("file", "id") if name in heading), None)
@@ -36,12 +32,7 @@ def read(path: str) -> tuple[str, list[str]]:
 
 
 def find(path: str, size: int, files: list[str] | None) -> np.ndarray:
-    """Returns which examples of a split are poisons, bool (size,).
-
-    Args:
-        path: the CSV file.
-        size: the number of examples of the split.
-        files: their files, CLASS/FILE; None where they are not in files of their own.
+    """Returns which examples of a split of that size, with these files, are poisons, bool (size,).
 
     Raises:
         ValueError: it is no such file, or names examples that are not in the split.

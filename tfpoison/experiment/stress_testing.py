@@ -103,7 +103,7 @@ def _run(
 ) -> ExperimentReport:
     with contextlib.ExitStack() as stack:
         place = folder or stack.enter_context(tempfile.TemporaryDirectory())
-        directory = RunDirectory(place, _flags(grid, setup), free=("trials",))
+        directory = RunDirectory(pathlib.Path(place), _flags(grid, setup), free=("trials",))
         stack.enter_context(directory.shared())
         records = Records(directory)
         if grid.left(records):

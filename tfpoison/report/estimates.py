@@ -49,14 +49,7 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """A cell of the experiment's grid.
-
-    Attributes:
-        recipe: the adversary's recipe.
-        scenario: how the victims are trained.
-        adversary: "standard", or "adaptive" where it knows the defense.
-        defense: the defense, as the experiment was given it, or "none".
-    """
+    """A cell of the experiment's grid; the defense as the experiment was given it, or "none"."""
 
     recipe: str
     scenario: str
@@ -66,9 +59,7 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Row(Cell):
-    """What the trials of one cell came to.
-
-    All estimates are in percent, with NaN for what no record holds.
+    """What the trials of one cell came to; estimates are in percent, NaN for what no record holds.
 
     Attributes:
         trials: the number of distinct trials.
@@ -78,16 +69,14 @@ class Row(Cell):
         diverged: the number of victims that diverged: they tell nothing of the poisons, and count
             as no trial.
         success: the targets that get the adversarial class.
-        clean_accuracy: the clean validation images that are classified as they should be.
         target_confidence: the probability of the adversarial class on the targets.
         target_class_accuracy: the accuracy on clean images of the targets' class.
         poison_class_accuracy: the accuracy on clean images of the poisons' class.
         success_without_poisons: the targets that get the adversarial class of a clean network.
-        removed_share: the training examples that the defense removed; NaN where it removes none.
-        removed_poisons: the poisons that it removed; NaN where it removes none.
+        removed_share: the training examples that the defense removed.
+        removed_poisons: the poisons that it removed.
         training_seconds: the median time of a victim's training.
-        training_cost: that time over the one of the undefended victims of the
-            same recipe and scenario.
+        training_cost: that over the undefended victims' of the same recipe and scenario.
         brewing_seconds: the mean time of a brewing.
     """
 
@@ -121,8 +110,7 @@ class Comparison(Cell):
 
     Attributes:
         pairs: the number of trials that were run both ways.
-        success: defended less undefended, in percentage points.
-        target_confidence: defended less undefended, in percentage points.
+        success: defended less undefended, in percentage points; so target_confidence.
         prevented: trials that succeed undefended and fail defended.
         caused: trials that fail undefended and succeed defended.
     """
@@ -232,7 +220,7 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
     Pairs of the same trial share targets and images to poison, so much of what differs from trial
     to trial falls out of their difference. Trials of one number with other targets, as a grid has
     that went on with networks of another machine, are no pair. Nor is one with a side that
-    diverged. The undefended side is that of the standard adversary.
+    diverged.
     """
     cells = group(measured(records), *CELL)
     comparisons = []
@@ -299,13 +287,7 @@ def pairs(
 
 
 def in_grid_order(records: Iterable[Record], flags: Mapping[str, str]) -> list[Record]:
-    """Returns the records as one process would have written them.
-
-    Args:
-        records: as several processes wrote them, each when it was done.
-        flags: the configuration of the grid, whose lists have an order; what they do not name
-            stands behind what they do.
-    """
+    """Returns the records as one process would have written them, by the lists of the flags."""
     orders = [flags.get(flag, "").split(",") for flag in _FLAGS]
 
     def place(record: Record) -> tuple[int, ...]:

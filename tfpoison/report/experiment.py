@@ -36,7 +36,7 @@ class ExperimentReport:
     Attributes:
         records: of its victims, at least one, in the order in which they are told of.
         title: the page's title.
-        directory: where its previews and its configuration are; None where it has none.
+        directory: where its previews and its configuration are, if it has some.
     """
 
     records: Sequence[Record]
@@ -45,11 +45,7 @@ class ExperimentReport:
 
     @classmethod
     def read(cls, directory: pathlib.Path) -> "ExperimentReport":
-        """Returns the report of an experiment's directory.
-
-        Raises:
-            ValueError: the directory has no records.
-        """
+        """Returns the report of an experiment's directory; ValueError where it has no records."""
         path = find_records(directory)
         if path is None:
             raise ValueError(
@@ -162,11 +158,8 @@ class ExperimentReport:
 
         The same records give the same bytes. Files of an earlier report are replaced, and figures
         that have no data any more are removed.
-
-        Args:
-            folder: is made if it is not there.
         """
-        output = RunDirectory(folder, {})
+        output = RunDirectory(pathlib.Path(folder), {})
         output.path.mkdir(parents=True, exist_ok=True)
         written = [output.write_text(name, text) for name, text in self._texts().items()]
         for name, panels in self.figures().items():

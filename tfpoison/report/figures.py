@@ -99,9 +99,6 @@ def draw_success_against_accuracy(rows: Iterable[Row]) -> list[Panel]:
     through the settings of one defense, each named beside its point. Each recipe, scenario and kind
     of adversary has a panel of its own, with the undefended networks in all of them. The best
     defenses stand at the bottom on the right.
-
-    Args:
-        rows: of `summary.summarise`.
     """
     rows = [row for row in rows if not math.isnan(row.clean_accuracy.mean + row.success.mean)]
     families = dict.fromkeys(summary.family(each.defense) for each in rows)
@@ -179,9 +176,6 @@ def draw_confidence_over_training(records: Iterable[Record]) -> list[Panel]:
     A panel for each recipe, scenario and defense, with the undefended networks in black and the
     adaptive adversary dashed: the mean over trials, with a band of its standard error. Records
     without a history are left out.
-
-    Args:
-        records: as the experiment writes them.
     """
 
     def draw(axis: Axes, sides: Mapping[str, list[Record]]) -> None:
@@ -204,11 +198,7 @@ def draw_confidence_pairs(records: Iterable[Record]) -> list[Panel]:
     """Draws each trial's confidence in the adversarial class undefended (x) and defended (y).
 
     A panel for each recipe, scenario and defense; trials under the diagonal are those that it
-    helps. Points are hollow where the adversary is adaptive. The undefended side is that of the
-    standard adversary.
-
-    Args:
-        records: as the experiment writes them.
+    helps. Points are hollow where the adversary is adaptive.
     """
 
     def draw(axis: Axes, pairs: Mapping[str, list[tuple[float, float]]]) -> None:
@@ -233,12 +223,7 @@ def draw_confidence_pairs(records: Iterable[Record]) -> list[Panel]:
 
 
 def draw_curves(columns: Mapping[str, Sequence[float]], title: str) -> Panel:
-    """Draws numbers that a training has left epoch by epoch.
-
-    Args:
-        columns: by the name of each, (epochs,); NaN for what is not known.
-        title: what stands above.
-    """
+    """Draws numbers that a training has left epoch by epoch, by name; NaN for what is not known."""
 
     def draw(axis: Axes) -> None:
         for (name, values), colour in zip(columns.items(), (_BLACK, *_COLOURS), strict=False):

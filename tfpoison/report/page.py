@@ -18,10 +18,7 @@ _TYPES = {b"<svg": "svg+xml", b"\xff\xd8": "jpeg", b"\x89PNG": "png"}
 
 
 class Picture(NamedTuple):
-    """A picture file, what stands under it, and what is read out where nobody sees it.
-
-    Without an `alt` that is the caption.
-    """
+    """A picture file, what stands under it, and what is read out in its place: else the caption."""
 
     content: bytes
     caption: str
@@ -39,7 +36,7 @@ def render(template: str, directory: pathlib.Path | None, **content: Any) -> str
 
     Args:
         template: the name of a file in `templates`.
-        directory: whose flags it shows, where it has some; None for no flags.
+        directory: whose flags it shows, where it has some.
         content: what the template asks for: a title, answers that come first, and more.
     """
     path = None if directory is None else directory / CONFIGURATION

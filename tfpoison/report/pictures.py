@@ -74,17 +74,13 @@ def draw_change(
     what: str = "poisoned",
     targets: Row | None = None,
 ) -> tuple[PIL.Image.Image, str]:
-    """Draws images before and after a change, with the change between, enlarged.
+    """Draws images before and after a change, with the change between, enlarged, and says how.
 
     Args:
         before: (n, height, width, channels) in [0, 1]; the first 4 are shown.
-        after: the same images after the change.
+        after: the same images after the change, which are called `what` there.
         names: what stands under each of them.
-        what: what they are called after the change.
         targets: a row of other images that goes below.
-
-    Returns:
-        The picture, and a sentence on how the change is drawn.
 
     Raises:
         ValueError: there is no image, or the shapes differ.

@@ -86,10 +86,7 @@ def _escape(cell: str) -> str:
 
 
 def csv_text(rows: Iterable[Row] | Iterable[Comparison]) -> str:
-    """Returns a line for each row or comparison, with all its fields; empty where unknown.
-
-    An estimate takes two columns, NAME and NAME_error.
-    """
+    """Returns a line for each row or comparison, with all its fields; empty where unknown."""
     lines = [_flatten(row) for row in rows]
     return csv_files.text([*lines[:1], *(line.values() for line in lines)])
 

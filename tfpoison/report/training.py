@@ -27,12 +27,7 @@ _CURVES = {
 
 
 def write_page(directory: RunDirectory, report: dict[str, Any]) -> pathlib.Path:
-    """Writes a page of a training into its directory, and returns its path.
-
-    Args:
-        directory: holds its metrics, and a preview where images were crafted.
-        report: its figures, as `REPORT` holds them.
-    """
+    """Writes a page of a training into its directory, from its figures, and returns its path."""
     preview = directory.path / PREVIEW
     previews = (
         [Picture(preview.read_bytes(), pictures.read_caption(preview))] if preview.exists() else []

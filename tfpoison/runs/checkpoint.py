@@ -27,15 +27,12 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves a training at the end of every epoch, and now and then within.
 
     Args:
-        directory: where the checkpoint and the metrics are written.
         seconds: the time between two checkpoints within an epoch; 0 for none.
         writes: whether this process writes; all processes read.
         every_epoch: whether the end of every epoch is saved, or only when it is time.
 
     Attributes:
-        directory: where it is written.
-        epoch: the epoch to go on in.
-        batch: the batch of that epoch to go on with.
+        epoch: the epoch to go on in, and `batch` its batch to go on with.
         rows: the metrics of the epochs that are done.
     """
 

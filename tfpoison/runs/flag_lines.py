@@ -12,11 +12,7 @@ def flag_lines(text: str) -> list[str]:
 
 
 def read_flag_lines(path: pathlib.Path) -> list[str]:
-    """Returns the lines of a flagfile that hold something.
-
-    Raises:
-        ValueError: it is no text in UTF-8.
-    """
+    """Returns the lines of a flagfile that hold something; ValueError where it is not in UTF-8."""
     try:
         return flag_lines(path.read_bytes().decode("utf-8-sig"))
     except UnicodeDecodeError as error:

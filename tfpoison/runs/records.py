@@ -6,7 +6,6 @@ Each line says by which version of the schema it is written; the first one did n
 import gzip
 import os
 import pathlib
-import zlib
 
 from tfpoison import files, valid_json
 from tfpoison.notes import tell_once
@@ -23,11 +22,7 @@ _REMEDY = "Mend or remove the line: a grid that goes on trains its victim again.
 
 
 class Records:
-    """The records in a directory that several processes may write to.
-
-    Args:
-        directory: the experiment's directory.
-    """
+    """The records in an experiment's directory, which several processes may write to."""
 
     def __init__(self, directory: RunDirectory):
         self._directory = directory
@@ -52,11 +47,7 @@ class Records:
             return read_records(self._path)
 
     def append(self, record: Record) -> None:
-        """Writes a record behind the others.
-
-        Raises:
-            OSError: it cannot be written, as on a full disk; earlier records stay as they are.
-        """
+        """Writes a record behind the others, which stay as they are where that raises OSError."""
         line = (valid_json.dumps({_VERSION: SCHEMA_VERSION} | record) + "\n").encode()
         with self._directory.locked(_LOCK), open(self._path, "ab+") as file:
             end = file.seek(0, os.SEEK_END)
@@ -93,7 +84,7 @@ def read_records(path: str | os.PathLike) -> list[Record]:
     with files.read_back(path, "Remove it: all victims are trained again."):
         content = files.read_bytes(path)
         if pathlib.Path(path).suffix == ".gz":
-            content = _unpack(content)
+            content = gzip.decompress(content)
         # A crash can cut a line within a character.
         lines = content.decode("utf-8-sig", "replace").split("\n")
     records: dict[tuple, tuple[int, Record]] = {}
@@ -117,19 +108,8 @@ def read_records(path: str | os.PathLike) -> list[Record]:
     return [record for _, record in records.values()]
 
 
-def _unpack(content: bytes) -> bytes:
-    try:
-        return gzip.decompress(content)
-    except (EOFError, zlib.error) as error:
-        raise ValueError(str(error)) from error
-
-
 def _parse_record(line: str, where: str) -> Record | None:
-    """Returns the record of a line; None where it was cut off.
-
-    Raises:
-        ValueError: it is of another version of the schema.
-    """
+    """Returns a line's record; None where it was cut off. ValueError: it is of another version."""
     try:
         record = files.parse_json(line)
     except ValueError:

@@ -1,6 +1,7 @@
 """The directory of one run: whose it is, what stands in it, who is at work in it."""
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import os
@@ -35,36 +36,28 @@ _WITHOUT_RESULTS = (*_WITHOUT_CONFIGURATION, CONFIGURATION, TENSORBOARD)
 _PARTIAL = re.compile(r"\..*\.partial")
 
 
+@dataclasses.dataclass(eq=False)
 class RunDirectory:
     """An output directory that belongs to one configuration, once there is a result in it.
 
-    Args:
-        path: the directory; made if it is not there.
+    Attributes:
+        path: the directory; made when a run starts.
         flags: the flags that change the results, name by name, as they stand in a flagfile.
         free: flags among them that may change from run to run. The configuration keeps the largest
             number, and what any of the runs has named in a list.
         latest: flags among them that may change as well, of which the configuration keeps the last.
         later: flags that may be set by some runs and not by others, but not otherwise; once one has
             set them, the configuration keeps them.
-        files: flags among them that name a file to read; the configuration holds its checksum.
+        files: flags that name a file to read; the configuration holds its checksum.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike,
-        flags: dict[str, str],
-        *,
-        free: Collection[str] = (),
-        latest: Collection[str] = (),
-        later: Collection[str] = (),
-        files: Collection[str] = (),
-    ):
-        self.path = pathlib.Path(path)
-        self.flags = flags
-        self._free = free
-        self._latest = latest
-        self._later = later
-        self._files = [name for name in files if name in flags]
+    path: pathlib.Path
+    flags: dict[str, str]
+    _: dataclasses.KW_ONLY
+    free: Collection[str] = ()
+    latest: Collection[str] = ()
+    later: Collection[str] = ()
+    files: Collection[str] = ()
 
     def check(self) -> None:
         """Raises ValueError where the directory is not free for this configuration."""
@@ -116,7 +109,7 @@ class RunDirectory:
     def _compare(self, theirs: dict[str, str]) -> None:
         names = sorted(self.flags.keys() | theirs.keys())
         of_both = self.flags.keys() & theirs.keys()
-        changeable = {*self._free, *self._latest, *(set(self._later) - of_both)}
+        changeable = {*self.free, *self.latest, *(set(self.later) - of_both)}
         differing = [
             name
             for name in names
@@ -142,7 +135,7 @@ class RunDirectory:
                 f"start again with --flagfile={self.path / CONFIGURATION} and another --output_dir."
             )
         for name, line in self._checksums().items():
-            if name not in self._latest and line not in theirs:
+            if name not in self.latest and line not in theirs:
                 raise ValueError(
                     f"Expected output_dir {self.path} to be started with these files. Received: "
                     f"{line.removeprefix('# ')}, which is another one. Choose another --output_dir."
@@ -150,7 +143,8 @@ class RunDirectory:
 
     def _checksums(self) -> dict[str, str]:
         """Returns a line for each file there is, by its flag; a job refuses others itself."""
-        paths = {name: pathlib.Path(self.flags[name]) for name in self._files}
+        named = self.flags.keys() & set(self.files)
+        paths = {name: pathlib.Path(self.flags[name]) for name in named}
         return {
             name: f"# --{name} has the SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
             for name, path in sorted(paths.items())
@@ -253,10 +247,10 @@ class RunDirectory:
 
     def _write_configuration(self, *, extends: bool) -> None:
         theirs = read_flags(self.path / CONFIGURATION) if extends else {}
-        kept = {name: theirs[name] for name in theirs.keys() & set(self._later)}
+        kept = {name: theirs[name] for name in theirs.keys() & set(self.later)}
         flags = (kept | self.flags) | {
             name: _union(theirs[name], self.flags[name])
-            for name in theirs.keys() & self.flags.keys() & set(self._free)
+            for name in theirs.keys() & self.flags.keys() & set(self.free)
         }
         lines = [f"--{name}={value}" for name, value in sorted(flags.items())]
         lines += [_DRAWS, *self._checksums().values()]
