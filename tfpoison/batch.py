@@ -67,14 +67,10 @@ class SplitBatch:
 
 @dataclasses.dataclass(frozen=True)
 class LabelEncoding:
-    """How labels name classes.
+    """How labels name classes: by vectors with an entry for each class (one-hot), or by numbers.
 
     Two classes without one-hot labels may be called by any two numbers of which the second alone is
     above 0.5: 0 and 1, -1 and 1, smoothed ones. Vectors may name several classes, or be smoothed.
-
-    Attributes:
-        classes: the number of classes.
-        one_hot: whether a label is a vector with an entry for each class, not a number.
     """
 
     classes: int
@@ -190,13 +186,10 @@ def split(
 
     The targets' fake label is the most frequent label among the poisons (of all replicas, under
     global matching), the smallest one on a tie. Targets that have this label themselves get the
-    next most frequent one, and a random one where no poison is of another class than theirs: a
-    fake label is never the true one. A single image is both poison and target.
+    next most frequent one, and a random one where no poison is of another class than theirs: a fake
+    label is never the true one. A single image is both poison and target.
 
     Args:
-        images: the images.
-        labels: integers or one-hot.
-        encoding: how the labels name classes.
         selection: `"share"`: the first `poison_fraction` of the batch are poisons, the rest
             targets. `"half"`: the first half are targets. `"one"`, `"ten"`: the first image, the
             first ten are the targets. `"shuffled"`: all images are poisons, and the targets are
@@ -253,12 +246,11 @@ def _parts(count: tf.Tensor, selection: str, poison_fraction: float) -> tuple[sl
 def most_frequent_other_class(counts: tf.Tensor, own: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
     """Returns for each image the most frequent class that is not its own, int32 (n,).
 
-    It is the smallest on a tie, and a random one where no other class occurs.
+    It is the smallest on a tie, and a random one, drawn by the key, where no other class occurs.
 
     Args:
         counts: how often each class occurs, (classes,).
         own: whether a class is an image's own, bool (n, classes).
-        key: the key of the random class.
     """
     drawn = tf.random.stateless_uniform(tf.shape(own), key)
     frequency = tf.where(own, -2.0, tf.where(counts > 0, counts, drawn - 1))

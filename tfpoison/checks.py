@@ -21,14 +21,6 @@ def check_number(
 ) -> None:
     """Raises unless `value` is a finite number within the bounds; numpy's numbers are numbers too.
 
-    Args:
-        name: the argument's name, for the message; so in the other checks.
-        value: what was received.
-        minimum: the least value allowed.
-        above: what the value must be greater than.
-        maximum: the greatest value allowed.
-        whole: whether the value must be an integer.
-
     Raises:
         TypeError: `value` is no number (or no integer, where `whole`).
         ValueError: `value` is outside the bounds or not finite.
@@ -61,12 +53,8 @@ def check_array(
     """Raises unless `value` is an array of that type and shape, of finite values within the bounds.
 
     Args:
-        name: the array's name.
-        value: what was received.
         dtype: its type; `np.integer` and `np.floating` stand for all of their kind.
         shape: its shape; None for an axis of any length.
-        minimum: the least value allowed.
-        maximum: the greatest value allowed.
         ascending: whether each value must be greater than the one before.
         filled: whether it must not be empty.
 
@@ -119,10 +107,7 @@ def make_plain(settings: Any) -> None:
 
 
 def check_name(name: str, value: Any, known: Iterable[str]) -> None:
-    """Raises ValueError unless `value` is one of the `known` names; suggests the nearest one.
-
-    The name is that of what is named: "attack", "network", …
-    """
+    """Raises ValueError unless `value`, an "attack", a "network", …, is one of those `known`."""
     known = sorted(known)
     if value in known:
         return

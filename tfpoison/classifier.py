@@ -108,11 +108,7 @@ class Classifier:
             return _at_least_single(self._infer(images))
 
     def losses(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of each image, (n,).
-
-        Raises:
-            ValueError: the loss gives one number for all images.
-        """
+        """Returns the loss of each image, (n,); ValueError where it is one number for all."""
         losses = self._losses(images, labels)
         if losses.shape.rank == 0:
             raise ValueError(

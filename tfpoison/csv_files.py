@@ -17,10 +17,7 @@ _DELIMITERS = ",;\t"
 
 
 def text(rows: Iterable[Iterable[object]]) -> str:
-    """Returns rows as CSV, for `read`.
-
-    What would start a formula has an apostrophe before it, which `read` takes away.
-    """
+    """Returns rows as CSV, for `read`: with an apostrophe before what would start a formula."""
     lines: list[str] = []
     # With this end of a line, carriage returns in cells are put between quotes.
     writer = csv.writer(types.SimpleNamespace(write=lines.append), lineterminator="\r\n")
@@ -31,12 +28,8 @@ def text(rows: Iterable[Iterable[object]]) -> str:
 def read(path: str | os.PathLike, what: str) -> list[list[str]]:
     """Returns the rows of a CSV file: with a byte-order mark or without, with , ; or tabs between.
 
-    Args:
-        path: the file.
-        what: what it should be, for messages.
-
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        ValueError: there is no such file, or it is not `what` it should be.
     """
     try:
         content = files.read_bytes(path).decode("utf-8-sig")

@@ -80,8 +80,7 @@ def lend_example(batch: Any) -> Any:
 def call_on_examples(function: Callable[[Any], Any], inputs: Any) -> Any:
     """Returns a function's outputs for this replica's inputs, which may be empty.
 
-    The function is never called with no example. Inputs and outputs are tensors with an example in
-    each row, nested as may be.
+    It is never called with no example. Both are tensors with an example in each row, nested.
     """
     if not _has_replicas():
         return function(inputs)
@@ -120,14 +119,10 @@ class Reduction:
     With `"global"` matching N replicas craft what one device would craft on the whole batch: each
     mean over examples is weighted by the number of examples that each replica holds. What is drawn
     at random (where perturbations start, patches) is drawn by each replica for itself, and is not
-    what one device would draw. With `"replica"` matching each replica crafts on its own part of the
-    batch.
+    what one device would draw. With `"replica"` matching each replica crafts on its own part.
 
     The results are differentiable. A gradient taken through them on every replica adds up the
     gradients of the N equal copies of the result: divide it by `replicas`.
-
-    Raises:
-        ValueError: `matching` is neither `"global"` nor `"replica"`.
     """
 
     def __init__(self, matching: str = "global"):
@@ -149,12 +144,7 @@ class Reduction:
         return list(context.all_reduce(tf.distribute.ReduceOp.SUM, list(tensors)))
 
     def mean(self, tensors: list[tf.Tensor], count: tf.Tensor) -> list[tf.Tensor]:
-        """Returns the mean of per-replica means, each weighted by its number of examples.
-
-        Args:
-            tensors: means over the `count` examples of this replica.
-            count: the number of examples of this replica, possibly 0.
-        """
+        """Returns the mean of per-replica means, each weighted by its number of examples, or 0."""
         if self.replicas == 1:
             return list(tensors)
         count = tf.cast(count, tensors[0].dtype)

@@ -18,10 +18,8 @@ _BATCH = 512
 class Predictor:
     """A network's answers to 8-bit images; traced once, whatever weights it gets later.
 
-    Images are uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read.
-
-    Args:
-        network: a network from images in [0, 1], (n, H, W, C), to logits, (n, classes).
+    Images are uint8 in 0–255, (n, H, W, C), or examples, of which few at a time are read. The
+    network takes images in [0, 1] and gives logits, (n, classes).
     """
 
     def __init__(self, network: keras.Model):
@@ -45,8 +43,8 @@ class Predictor:
         """Returns the norm of each example's loss gradient by the last layer's weights, (n,).
 
         Images of large norm move the network most, and make the strongest poisons (arXiv
-        2106.08970, section 3.4). The last layer's gradient is known in closed form: it is the
-        outer product of the features, with a 1 for the bias, and p - y.
+        2106.08970, section 3.4). The gradient is the outer product of the features, with a 1 for
+        the bias, and p - y.
         """
         return _batchwise(self._norms, images, labels)
 
@@ -135,8 +133,7 @@ def detection(scores: np.ndarray, suspects: np.ndarray, is_poison: np.ndarray) -
 
     Args:
         scores: how suspicious each example is, (n,); larger is more so.
-        suspects: who is suspected, bool (n,).
-        is_poison: who is a poison, bool (n,).
+        suspects: who is suspected, bool (n,), and so is_poison.
 
     Returns:
         `precision`, the share of poisons among the suspects (NaN without suspects); `recall`, the

@@ -23,13 +23,9 @@ def split(text: str) -> list[str]:
 
 
 def parse(text: str, what: str = "a part") -> tuple[str, dict[str, Any]]:
-    """Returns the name in an expression, and its settings.
+    """Returns the name in an expression for `what`, and its settings.
 
     A value is a Python literal, `true` or `false`, a fraction such as `16/255`, or else a name.
-
-    Args:
-        text: the expression.
-        what: what it stands for, for messages.
 
     Raises:
         ValueError: the text is no such expression, or tells a setting twice.

@@ -28,7 +28,6 @@ def tell(error: BaseException, folder: pathlib.Path, *, started: bool) -> int:
     """Tells of an error on standard error, and returns the exit code.
 
     Args:
-        error: an error, or a `KeyboardInterrupt`.
         folder: where the trace of an error goes that nobody has foreseen.
         started: whether work had begun. Before that every ValueError and TypeError is about what
             the user has asked for, whoever raises it.

@@ -14,7 +14,6 @@ class FeatureExtractor:
     nested networks.
 
     Args:
-        network: the classifier.
         layer: the layer whose *output* is the features, or its name. None: the features are the
             *input* of the last Dense layer, which must be found in the network's graph.
 

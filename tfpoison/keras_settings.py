@@ -32,11 +32,7 @@ def _configured_backend() -> str:
 
 
 def check_channels_last(layers: Iterable[Any] = ()) -> None:
-    """Raises ValueError where images have their channels first, in Keras's settings or in a layer.
-
-    Args:
-        layers: the layers of a network.
-    """
+    """Raises ValueError where channels stand first, in Keras's settings or in one of the layers."""
     import keras
 
     first = "channels_first"

@@ -30,11 +30,7 @@ _SIGNALS = [
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal has asked the process to end; libraries take it as they take Ctrl-C.
-
-    Args:
-        number: the signal's number.
-    """
+    """A signal has asked the process to end; libraries take it as they take Ctrl-C."""
 
     def __init__(self, number: int):
         super().__init__(_describe(number))

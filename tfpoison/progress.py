@@ -16,10 +16,7 @@ class Progress:
 
     Args:
         parts: what the parts are called: "steps", "victims", …
-        total: their number.
         done: how many of them were done before, by an earlier run or by other processes.
-        verbose: whether anything is told.
-        clock: returns the time in seconds.
     """
 
     def __init__(

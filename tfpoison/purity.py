@@ -46,8 +46,6 @@ def check(
     """Raises ValueError where `forward`, a forward pass of the network, is no pure function.
 
     Args:
-        network: the network.
-        forward: the forward pass.
         images: a batch of images; their values are not used.
         replaces_weights: whether other values are to stand in for the trainable weights.
     """

@@ -71,12 +71,9 @@ class Registry(Generic[Part]):
     def register(self, name: str) -> Callable[[Maker], Maker]:
         """Returns a decorator that enters a class or a function under a name.
 
-        Args:
-            name: letters, digits and underscores; not one that is taken by another.
-
         Raises:
             TypeError: what is decorated cannot be called.
-            ValueError: the name cannot be written in an expression, or is taken.
+            ValueError: the name cannot be written in an expression, or is taken by another.
         """
         if not expression.is_name(name):
             raise ValueError(
@@ -103,14 +100,8 @@ class Registry(Generic[Part]):
     def settings(self, name: str, **given: Any) -> dict[str, Any]:
         """Returns the settings of the part of that name, with their defaults.
 
-        `inspect.Parameter.empty` stands where there is no default.
-
-        Args:
-            name: the part's name.
-            **given: settings on which others depend, where there are such.
-
-        Raises:
-            ValueError: the name is unknown.
+        `inspect.Parameter.empty` stands where there is no default. Settings on which others depend
+        may be given.
         """
         maker = self[name]
         if hasattr(maker, "settings"):
@@ -123,16 +114,13 @@ class Registry(Generic[Part]):
     @overload
     def get(self, identifier: str | Part, **settings: Any) -> Part: ...
     def get(self, identifier: str | Part | None, **settings: Any) -> Part | None:
-        """Returns a part by its name.
+        """Returns a part by its name; None for None.
 
         Args:
             identifier: a name; an expression `NAME(setting=value;setting=value)`; a part, which is
                 returned as it is; or None for none.
             **settings: with a name: those that should differ from their defaults. `settings(name)`
                 lists them.
-
-        Returns:
-            The part; None for None.
 
         Raises:
             ValueError: the name is unknown, the part has no such setting, or the setting's value

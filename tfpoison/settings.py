@@ -76,10 +76,9 @@ class Rule:
 
 
 def setting(default: Any, text: str, **rule: Any) -> Any:
-    """Returns a field of a dataclass of `Settings`.
+    """Returns a field of a dataclass of `Settings`; with the default None it may be left open.
 
     Args:
-        default: its default; with None the setting may be left open.
         text: one sentence about it.
         **rule: the other attributes of `Rule`.
     """
@@ -118,10 +117,7 @@ def rule_of(field: dataclasses.Field) -> Rule:
 
 
 def kind_of(field: dataclasses.Field) -> tuple[type, int | None]:
-    """Returns the type of a setting's values, and how many it has.
-
-    The number is None for a single value, 0 for a tuple of any length.
-    """
+    """Returns the type of a setting's values, and their number: None for one, 0 for any."""
     kind: Any = field.type
     if isinstance(kind, types.UnionType):
         kind = next(each for each in typing.get_args(kind) if each is not types.NoneType)

@@ -6,12 +6,7 @@ from typing import Any
 
 
 def dumps(value: Any, **settings: Any) -> str:
-    """Returns valid JSON; null stands for numbers that are not finite.
-
-    Args:
-        value: what `json.dumps` takes.
-        **settings: of `json.dumps`: `indent`, `sort_keys`, …
-    """
+    """Returns valid JSON, as `json.dumps` would; null stands for numbers that are not finite."""
     return json.dumps(_finite(value), allow_nan=False, **settings)
 
 

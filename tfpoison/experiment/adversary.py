@@ -34,14 +34,11 @@ class Adversary:
     """Makes the poisons of every trial of one attack.
 
     Args:
-        settings: the attack.
         networks: the clean networks, with the set-up.
         column: the column of the defense that the surrogates are trained with: the one under test
             for an adaptive adversary, `"none"` otherwise.
         directory: where poisons are kept; other processes may share it.
         seed: of all trials.
-        checkpoint_seconds: the time between two saves of a brewing.
-        verbose: whether progress is told.
         count: how many adversaries of this attack share the training of a trial, each with its own
             threat, numbered from 0.
         earlier: those of other attacks that share it; their threats are drawn first.
@@ -300,11 +297,7 @@ def check_attacks(
 ) -> None:
     """Raises ValueError where attacks cannot be made in a set-up, as far as can be told unread.
 
-    Args:
-        attacks: the attacks.
-        setup: how networks are trained.
-        description: what is known of the data.
-        trials: the trials; of published set-ups each trial has its own.
+    Of published set-ups each trial has its own.
     """
     if setup.training.label_smoothing and any(each.optimised for each in attacks):
         raise ValueError(

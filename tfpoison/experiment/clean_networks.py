@@ -31,7 +31,6 @@ class CleanNetwork:
         role: `"surrogate"`, `"clean"` for a victim, or `"pretrained"`.
         scenario: what it starts from; `PRETRAINING` for features.
         column: whose defense it is trained with.
-        number: tells it from others of its kind.
         stop: the epoch that its training stops after; None for the last one.
     """
 
@@ -58,15 +57,7 @@ class CleanNetwork:
 def surrogates(
     scenario: str, column: str, count: int, *, epochs: int, staggered: bool = False
 ) -> list[CleanNetwork]:
-    """Returns networks to craft against.
-
-    Args:
-        scenario: what they start from.
-        column: the column of the defense that they are trained with.
-        count: how many.
-        epochs: the epochs of a training.
-        staggered: whether they stop at different epochs, the last one at the end.
-    """
+    """Returns networks to craft against; if staggered, they stop at different epochs."""
     stops: list[int | None] = [None] * count
     if staggered:
         ends = [max(epochs * (number + 1) // count, 1) for number in range(count)]
@@ -83,14 +74,7 @@ def clean_victims(scenario: str, column: str, count: int) -> list[CleanNetwork]:
 
 
 class CleanNetworks:
-    """The clean networks of an experiment.
-
-    Args:
-        directory: where they are kept; other processes may share it.
-        setup: how networks are trained, and on what.
-        checkpoint_seconds: the time between two checkpoints of a training.
-        verbose: whether it is told what is trained.
-    """
+    """The clean networks of an experiment, kept in a directory that processes may share."""
 
     def __init__(
         self, directory: RunDirectory, setup: Setup, *, checkpoint_seconds: float, verbose: bool

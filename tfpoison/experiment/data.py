@@ -15,14 +15,7 @@ from tfpoison.recipes import ThreatSettings
 def load(
     settings: DataSettings, pretraining: PretrainingSettings | None
 ) -> tuple[ImageClassification, ImageClassification | None]:
-    """Loads the images of an experiment.
-
-    Args:
-        settings: which images are trained on.
-        pretraining: what features are trained on; None where none are.
-
-    Returns:
-        The data set of the experiment, and that of the pretraining.
+    """Loads the images of an experiment, and those of its pretraining if there is one.
 
     Raises:
         ValueError: the data are not there, or too few.
@@ -144,14 +137,7 @@ def _check_channels(images: ImageClassification, others: ImageClassification) ->
 
 
 def check(settings: DataSettings, pretraining: PretrainingSettings | None) -> Description:
-    """Raises what `load` would raise, as far as can be told without reading.
-
-    Returns:
-        What is known of the experiment's data set.
-
-    Raises:
-        ValueError: the data are not there, or too few.
-    """
+    """Returns what is known of the data; raises what `load` would, as far as can be told unread."""
     train_size = settings.train_size
     if pretraining is not None and pretraining.source == "other_images":
         if settings.train_size is None:
@@ -178,10 +164,6 @@ def check_threat(threat: ThreatSettings, pretraining: PretrainingSettings | None
 
     Pretraining on other classes takes them out of the experiment, and those that are left get new
     numbers. Ids of images stay what they are.
-
-    Args:
-        threat: what is known of the threat.
-        pretraining: what features are trained on; None where none are.
     """
     if pretraining is None or pretraining.source != "other_classes":
         return

@@ -34,7 +34,6 @@ class Grid:
         adversaries: `"standard"`: surrogates without a defense; `"adaptive"`: surrogates with the
             defense under test.
         columns: the names of the defenses.
-        trials: the number of trials.
         victims: the number of victims that are trained on each poisoning.
         adversaries_per_trial: how many adversaries of each attack there are in one training, each
             with a target, a class and poisons of its own.
@@ -106,14 +105,6 @@ class Grid:
 
 class GridRunner:
     """Measures the victims of a grid, together with other processes on the same directory.
-
-    Args:
-        grid: the grid.
-        setup: the images, and how networks are trained.
-        directory: where everything is kept.
-        seed: of all trials.
-        checkpoint_seconds: the time between two checkpoints.
-        verbose: whether it is told what is done, and how long the rest takes.
 
     Raises:
         ValueError: the data do not allow a threat.

@@ -78,7 +78,6 @@ class AttackSettings(Settings):
     Attributes:
         recipe: the recipe's name, or an expression.
         recipe_settings: settings of the recipe other than its defaults.
-        scenario: what the victim starts from and trains.
         threat: arguments of `ThreatSettings`, aside from those that the recipe sets.
         setups: published set-ups in place of drawn threats, one for each trial.
     """

@@ -29,9 +29,6 @@ class SetupSettings:
     """How every network of an experiment is trained.
 
     Attributes:
-        data: which images, in what batches, and how they are augmented.
-        network: the network.
-        training: of victims and surrogates.
         pretraining: of features; None where no scenario needs any.
         defenses: the defenses by the names of their columns; `"none"` is among them.
     """
@@ -43,11 +40,7 @@ class SetupSettings:
     defenses: dict[str, Defense]
 
     def check(self) -> Description:
-        """Returns what is known of the data before they are read.
-
-        Raises:
-            ValueError, TypeError: networks cannot be trained so, or not on such data.
-        """
+        """Returns what is known of the data; raises ValueError or TypeError where it cannot be."""
         for defense in self.defenses.values():
             optimization.check(self.training, defense)
             if self.pretraining is not None:
@@ -58,11 +51,7 @@ class SetupSettings:
         return description
 
     def load(self) -> "Setup":
-        """Loads the images and sets Keras up.
-
-        Raises:
-            ValueError: the data are not there, too few, or not what the network takes.
-        """
+        """Loads the images and sets Keras up; ValueError where they are too few, or others."""
         set_up_keras(self.training)
         images, others = experiment_data.load(self.data, self.pretraining)
         stream.check_data(images.description, self.network, self.defenses.values())
@@ -74,7 +63,6 @@ class Setup:
     """The images of an experiment, and what trains each kind of its networks.
 
     Attributes:
-        settings: how networks are trained.
         images: what victims are trained and measured on.
         others: what features are trained on, where a scenario needs any.
         make_network: from a seed to a fresh network for the images; None for that of the settings.

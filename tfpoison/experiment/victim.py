@@ -21,15 +21,7 @@ from tfpoison.runs.run_directory import RunDirectory, file_name
 
 @dataclasses.dataclass(frozen=True)
 class Victim:
-    """Which victim records are about.
-
-    Attributes:
-        recipe: the attack's recipe; several with + between where they share the training.
-        scenario: what the victim starts from.
-        adversary: `"standard"` or `"adaptive"`.
-        defense: the column of the defense.
-        trial: the number of the trial.
-        victim: the number of the victim among those of the trial.
+    """Which victim records are about: `recipe` has several with + between that share the training.
     """
 
     recipe: str
@@ -53,19 +45,10 @@ def measure_victim(
     *,
     checkpoint_seconds: float,
 ) -> list[dict[str, Any]]:
-    """Trains a fresh victim on the poisoned set and returns its measures.
+    """Trains a fresh victim on poisons that share the training; returns each adversary's measures.
 
-    Args:
-        victim: which victim.
-        networks: the set-up, and the features that the victim starts from.
-        poisons: of each adversary that shares the training.
-        work: where the training is saved while it runs; to be discarded once the measures are on
-            disk.
-        checkpoint_seconds: the time between two checkpoints.
-
-    Returns:
-        Each adversary's measures and times. Those of a victim that diverges are None, as it tells
-        nothing of the poisons, and `diverged` says how it did.
+    Those of a victim that diverges are None, as it tells nothing of the poisons, and `diverged`
+    says how it did. The training is saved in `work`, to be discarded once the measures are on disk.
     """
     setup = networks.setup
     images = setup.images

@@ -9,27 +9,18 @@ class DivergedError(ValueError):
 
 
 class DivergenceCheck(keras.callbacks.Callback):
-    """Stops a training of a `RobustModel` that has diverged, before its epoch is saved."""
+    """Has a training of a `RobustModel` that diverges raise `DivergedError` before it is saved."""
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Looks at the epoch's mean loss after 1, 2, 4, … batches: each look awaits the device.
-
-        Raises:
-            DivergedError: it is not finite.
-        """
+        """Looks at the epoch's mean loss after 1, 2, 4, … batches: each look awaits the device."""
         if batch & (batch + 1) == 0:
             self._check_loss(logs)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Notes the epoch."""
         self._epoch = epoch
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Looks at the loss, and at the weights, which the last step may have spoilt.
-
-        Raises:
-            DivergedError: they are not finite.
-        """
+        """Looks at the loss, and at the weights, which the last step may have spoilt."""
         self._check_loss(logs)
         if not all(np.isfinite(each).all() for each in self.model.network.get_weights()):
             self._stop("weights that are not finite")

@@ -16,9 +16,7 @@ class Preview(keras.callbacks.Callback):
     It is drawn when crafting has started and again at the end, against the weights of that moment.
 
     Args:
-        directory: where the picture is written.
-        images: (n, height, width, channels) in [0, 1].
-        labels: their labels, as the model is trained with.
+        images: (n, height, width, channels) in [0, 1], with labels as the model is trained with.
     """
 
     def __init__(self, directory: RunDirectory, images: Any, labels: Any):
@@ -40,8 +38,7 @@ def draw_crafted(clean: np.ndarray, poisoned: np.ndarray, is_poison: np.ndarray)
     """Returns a PNG of images before and after crafting, with the perturbation between, enlarged.
 
     Args:
-        clean: (n, height, width, channels) in [0, 1].
-        poisoned: the same images after crafting.
+        clean: (n, height, width, channels) in [0, 1], and so poisoned.
         is_poison: which of them are poisons, (n,).
     """
     # A quarter of the picture are targets, where there are both.

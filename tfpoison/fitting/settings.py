@@ -99,11 +99,7 @@ class TrainingSettings(Settings):
     seed: int = setting(0, "Of weights, order, augmentation, dropout and poisons.", minimum=0)
 
     def loss(self, *, one_hot: bool) -> "keras.losses.Loss":
-        """Returns cross-entropy on logits, with the label smoothing asked for.
-
-        Args:
-            one_hot: whether labels are one-hot, which label smoothing asks for as well.
-        """
+        """Returns cross-entropy on logits; label smoothing asks for one-hot labels as well."""
         import keras
 
         if one_hot or self.label_smoothing:

@@ -18,8 +18,6 @@ class Stream:
     """The batches of a training, from any position.
 
     Attributes:
-        examples: the training set.
-        settings: batch size and augmentation.
         seed: of order and augmentation.
         one_hot_classes: the number of classes, for one-hot labels; None for integers.
         replicas: how many replicas share each batch.
@@ -70,13 +68,7 @@ class Stream:
 def check_data(
     description: Description, network: NetworkSettings, defenses: Iterable[Defense]
 ) -> None:
-    """Raises ValueError where data do not go with a network, or are too few or small for a defense.
-
-    Args:
-        description: what is known of the data.
-        network: the network.
-        defenses: the defenses that it is trained with.
-    """
+    """Raises ValueError where data do not suit a network, or are too few or small for defenses."""
     network.check(description.image_shape, description.classes)
     for defense in defenses:
         if description.image_shape is not None:

@@ -35,13 +35,7 @@ def set_up_keras(settings: TrainingSettings) -> None:
 def network_maker(
     settings: NetworkSettings, images: ImageClassification, classes: int | None = None
 ) -> Callable[[int], keras.Model]:
-    """Returns a function from a seed to a fresh network for these images.
-
-    Args:
-        settings: which network.
-        images: those whose size it takes, and whose statistics it normalises by.
-        classes: the number of classes; None for that of the images.
-    """
+    """Returns a function from a seed to a fresh network for these images and their statistics."""
     mean, std = data.channel_statistics(images.train)
     more: dict[str, Any] = {}
     if "patch_covariance" in networks.settings(expression.parse(settings.network)[0]):
@@ -71,12 +65,9 @@ class Trainer:
 
     Attributes:
         make_network: from a seed to a network with fresh weights: images in [0, 1] to logits.
-        classes: the number of classes.
         data: batch size and augmentation.
         training: optimizer, schedule, epochs; neither its seed nor its strategy is used.
-        defense: the defense.
         scenario: what the networks start from, and which weights train.
-        strategy: what distributes the training.
         seed: that of crafting and of the gradient's noise. A training of another seed draws as if
             it were so many times 2³¹ steps on: no training has as many.
     """
@@ -115,7 +106,6 @@ class Trainer:
         """Trains a network from where its checkpoint stands.
 
         Args:
-            examples: the training set.
             seed: of weights, order, augmentation, dropout and crafting.
             checkpoint: where an interrupted training goes on, and is saved.
             pretrained: what the scenario starts from.
@@ -123,7 +113,6 @@ class Trainer:
             validation: what `fit` evaluates on after every epoch.
             callbacks: other callbacks; what they add to an epoch's logs is saved.
             watch: returns what is recorded in the checkpoint's rows after every epoch.
-            verbose: Keras's verbosity.
 
         Returns:
             Answers for the network, which is overwritten by the next training, and what the
@@ -166,12 +155,7 @@ class Trainer:
         return self._model.evaluate(self._evaluation(examples), verbose=0, return_dict=True)
 
     def fresh_network(self, seed: int, pretrained: keras.Model | None = None) -> keras.Model:
-        """Returns a network before its training.
-
-        Args:
-            seed: of the fresh weights.
-            pretrained: what the scenario starts from, if it does.
-        """
+        """Returns a network before its training: fresh weights, and what its scenario adds."""
         network = self.make_network(seed)
         self.scenario.start(network, pretrained)
         return network
@@ -182,12 +166,7 @@ class Trainer:
         return optimization.last_learning_rate(self._settings, batches, epochs)
 
     def stream(self, examples: Examples, seed: int) -> Stream:
-        """Returns the batches of a training with that seed.
-
-        Raises:
-            ValueError: steps_per_execution does not divide the batches of an epoch, or some
-                replicas get no example of a batch.
-        """
+        """Returns the batches of a training with that seed; ValueError where they cannot serve."""
         replicas = self.strategy.num_replicas_in_sync
         stream = Stream(examples, self.data, seed, self._one_hot_classes, replicas)
         check_steps(self.training, stream.batches)

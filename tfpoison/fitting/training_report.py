@@ -27,11 +27,9 @@ def figures(
     """Returns the figures of a trained network.
 
     Args:
-        predictor: answers for the network.
         evaluated: its loss and accuracy on the validation images.
         images: the data set, with the poisons in it.
         left: what the defense has left of the training images.
-        poisons: the poisons among the training images; None for clean data.
     """
     report: dict[str, Any] = {
         "clean_accuracy": float(evaluated["accuracy"]),
@@ -61,11 +59,7 @@ def figures(
 
 
 def describe_finished(directory: RunDirectory) -> str:
-    """Returns the report of a run that has finished, whose network is still whole.
-
-    Raises:
-        ValueError: a file of it is damaged.
-    """
+    """Returns the report of a finished run; ValueError where its files or network are damaged."""
     network, finished = directory.path / NETWORK, directory.path / REPORT
     if network.exists():
         remedy = f"Remove it and {REPORT}: it is made again from the last checkpoint."

@@ -104,10 +104,7 @@ class TrainingSet:
         )
 
     def remove_suspects(self, train_plain: Callable[[], Predictor]) -> None:
-        """Drops those that the defense's filter suspects, if it has one.
-
-        Args:
-            train_plain: trains an undefended network on all examples.
+        """Drops what the defense's filter, if any, suspects by features of an undefended network.
 
         Raises:
             ValueError: everything is suspected, or the filter cannot inspect so few examples.
@@ -132,12 +129,9 @@ class TrainingSet:
         return [each for each in revision.epochs(epochs) if each < before] if revision else []
 
     def revise(self, network: keras.Model, epoch: int, *, again: bool) -> None:
-        """Has the defense revise what is left after an epoch.
+        """Has the defense revise what is left after so many epochs, by the network after them.
 
-        Args:
-            network: the network after that epoch; a later one where the revision was made before.
-            epoch: the number of epochs that are done.
-            again: whether the training has gone past the revision already.
+        Where the training has gone past that already (`again`), the outcome is taken up.
 
         Raises:
             ValueError: it has, and the revision's outcome is gone.

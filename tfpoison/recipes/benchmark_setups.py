@@ -34,7 +34,6 @@ class Setup:
     """One published set-up; indices count the original order of the data set.
 
     Attributes:
-        target_class: the target's class.
         target_index: the target, in the test split.
         base_class: the class of the poisons, which is the adversarial class.
         base_indices: the poisons, in the training split.

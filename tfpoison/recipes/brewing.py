@@ -69,10 +69,7 @@ def brew(
 
 
 class Brewer:
-    """Makes poisons by one recipe, for any number of threats; graphs are traced once.
-
-    The arguments are those of `brew`.
-    """
+    """Makes poisons by one recipe, as `brew`, for any number of threats; graphs are traced once."""
 
     def __init__(
         self,
@@ -110,8 +107,6 @@ class Brewer:
         """Makes the poisons of a threat.
 
         Args:
-            threat: who the poisons are for.
-            train: the training set.
             validation: the held-out images, the targets among them.
             seed: of initial draws and augmentation.
             data_set: the data set's name, for the poisons' file.

@@ -17,12 +17,9 @@ MakeTrigger = Callable[[np.random.Generator, tuple[int, int, int]], Trigger]
 
 @dataclasses.dataclass(frozen=True)
 class TrialKey:
-    """What a trial's draws depend on.
+    """What a trial's draws depend on: the seed of all trials, and the number of the trial.
 
-    Attributes:
-        seed: the seed of all trials.
-        trial: the number of the trial.
-        number: that of the threat, where several share the training of a trial.
+    The `number` is that of the threat, where several share the training of a trial.
     """
 
     seed: int
@@ -57,11 +54,6 @@ def draw_threat(
     """Draws a threat; the same key and settings give the same threat.
 
     Args:
-        settings: what is known of it.
-        key: the trial key.
-        train: the training set.
-        validation: the held-out images.
-        classes: the number of classes.
         eligible: which held-out images may be drawn for targets, bool (validation,): those that
             clean networks classify rightly. None: all. Targets that are given are taken as they
             are, and so are those of a threat with a trigger, all held-out images of a class:

@@ -1,8 +1,4 @@
-"""Poisoned data sets in the forms that other tools read.
-
-Each form is a function of the poisons, the data set that they were made for, and a folder, which it
-makes.
-"""
+"""Poisoned data sets in the forms that other tools read; each form makes the folder given."""
 
 import itertools
 import pathlib
@@ -132,17 +128,13 @@ def poisoning_benchmark(
 def export(
     name: str, poisons: Poisons, images: ImageClassification, folder: pathlib.Path
 ) -> pathlib.Path:
-    """Writes a poisoned data set in one form, whole or not at all, and returns its folder.
+    """Writes a poisoned data set in a form of `EXPORTS`, whole or not at all; returns its folder.
 
-    Args:
-        name: one of `EXPORTS`.
-        poisons: the poisons.
-        images: the data set that they were made for.
-        folder: where a folder of the form's name is made; an earlier one is replaced.
+    An earlier one is replaced.
 
     Raises:
-        ValueError: the form is unknown or cannot hold the names of the classes, or the poisons
-            were made for other data.
+        ValueError: the form is unknown or cannot hold the names of the classes, or the poisons were
+            made for other data.
     """
     write = EXPORTS[name]
     poisons.check(images.train)

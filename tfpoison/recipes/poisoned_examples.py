@@ -39,33 +39,26 @@ class PoisonedExamples(Examples):
 
     @property
     def in_memory(self) -> bool:
-        """Whether the clean images are held in memory."""
         return self._clean.in_memory
 
     @property
     def images(self) -> np.ndarray:
-        """All images, uint8 in 0–255, (size, H, W, C)."""
         return self.read(np.arange(self.size))
 
     def read(self, positions: np.ndarray) -> np.ndarray:
-        """Returns the images at these positions, poisoned."""
         return self._poison(self._clean.read(positions), self._rows[positions])
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
-        """Yields all images in order, poisoned, at most `size` at a time."""
         rows = (self._rows[first : first + size] for first in range(0, self.size, size))
         return map(self._poison, self._clean.batches(size), rows)
 
     def references(self, key: tf.Tensor | None) -> tf.data.Dataset:
-        """Returns the references of the clean examples."""
         return self._clean.references(key)
 
     def positions(self, references: Any) -> tf.Tensor:
-        """Returns the positions of a batch of references."""
         return self._clean.positions(references)
 
     def fetch(self, references: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Fetches the clean images and adds the poisons' perturbations."""
         images, _ = self._clean.fetch(references)
         positions = self._clean.positions(references)
         row_of_each, perturbations, labels = self._tensors
@@ -76,7 +69,6 @@ class PoisonedExamples(Examples):
         return tf.cast(poisoned, tf.uint8), tf.gather(labels, positions)
 
     def select(self, positions: np.ndarray, labels: np.ndarray | None = None) -> Examples:
-        """Returns the examples at ascending positions with the poisons that are among them."""
         clean = self._clean.select(positions, labels)
         inside = (np.flatnonzero(np.isin(each.ids, clean.ids)) for each in self._poisons)
         chosen = zip(self._poisons, inside, strict=True)

@@ -109,10 +109,7 @@ class Poisons:
         """Returns the poisons that turn images of a training set into others.
 
         Args:
-            train: the training set.
             poisoned: the images of `threat.poison_ids` as they should be, uint8 (n, H, W, C).
-            threat: who the poisons are for.
-            data_set: the name of the data set.
             labels: the labels that the poisons are given; None for their true ones.
             settings: how they were made.
         """

@@ -89,5 +89,4 @@ class Watermark(Recipe):
     epsilon: float = setting(0.3, "ε, the opacity of the watermark.", minimum=0, maximum=1)
 
     def change(self, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
-        """Returns the images blended with targets, which are dealt out in turn."""
         return perturb(Blend(self.epsilon), images, targets)

@@ -12,11 +12,8 @@ class CarliniWagner(keras.losses.Loss):
     """max(max over k of z_k - z_f, -margin): how far the fake label f is from the largest logit.
 
     Source: arXiv 1608.04644, equation 6, as the authors of arXiv 2009.02276 use it: the maximum
-    runs over all classes, so that a loss of 0 is a target with the fake label.
-
-    Args:
-        margin: beyond which nothing more is to be gained.
-        name: the loss's name.
+    runs over all classes, so that a loss of 0 is a target with the fake label. Beyond the margin
+    nothing more is to be gained.
     """
 
     def __init__(self, margin: float = 100.0, name: str = "carlini_wagner"):
@@ -24,21 +21,15 @@ class CarliniWagner(keras.losses.Loss):
         self.margin = margin
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-        """Returns the loss of each example, (n,), for integer labels and logits."""
         classes = tf.cast(tf.reshape(y_true, [-1]), tf.int32)
         of_fake_label = tf.gather(y_pred, classes, batch_dims=1)
         return tf.maximum(tf.reduce_max(y_pred, axis=1) - of_fake_label, -self.margin)
 
     def get_config(self) -> dict:
-        """Returns the settings."""
         return {"margin": self.margin, "name": self.name}
 
 
 def get(name: str) -> keras.losses.Loss | None:
-    """Returns the loss of that name; None for the loss that networks train with.
-
-    Raises:
-        ValueError: the name is unknown.
-    """
+    """Returns the loss of that name; None for the loss that networks train with."""
     check_name("target loss", name, TARGET_LOSSES)
     return CarliniWagner() if name == "carlini_wagner" else None

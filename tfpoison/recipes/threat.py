@@ -95,11 +95,7 @@ class Threat:
 
 
 def positions_of(examples: "Examples", ids: np.ndarray) -> np.ndarray:
-    """Returns the positions of ids among examples.
-
-    Raises:
-        ValueError: there are no such examples.
-    """
+    """Returns the positions of ids among examples; ValueError where there are no such examples."""
     positions = np.searchsorted(examples.ids, ids)
     found = examples.ids[np.minimum(positions, examples.size - 1)] == ids
     if not found.all():
