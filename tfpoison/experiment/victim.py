@@ -21,8 +21,7 @@ from tfpoison.runs.run_directory import RunDirectory, file_name
 
 @dataclasses.dataclass(frozen=True)
 class Victim:
-    """Which victim records are about: `recipe` has several with + between that share the training.
-    """
+    """Which victim records are about; recipes that share the training have + between."""
 
     recipe: str
     scenario: str

@@ -52,8 +52,10 @@ class Architecture:
     ) -> keras.Model:
         """Returns the network: images in [0, 1], (n, H, W, C), to logits."""
         images = keras.Input(tuple(image_shape), name="images")
-        known = mean is not None and std is not None
-        pixels = _normalized(images, mean, std) if known else self.unnormalized(images)
+        if mean is None or std is None:
+            pixels = self.unnormalized(images)
+        else:
+            pixels = _normalized(images, mean, std)
         features = self.features(pixels, **choices)
         return keras.Model(images, _logits(features, classes), name=self.name)
 
