@@ -106,6 +106,7 @@ class GradientShaping(keras.optimizers.Optimizer):
         del self.weight_decay  # Keras's constructor has set one: it is the wrapped optimizer's.
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates the wrapped optimizer's variables."""
         self.inner_optimizer.build(variables)
         super().build(variables)
 
@@ -186,14 +187,17 @@ class GradientShaping(keras.optimizers.Optimizer):
 
     @property
     def variables(self) -> list[keras.Variable]:
+        """Its own variables and the wrapped optimizer's."""
         return [*self._variables, *self.inner_optimizer.variables]
 
     @property
     def iterations(self) -> keras.Variable:
+        """The number of steps made."""
         return self.inner_optimizer.iterations
 
     @property
     def learning_rate(self) -> Any:
+        """The wrapped optimizer's learning rate; can be assigned."""
         return self.inner_optimizer.learning_rate
 
     def __getattr__(self, name: str) -> Any:

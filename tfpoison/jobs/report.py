@@ -6,7 +6,6 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from tfpoison.report import tables
-from tfpoison.runs.records import FILE as RECORDS
 from tfpoison.runs.records import find_records
 from tfpoison.runs.run_directory import RunDirectory
 
@@ -54,12 +53,8 @@ class ReportJob:
         folders = [self.directory]
         if find_records(self.directory) is None:
             below = sorted(path for path in self.directory.rglob("*") if path.is_dir())
-            folders = [folder for folder in below if find_records(folder) is not None]
-        if not folders:
-            raise ValueError(
-                f"Expected the output directory of an experiment, with a file {RECORDS}, or a "
-                f"folder of such. Received: {self.directory}, which has none"
-            )
+            within = [folder for folder in below if find_records(folder) is not None]
+            folders = within or folders
         # What draws is imported where there is something to draw.
         from tfpoison.report.experiment import ExperimentReport
 

@@ -12,6 +12,11 @@ import keras
 from tfpoison.networks import blocks
 
 
+def _unchanged(images: keras.KerasTensor) -> keras.KerasTensor:
+    """Returns images as they are."""
+    return images
+
+
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """What makes a network of its own layers.
@@ -27,7 +32,7 @@ class Architecture:
     name: str
     features: Callable[..., keras.KerasTensor]
     smallest_image: int
-    unnormalized: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda images: images
+    unnormalized: Callable[[keras.KerasTensor], keras.KerasTensor] = _unchanged
 
     @property
     def about(self) -> tuple[Callable[..., Any], ...]:

@@ -21,11 +21,13 @@ class CarliniWagner(keras.losses.Loss):
         self.margin = margin
 
     def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+        """Returns the loss of each example, (n,), for integer labels and logits."""
         classes = tf.cast(tf.reshape(y_true, [-1]), tf.int32)
         of_fake_label = tf.gather(y_pred, classes, batch_dims=1)
         return tf.maximum(tf.reduce_max(y_pred, axis=1) - of_fake_label, -self.margin)
 
     def get_config(self) -> dict:
+        """Returns the settings."""
         return {"margin": self.margin, "name": self.name}
 
 

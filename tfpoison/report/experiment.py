@@ -49,8 +49,8 @@ class ExperimentReport:
         path = find_records(directory)
         if path is None:
             raise ValueError(
-                f"Expected the output directory of an experiment, with a file {RECORDS}. Received: "
-                f"{directory}, which has none"
+                f"Expected the output directory of an experiment, with a file {RECORDS}, or a "
+                f"folder of such. Received: {directory}, which has none"
             )
         records = read_records(path)
         if not records:
