@@ -126,21 +126,15 @@ class Attack(Configurable):
         start: Parameters | None = None,
         transform: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ) -> CraftedBatch:
-        """Crafts poisons against a network.
+        """Crafts poisons against a network; returns the batch before and after.
 
         Args:
-            classifier: the network.
             batch: the images and labels, floating point.
-            pixels: the range of the pixels.
-            encoding: how the labels name classes.
             key: the key of the random draws.
-            measure: whether to evaluate the objective before and after, which costs as much as
-                a step of crafting or two. Each replica looks at its own images.
+            measure: whether to evaluate the objective before and after, which costs as much as a
+                step of crafting or two. Each replica looks at its own images.
             start: where the perturbation's parameters start; None for where they are drawn.
             transform: what poisons pass through, once crafted, before they are trained on.
-
-        Returns:
-            The batch before and after.
         """
         perturbation = self.perturbation.bind(
             batch, pixels=pixels, encoding=encoding, key=next(split_key(key))
@@ -199,9 +193,6 @@ class BoundObjective:
     """An objective for the perturbation of one batch against one network.
 
     Attributes:
-        objective: the objective.
-        classifier: the network.
-        perturbation: the perturbation of the batch.
         prepared: what does not depend on the parameters; None where the targets move with them, or
             where it is seldom needed.
     """

@@ -16,7 +16,6 @@ class Crafting(Settings):
     """An attack that is crafted inside every training step, on a part of the batch.
 
     Attributes:
-        attack: the attack.
         poison_fraction: the share of each batch that is poisoned, above 0 and at most 1, for
             `target_selection="share"`; None for the attack's own: 0.75, 0.5 for patches and hidden
             triggers, 1 for evasion.

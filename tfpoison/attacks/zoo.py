@@ -14,11 +14,9 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Combination:
-    """What makes an attack of a perturbation and an objective.
+    """What makes an attack of the names of a perturbation and of an objective, None for no steps.
 
     Attributes:
-        perturbation: the perturbation's name.
-        objective: the objective's name; None for perturbations that are not optimised.
         defaults: settings whose defaults differ from those of the parts and of the loop.
     """
 

@@ -46,13 +46,12 @@ class ConvexPolytope(Objective):
 def closest_in_simplex(points: tf.Tensor, goals: tf.Tensor, iterations: int) -> tf.Tensor:
     """Returns the coefficients of the convex combinations of points that come closest to goals.
 
-    It minimises ‖goal - cᵀ points‖² over the simplex by accelerated projected gradient descent
-    with restarts (Nesterov 1983; O'Donoghue and Candès 2015).
+    It minimises ‖goal - cᵀ points‖² over the simplex by accelerated projected gradient descent with
+    restarts (Nesterov 1983; O'Donoghue and Candès 2015), `iterations` steps at most.
 
     Args:
         points: (points, features).
         goals: (goals, features).
-        iterations: the most steps taken.
 
     Returns:
         A tensor of shape (goals, points), each row non-negative and of sum 1.

@@ -80,15 +80,8 @@ def closest_pairs(poisons: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf
 def one_to_one_pairs(poisons: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns a target for each poison: the closest pair first, then the closest of what is left.
 
-    Targets are taken again once all are taken.
-
-    Args:
-        poisons: (poisons, features).
-        targets: (targets, features).
-
-    Returns:
-        The pairs' row numbers in `poisons` and in `targets`, each int32 of shape (poisons,); both
-        are empty where one side is.
+    Targets are taken again once all are taken. The arguments are those of `closest_pairs`, and so
+    are the pairs, (poisons,) or none where one side is empty.
     """
     distances = _squared_distances(poisons, targets)
     poison_count, target_count = tf.unstack(tf.shape(distances))

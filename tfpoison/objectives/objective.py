@@ -37,23 +37,12 @@ class Objective(Configurable, abc.ABC):
         """Raises ValueError where a network lacks layers that the objective is to look at."""
 
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> Any:
-        """Returns what the value needs and what does not depend on the perturbation of poisons.
-
-        Args:
-            classifier: the network that the poisons are crafted against.
-            batch: the batch before the poisons are perturbed.
-        """
+        """Returns what the value needs and what does not depend on the perturbation of poisons."""
         return None
 
     @abc.abstractmethod
     def value(self, classifier: Classifier, batch: SplitBatch, prepared: Any) -> tf.Tensor:
-        """Returns the value over the images of all replicas, a scalar.
-
-        Args:
-            classifier: the network that the poisons are crafted against.
-            batch: the batch with the poisons as they are now.
-            prepared: what `prepare` returned.
-        """
+        """Returns the value over the images of all replicas, a scalar, given what was prepared."""
 
     def poison_gradient(
         self, classifier: Classifier, batch: SplitBatch, prepared: Any

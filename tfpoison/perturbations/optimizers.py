@@ -56,14 +56,7 @@ class PerturbationOptimizer(abc.ABC):
     def step(
         self, iteration: tf.Tensor, parameters: Tensors, gradients: Tensors, moments: list[Tensors]
     ) -> tuple[Tensors, list[Tensors]]:
-        """Returns the parameters and the moments after a step.
-
-        Args:
-            iteration: the number of steps taken before.
-            parameters: where the perturbation is.
-            gradients: the objective's gradients there.
-            moments: what the rule remembers.
-        """
+        """Returns the parameters and the moments after a step; iterations count from 0."""
 
 
 class Adam(PerturbationOptimizer):
@@ -77,7 +70,6 @@ class Adam(PerturbationOptimizer):
         return few if steps else min(_PAPERS_STEP, few)
 
     def step(self, iteration, parameters, gradients, moments):
-        """Returns the parameters and the moments after a step."""
         count = tf.cast(iteration + 1, gradients[0].dtype)
         means, squares = moments
         means = [
@@ -101,7 +93,6 @@ class SignAdam(Adam):
     """Adam on the gradient's sign (arXiv 2009.02276, section 4)."""
 
     def step(self, iteration, parameters, gradients, moments):
-        """Returns the parameters and the moments after a step."""
         signs = [tf.sign(gradient) for gradient in gradients]
         return super().step(iteration, parameters, signs, moments)
 
@@ -110,7 +101,6 @@ class ProjectedGradientDescent(PerturbationOptimizer):
     """Steps along the gradient's sign (arXiv 1706.06083, equation 3)."""
 
     def step(self, iteration, parameters, gradients, moments):
-        """Returns the parameters and the moments after a step."""
         rate = self.step_size * self.radius
         return [
             value - rate * tf.sign(gradient)
@@ -135,7 +125,6 @@ class Momentum(PerturbationOptimizer):
         return 0.5
 
     def step(self, iteration, parameters, gradients, moments):
-        """Returns the parameters and the moments after a step."""
         rate = self.step_size * self.radius
         velocities = [
             _MOMENTUM * velocity + gradient

@@ -67,10 +67,8 @@ class Patch(Trigger):
         """Draws a trigger of black and white pixels, each channel by itself.
 
         Args:
-            rng: the source of the draws.
-            image_shape: height, width and channels of the images.
-            size: the side of the trigger in pixels, None for a quarter of the images' side;
-                ignored where a pattern is given.
+            size: the side of the trigger in pixels, None for a quarter of the images' side; ignored
+                where a pattern is given.
             place: `"random"`, `"top_left"`, …, or `"ROW,COLUMN"`.
             pattern: a pattern in place of a random one, uint8, (height, width, channels).
 
@@ -123,12 +121,7 @@ class Patch(Trigger):
 
 
 def check_fits(pattern: tuple[int, ...], image_shape: tuple[int, ...]) -> None:
-    """Raises ValueError where a pattern of that shape is larger than the images.
-
-    Args:
-        pattern: the pattern's height, width and channels.
-        image_shape: the images' height, width and channels.
-    """
+    """Raises ValueError where a pattern, (height, width, channels), is larger than the images."""
     sides = zip(pattern[:2], image_shape[:2], strict=True)
     fits = all(0 < ours <= theirs for ours, theirs in sides)
     if len(pattern) != 3 or not fits or pattern[2] != image_shape[2]:
@@ -164,11 +157,7 @@ def parse_place(
 
 
 def read_pattern(path: str | pathlib.Path) -> np.ndarray:
-    """Returns the pixels of an image file, uint8 (height, width, channels).
-
-    Raises:
-        ValueError: the file is not there, or is no image.
-    """
+    """Returns an image file's pixels, uint8 (height, width, channels), or raises ValueError."""
     import PIL.Image
 
     try:

@@ -74,18 +74,7 @@ def draw_places(
 def draw_patterns(
     key: tf.Tensor, rates: tf.Tensor, canvas: tuple[int, int], channels: int, dtype: tf.DType
 ) -> tf.Tensor:
-    """Draws patterns of pixels 0 or 1, the share of ones being each pattern's rate.
-
-    Args:
-        key: the key of the draw.
-        rates: (patches,), from 0 to 1.
-        canvas: height and width of the canvases.
-        channels: the channels of the images.
-        dtype: the dtype of the images.
-
-    Returns:
-        A tensor of shape (patches, *canvas, channels), in shares of the pixel range.
-    """
+    """Draws patterns of 0 or 1, (patches, *canvas, channels), at rates of ones, (patches,)."""
     shape = [tf.shape(rates)[0], *canvas, channels]
     share = tf.random.stateless_uniform(shape, key, dtype=rates.dtype)
     return tf.cast(share < rates[:, tf.newaxis, tf.newaxis, tf.newaxis], dtype)
@@ -100,15 +89,8 @@ def draw_patches(
 ) -> tuple[tf.Tensor, Rectangles, tuple[tf.Tensor, tf.Tensor]]:
     """Draws patches of pixels that are black or white with probability ½, each at a random place.
 
-    Args:
-        key: the key of the draws.
-        count: how many.
-        images: those that they fit into, and whose channels and dtype they have.
-        heights: the least and the greatest height in pixels.
-        widths: the least and the greatest width.
-
-    Returns:
-        The patterns, the sides and the places of the patches, as `paste` takes them.
+    Heights and widths lie between bounds, in pixels. Patterns, sides and places are as `paste`
+    takes them.
     """
     keys = split_key(key)
     rectangles = draw_rectangles(next(keys), count, heights, widths)
@@ -133,10 +115,8 @@ def paste(
     Args:
         images: (n, height, width, channels).
         patterns: (patches, *canvas, channels), in shares of the pixel range.
-        rectangles: the sides of the patches.
         which: the number of each image's patch, int32 (n,).
         places: each patch's top row and left column, int32 (n,).
-        pixels: the range of the pixels.
     """
     top, left = places
     rows = tf.range(images.shape[1]) - top[:, tf.newaxis]

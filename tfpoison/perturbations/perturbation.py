@@ -50,13 +50,7 @@ class BoundPerturbation(abc.ABC):
         return perturbed.replace(poison_images=images)
 
     def gradients(self, parameters: Parameters, image_gradients: list[tf.Tensor]) -> Parameters:
-        """Returns gradients by the parameters, given those by the images.
-
-        Args:
-            parameters: where the gradients are taken.
-            image_gradients: the gradient by the poison images, then (for a perturbation that
-                changes the targets) the one by the target images.
-        """
+        """Returns gradients by the parameters, given those by poison images and moved targets."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(parameters)
             perturbed = self.apply(parameters)
@@ -113,37 +107,20 @@ class Perturbation(Configurable, abc.ABC):
     def lasting(
         self, classes: int, image_shape: Sequence[int], key: tf.Tensor, dtype: tf.DType
     ) -> Parameters:
-        """Returns where parameters start that a training keeps from step to step; none by default.
-
-        Args:
-            classes: the number of classes.
-            image_shape: the shape of an image.
-            key: the key of the draws.
-            dtype: that of the parameters.
-        """
+        """Returns where parameters start that a training keeps; there are none by default."""
         return []
 
     @abc.abstractmethod
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
     ) -> BoundPerturbation:
-        """Draws what is random and returns the perturbation of this batch.
-
-        Args:
-            batch: the images and labels; (n, height, width, channels) of a floating dtype.
-            pixels: the range of the pixels.
-            encoding: how the labels name classes.
-            key: the key of the draws.
-        """
+        """Draws what is random and returns the perturbation of this batch of floats."""
 
 
 def perturb(perturbation: Perturbation, images: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Returns images with a perturbation as it is drawn, before any step of an optimizer.
 
-    Args:
-        perturbation: the perturbation.
-        images: uint8 in 0–255, (n, height, width, channels).
-        targets: target images, uint8 in 0–255, (targets, height, width, channels).
+    Images and targets are uint8 in 0–255, (n, height, width, channels).
     """
     none = [tf.zeros(len(some), tf.int64) for some in (images, targets, targets)]
     batch = SplitBatch(to_unit_range(images), none[0], to_unit_range(targets), *none[1:])

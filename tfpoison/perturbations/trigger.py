@@ -56,11 +56,9 @@ class Trigger(Perturbation, abc.ABC):
         """Returns what is drawn for the images of these ids; nothing by default."""
 
     def put_on(self, images: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """Returns images with the trigger on them.
+        """Returns images, uint8 in 0–255, (n, height, width, channels), with the trigger on them.
 
-        Args:
-            images: uint8 in 0–255, (n, height, width, channels).
-            ids: the images' ids, (n,), on which draws depend.
+        Draws depend on the images' ids, (n,).
         """
         changed = images.copy()
         for first in range(0, len(images), _BATCH):

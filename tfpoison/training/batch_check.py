@@ -36,11 +36,9 @@ _RAISED_WHILE_SERVED = re.compile(
 
 
 def check_pixels(images: np.ndarray, pixels: PixelRange | None) -> None:
-    """Raises ValueError where a pixel is no number, or lies outside the range.
+    """Raises ValueError where a pixel is no number, or lies outside the range, if there is one.
 
-    Args:
-        images: (n, height, width, channels); a batch, or a whole data set in memory.
-        pixels: the range; None where it does not matter.
+    Images are (n, height, width, channels), a batch or a whole data set in memory.
     """
     if not images.size:
         return
@@ -79,11 +77,6 @@ def checked(x: Any, y: Any, check: Check) -> Any:
 
     Arrays are checked at once. A data set, a `keras.utils.PyDataset` or a generator is wrapped: it
     checks each batch as it is served. Whatever else Keras takes comes back as it is.
-
-    Args:
-        x: what `fit` got as x.
-        y: what `fit` got as y.
-        check: what looks at the images and labels of a batch.
 
     Raises:
         ValueError: arrays do not pass the check.

@@ -27,13 +27,10 @@ def crafting_callbacks(warmup_epochs: int) -> list[keras.callbacks.Callback]:
 
 
 class CraftingSchedule(keras.callbacks.Callback):
-    """Turns crafting on after the warm-up epochs.
+    """Turns crafting on after the warm-up epochs, as `fit` counts them.
 
-    Another training function is taken where crafting starts or stops: a warm-up epoch costs no
-    more than plain training, and the objective on its first batch.
-
-    Args:
-        warmup_epochs: the number of epochs, as `fit` counts them, without crafting.
+    Another training function is taken where crafting starts or stops: a warm-up epoch costs no more
+    than plain training, and the objective on its first batch.
     """
 
     def __init__(self, warmup_epochs: int):
@@ -83,11 +80,7 @@ class PixelRangeCheck(keras.callbacks.Callback):
         self._checked = False
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Compares the pixels seen with the model's pixel range.
-
-        Raises:
-            ValueError: the pixels lie outside the range.
-        """
+        """Raises ValueError where the pixels seen lie outside the model's pixel range."""
         if self._checked or not self.model.crafting:
             return
         self._checked = True

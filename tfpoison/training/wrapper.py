@@ -21,10 +21,6 @@ class NetworkWrapper(keras.Model):
     A subclass calls `build_as_network` once it has made its own variables: Keras takes no new ones
     of a model that is built.
 
-    Args:
-        network: a classifier with one output.
-        name: the model's name.
-
     Raises:
         TypeError: the network is no Keras model.
         ValueError: it trains in a way of its own, has several outputs, or was made under another
