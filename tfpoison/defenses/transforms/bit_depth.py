@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import keras
 import tensorflow as tf
 
 from tfpoison.defenses.transforms.base import Transform
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class BitDepth(Transform):
     """Rounds pixels to 2^bits levels (arXiv 1704.01155, section 3.1; for training, 2301.13838).

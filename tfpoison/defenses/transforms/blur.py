@@ -2,14 +2,12 @@
 
 import dataclasses
 
-import keras
 import tensorflow as tf
 
 from tfpoison.defenses.transforms.base import Transform
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Blur(Transform):
     """Convolves each image with a Gaussian (arXiv 2301.13838, low-pass filters).

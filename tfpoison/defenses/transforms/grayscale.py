@@ -2,13 +2,11 @@
 
 import dataclasses
 
-import keras
 import tensorflow as tf
 
 from tfpoison.defenses.transforms.base import Transform, check_colours
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Grayscale(Transform):
     """Sets all three channels to the luminance, .2989 R + .587 G + .114 B (arXiv 2301.13838).

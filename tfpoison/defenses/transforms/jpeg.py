@@ -3,14 +3,12 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import tensorflow as tf
 
 from tfpoison.defenses.transforms.base import Transform, check_colours
 from tfpoison.settings import setting
 
 
-@keras.saving.register_keras_serializable("tfpoison")
 @dataclasses.dataclass(frozen=True)
 class Jpeg(Transform):
     """Compresses each image as a JPEG file, and reads it again (arXiv 2301.13838).
