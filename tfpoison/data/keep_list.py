@@ -21,9 +21,9 @@ _NEEDED = ("id", "label")
 class KeepList:
     """The examples to keep, by their position in a split, and by their file where they have one.
 
-    kept = tfpoison.KeepList.load("keep.csv") train = kept.apply(tfds.load("cifar10", split="train",
-    as_supervised=True)) train = kept.apply(keras.utils.image_dataset_from_directory("photos",
-    shuffle=False))
+        kept = tfpoison.KeepList.load("keep.csv")
+        train = kept.apply(tfds.load("cifar10", split="train", as_supervised=True))
+        train = kept.apply(keras.utils.image_dataset_from_directory("photos", shuffle=False))
 
     Attributes:
         ids: the positions, ascending integers from 0, (n,).
