@@ -30,6 +30,7 @@ class Predictor:
         self._probabilities = tf.function(self._predict, [images])
         self._features = tf.function(self._extract, [images])
         self._norms = tf.function(self._gradient_norms, [images, labels])
+        self._losses = tf.function(self._cross_entropies, [images, labels])
 
     def probabilities(self, images: np.ndarray | Examples) -> np.ndarray:
         """Returns the probability of each class, float32 (n, classes)."""
@@ -38,6 +39,10 @@ class Predictor:
     def features(self, images: np.ndarray | Examples) -> np.ndarray:
         """Returns the input of the last Dense layer, float32 (n, features)."""
         return _batchwise(self._features, images)
+
+    def losses(self, images: np.ndarray | Examples, labels: np.ndarray) -> np.ndarray:
+        """Returns the cross-entropy of each example in nats, float32 (n,)."""
+        return _batchwise(self._losses, images, labels)
 
     def gradient_norms(self, images: np.ndarray | Examples, labels: np.ndarray) -> np.ndarray:
         """Returns the norm of each example's loss gradient by the last layer's weights, (n,).
@@ -53,6 +58,9 @@ class Predictor:
 
     def _extract(self, images: tf.Tensor) -> tf.Tensor:
         return self._classifier.features(to_unit_range(images))
+
+    def _cross_entropies(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        return self._classifier.losses(to_unit_range(images), labels)
 
     def _gradient_norms(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         images = to_unit_range(images)

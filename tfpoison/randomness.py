@@ -40,6 +40,7 @@ class Purpose(enum.Enum):
     SOURCES = 16
     BENCHMARK = 17
     COVERS = 18
+    UNLEARNING = 19
 
     def key(self, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
         """Returns the key of a draw by TensorFlow, int32 (2,).

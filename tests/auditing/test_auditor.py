@@ -23,9 +23,12 @@ def digits():
 
 def test_arrays_are_audited_and_saved(digits, tmp_path):
     images, labels = digits
-    audit = tfpoison.audit(images, labels, is_poison=np.arange(200) < 20, **FAST)
-    names = ["spectral_signatures", "deep_knn", "activation_clustering"]
+    names = ["spectral_signatures", "deep_knn", "activation_clustering", "isolation(networks=2)"]
+    audit = tfpoison.audit(images, labels, is_poison=np.arange(200) < 20, filters=names, **FAST)
     assert list(audit.suspicions) == names
+    # The filter that looks at losses has asked networks of its own.
+    assert audit.suspicions["isolation(networks=2)"].suspects.sum() == 2
+    assert audit.suspicions["isolation(networks=2)"].scores.max() < 0
     assert audit.rank.shape == audit.agreement.shape == (200,)
     assert audit.keep_list.size == (audit.agreement < 2).sum()
     assert set(audit.detection()) >= set(names)

@@ -49,6 +49,7 @@ KINDS = {
     "spectral_signatures": ["filter"],
     "deep_knn": ["filter"],
     "activation_clustering": ["filter"],
+    "isolation": ["filter"],
     "epic": ["revision"],
     "friendly_noise": ["revision", "crafting"],
 }

@@ -11,7 +11,7 @@ from examples_on_disk import put_on_disk
 from tfpoison import data, defenses
 from tfpoison.data import InMemoryExamples
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filters import Filter, Suspicion
+from tfpoison.defenses.filters import Filter, Isolation, Suspicion
 from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
@@ -94,6 +94,32 @@ def test_suspects_are_removed(tmp_path):
     plain, everything = train(Defense(), tmp_path / "plain")
     assert len(everything) == IMAGES.train.size
     assert not is_same(weights, plain)
+
+
+def test_suspects_are_unlearned_once_however_often_a_training_is_gone_on_with(
+    tmp_path, monkeypatch
+):
+    isolation = Isolation(share=0.1, networks=2, unlearning_rate=0.1)
+    trainer, finish, learned = (
+        make_trainer(Defense(filter=isolation), epochs=2),
+        Isolation.finish,
+        [],
+    )
+
+    def spy(self, network, kept, suspects, seed):
+        assert (kept.size, suspects.size) == (270, 30)
+        learned.append(network.get_weights())
+        finish(self, network, kept, suspects, seed)
+
+    monkeypatch.setattr(Isolation, "finish", spy)
+    unlearned = []
+    for _ in range(2):
+        checkpoint = Checkpoint(RunDirectory(tmp_path, {}), seconds=0)
+        predictor, left = trainer.train(IMAGES.train, 1, checkpoint)
+        assert len(left.kept) == 270
+        unlearned.append(predictor.network.get_weights())
+    assert is_same(learned[0], learned[1]) and is_same(unlearned[0], unlearned[1])
+    assert not is_same(learned[0], unlearned[0])
 
 
 def test_the_training_set_is_revised(tmp_path):
@@ -210,7 +236,7 @@ def test_suspects_on_disk_are_removed(tmp_path):
     def without_suspects(examples, folder):
         directory = RunDirectory(tmp_path, {}).folder(folder)
         left = TrainingSet(examples, Defense(filter=SuspectNines()), directory, 1)
-        left.remove_suspects(lambda: predictor)
+        left.remove_suspects(lambda _: predictor.features(examples))
         return left
 
     examples = put_on_disk(IMAGES.train)

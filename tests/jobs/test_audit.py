@@ -18,6 +18,7 @@ from tfpoison.auditing import page as audit_page
 from tfpoison.auditing.audit import Audit, Split
 from tfpoison.defenses import filters
 from tfpoison.defenses.filters import Filter, Suspicion
+from tfpoison.defenses.filters.table import OF_FEATURES
 from tfpoison.runs.run_directory import RunDirectory
 
 FLAGS = [
@@ -77,7 +78,7 @@ def test_what_it_leaves(audited, capsys):
     agreement = [int(row["agreement"]) for row in rows]
     assert agreement == sorted(agreement, reverse=True)
     for row in rows:
-        said = [int(row[f"{name} suspects"]) for name in filters.names()]
+        said = [int(row[f"{name} suspects"]) for name in OF_FEATURES]
         assert sum(said) == int(row["agreement"])
         assert row["file"].startswith(f"{row['class']}/")
     assert sum(int(row["poison"]) for row in rows) == 51

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from tfpoison.auditing.audit import Audit, Split
 from tfpoison.checks import check_number
 from tfpoison.data import Examples, ImageClassification, as_examples
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filters import Filter, Suspicion, names
+from tfpoison.defenses.filters import Evidence, Filter, Suspicion, names
+from tfpoison.defenses.filters.table import OF_FEATURES
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.trainer import Trainer, network_maker, set_up_keras
 from tfpoison.progress import Progress
@@ -33,7 +35,7 @@ def audit(
     class_names: Sequence[str] | None = None,
     files: Sequence[str] | None = None,
     is_poison: np.ndarray | None = None,
-    filters: Sequence[str | Filter] = tuple(names()),
+    filters: Sequence[str | Filter] = OF_FEATURES,
     agreement: int = 2,
     network: str = "convnet_small",
     training: TrainingSettings | None = None,
@@ -87,7 +89,7 @@ def audit(
 
 @dataclasses.dataclass(frozen=True)
 class Auditor:
-    """Has filters inspect training sets, by the features of a network trained on them.
+    """Has filters inspect training sets, by what networks trained on them say.
 
     Attributes:
         filters: the filters, or expressions that describe them.
@@ -136,29 +138,45 @@ class Auditor:
             directory = self.directory or RunDirectory(pathlib.Path(scratch), {})
             suspicions = _read_suspicions(directory, examples.size)
             left = [each for each in self.by_name.values() if repr(each) not in suspicions]
-            total = self.training.epochs + len(left)
+            asked = list(dict.fromkeys(each.evidence for each in left))
+            epochs = sum(each.networks * each.epochs(self.training.epochs) for each in asked)
+            total = epochs + len(left)
             progress = Progress("epochs and filters", total, verbose=self.verbose and bool(left))
-            features = self._features(examples, split, directory, progress) if left else np.empty(0)
-            for done, each in enumerate(left, self.training.epochs + 1):
-                suspicions[repr(each)] = each.inspect(features, examples.labels, self.training.seed)
+            evidence = self._gather(asked, examples, split, directory, progress) if left else {}
+            for done, each in enumerate(left, epochs + 1):
+                suspicions[repr(each)] = each.inspect(
+                    evidence[each.evidence], examples.labels, self.training.seed
+                )
                 _write_suspicions(directory, suspicions)
                 progress.show(done)
         known = {name: suspicions[repr(each)] for name, each in self.by_name.items()}
         return Audit(known, examples, split, self.agreement, settings or {})
 
-    def _features(
-        self, examples: Examples, split: Split, directory: RunDirectory, progress: Progress
-    ) -> np.ndarray:
-        """Returns the features that a network has of the examples once it is trained on them."""
+    def _gather(
+        self,
+        asked: Sequence[Evidence],
+        examples: Examples,
+        split: Split,
+        directory: RunDirectory,
+        progress: Progress,
+    ) -> dict[Evidence, np.ndarray]:
+        """Returns what networks that are trained on the examples say of them."""
         images = ImageClassification(split.name, tuple(split.class_names), examples, examples)
         self.network.check(images.image_shape, images.classes)
         set_up_keras(self.training)
         make_network = network_maker(self.network, images)
         trainer = Trainer(make_network, images.classes, self.data, self.training)
         checkpoint = Checkpoint(directory, seconds=self.checkpoint_seconds)
-        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda n, logs: progress.show(n + 1))
-        predictor, _ = trainer.train(examples, self.training.seed, checkpoint, callbacks=[told])
-        return predictor.features(examples)
+        done = itertools.count(1)
+        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: progress.show(next(done)))
+
+        def inner(name: str) -> Checkpoint:
+            return checkpoint if name == "plain" else checkpoint.inner(name)
+
+        return {
+            each: trainer.ask(each, examples, self.training.seed, inner, callbacks=[told])
+            for each in asked
+        }
 
 
 def _filter(which: str | Filter) -> Filter:

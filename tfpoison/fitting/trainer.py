@@ -11,15 +11,17 @@ import tensorflow as tf
 from tfpoison import data, expression, networks
 from tfpoison.data import Examples, ImageClassification
 from tfpoison.defenses import Defense, GradientShaping
+from tfpoison.defenses.filters.base import Evidence
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting import optimization
 from tfpoison.fitting.divergence import DivergenceCheck
+from tfpoison.fitting.local_ascent import LocalAscent
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.stream import Stream, check_steps
 from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.recipes.scenario import Scenario
 from tfpoison.runs.checkpoint import Checkpoint
-from tfpoison.runs.run_directory import RunDirectory
+from tfpoison.runs.run_directory import RunDirectory, file_name
 from tfpoison.training import RobustModel
 
 Weights = list[np.ndarray]
@@ -70,6 +72,7 @@ class Trainer:
         scenario: what the networks start from, and which weights train.
         seed: that of crafting and of the gradient's noise. A training of another seed draws as if
             it were so many times 2³¹ steps on: no training has as many.
+        ascent: the loss in nats below which that of an example is climbed; None for nowhere.
     """
 
     make_network: Callable[[int], keras.Model]
@@ -80,6 +83,7 @@ class Trainer:
     scenario: Scenario = dataclasses.field(default_factory=Scenario)
     strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
     seed: int = 0
+    ascent: float | None = None
 
     def __post_init__(self) -> None:
         rate = self.training.learning_rate * self.scenario.rate_factor
@@ -88,7 +92,7 @@ class Trainer:
         self._one_hot_classes = self.classes if one_hot else None
         self._model: RobustModel | None = None
         self._fresh: list[np.ndarray] = []
-        self._undefended: Trainer | None = None
+        self._undefended: dict[float | None, Trainer] = {}
 
     def train(
         self,
@@ -125,10 +129,9 @@ class Trainer:
         """
         last = self.training.epochs if until_epoch is None else until_epoch
         left = TrainingSet(examples, self.defense, checkpoint.directory, seed)
+        more: dict[str, Any] = {"pretrained": pretrained, "verbose": verbose}
         left.remove_suspects(
-            lambda: self._plain.train(
-                examples, seed, checkpoint.inner("plain"), pretrained=pretrained, verbose=verbose
-            )[0]
+            lambda evidence: self.ask(evidence, examples, seed, checkpoint.inner, **more)
         )
         model = self._start(self.stream(examples, seed), seed, pretrained)
         if watch is not None:
@@ -147,7 +150,40 @@ class Trainer:
                 )
             if stop < last:
                 left.revise(model.network, stop, again=is_past)
+        if last == self.training.epochs:
+            left.finish(model.network)
         return self._predictor, left
+
+    def ask(
+        self,
+        evidence: Evidence,
+        examples: Examples,
+        seed: int,
+        checkpoint: Callable[[str], Checkpoint],
+        **settings: Any,
+    ) -> np.ndarray:
+        """Returns what a filter inspects, see `Filter.inspect`: of undefended networks.
+
+        Args:
+            evidence: what is asked of which networks.
+            examples: what they are trained on, and asked about.
+            seed: of the first network; the others have the next ones.
+            checkpoint: from a name to the checkpoint of a training.
+            **settings: other arguments of `train`.
+        """
+        plain, answers = self._plain(evidence.ascent), []
+        epochs = evidence.epochs(self.training.epochs)
+        for number in range(evidence.networks):
+            named = file_name("asked", *dataclasses.astuple(evidence), number)
+            name = "plain" if evidence == Evidence() else named
+            predictor, _ = plain.train(
+                examples, seed + number, checkpoint(name), until_epoch=epochs, **settings
+            )
+            if evidence.losses:
+                answers.append(predictor.losses(examples, examples.labels)[:, np.newaxis])
+            else:
+                answers.append(predictor.features(examples))
+        return np.concatenate(answers, axis=1)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
         """Returns loss and accuracy of the network that was trained last."""
@@ -205,12 +241,12 @@ class Trainer:
 
         return keras.callbacks.LambdaCallback(on_epoch_end=look)
 
-    @property
-    def _plain(self) -> "Trainer":
-        """What trains networks for the defense's filter."""
-        if self._undefended is None:
-            self._undefended = dataclasses.replace(self, defense=Defense())
-        return self._undefended
+    def _plain(self, ascent: float | None) -> "Trainer":
+        """Returns what trains networks for the defense's filter."""
+        if ascent not in self._undefended:
+            changes: dict[str, Any] = {"defense": Defense(), "ascent": ascent}
+            self._undefended[ascent] = dataclasses.replace(self, **changes)
+        return self._undefended[ascent]
 
     def _start(self, stream: Stream, seed: int, pretrained: keras.Model | None) -> RobustModel:
         """Returns the model before a training with that seed."""
@@ -250,7 +286,7 @@ class Trainer:
                 self.defense.optimizer(
                     optimization.make_optimizer(settings, stream.batches), seed=self.seed
                 ),
-                settings.loss(one_hot=self._one_hot_classes is not None),
+                self._loss(),
                 metrics=["accuracy"],
                 steps_per_execution=settings.steps_per_execution,
                 jit_compile="auto" if settings.jit_compile is None else settings.jit_compile,
@@ -262,6 +298,10 @@ class Trainer:
             self._fresh = [keras.ops.convert_to_numpy(each) for each in variables]
         self._predictor = Predictor(model.network)
         return model
+
+    def _loss(self) -> keras.losses.Loss:
+        loss = self._settings.loss(one_hot=self._one_hot_classes is not None)
+        return loss if self.ascent is None else LocalAscent(loss, self.ascent)
 
 
 def save_weights(directory: RunDirectory, name: str, weights: Sequence[np.ndarray]) -> None:

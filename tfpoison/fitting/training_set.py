@@ -9,8 +9,8 @@ import numpy as np
 from tfpoison.checks import check_array
 from tfpoison.data import Examples, ImageClassification, InMemoryExamples
 from tfpoison.defenses import Defense
+from tfpoison.defenses.filters.base import Evidence
 from tfpoison.defenses.revisions.base import with_stand_ins
-from tfpoison.evaluation import Predictor
 from tfpoison.fitting.settings import DataSettings
 from tfpoison.recipes import Poisons
 from tfpoison.recipes.fingerprints import fingerprint
@@ -84,6 +84,7 @@ class TrainingSet:
         self._defense = defense
         self._directory = directory
         self._seed = seed
+        self._suspects = np.empty(0, int)
 
     @property
     def may_change(self) -> bool:
@@ -103,25 +104,33 @@ class TrainingSet:
             self.images[positions], examples.labels[positions], examples.ids[positions]
         )
 
-    def remove_suspects(self, train_plain: Callable[[], Predictor]) -> None:
-        """Drops what the defense's filter, if any, suspects by features of an undefended network.
+    def remove_suspects(self, gather: Callable[[Evidence], np.ndarray]) -> None:
+        """Drops what the defense's filter, if any, suspects by what `gather` is answered.
 
         Raises:
             ValueError: everything is suspected, or the filter cannot inspect so few examples.
         """
         examples, suspects = self._examples, self._defense.filter
-        if suspects is None or self._load(_SUSPECTS):
+        if suspects is None:
             return
-        suspects.check(examples.size)
-        features = train_plain().features(examples)
-        suspicion = suspects.inspect(features, examples.labels, self._seed)
-        self._drop(suspicion.suspects)
-        if not len(self.kept):
-            raise ValueError(
-                "Expected the filter to leave examples to train on. Received: all are suspects of "
-                f"{suspects}"
-            )
-        self._save(_SUSPECTS)
+        if not self._load(_SUSPECTS):
+            suspects.check(examples.size)
+            evidence = gather(suspects.evidence)
+            self._drop(suspects.inspect(evidence, examples.labels, self._seed).suspects)
+            if not len(self.kept):
+                raise ValueError(
+                    "Expected the filter to leave examples to train on. Received: all are suspects "
+                    f"of {suspects}"
+                )
+            self._save(_SUSPECTS)
+        self._suspects = np.setdiff1d(np.arange(examples.size), self.kept)
+
+    def finish(self, network: keras.Model) -> None:
+        """Has the defense's filter do to the trained network what it does in the end."""
+        examples, suspects = self._examples, self._suspects
+        if self._defense.filter is not None and len(suspects):
+            kept = examples.select(self.kept)
+            self._defense.filter.finish(network, kept, examples.select(suspects), self._seed)
 
     def revised_after(self, epochs: int, *, before: int) -> list[int]:
         """Returns after how many epochs of a training it is revised, ascending, before an epoch."""

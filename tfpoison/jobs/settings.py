@@ -3,6 +3,7 @@
 import dataclasses
 
 from tfpoison.attacks.zoo import ATTACKS
+from tfpoison.defenses.filters.table import OF_FEATURES
 from tfpoison.perturbations.table import INITIALIZERS, OPTIMIZERS
 from tfpoison.recipes.scenario import SCENARIOS
 from tfpoison.recipes.table import EXPORTS, RECIPES
@@ -110,7 +111,7 @@ class AuditSettings(Settings):
     """How a training set is looked through."""
 
     filters: tuple[str, ...] = setting(
-        ("spectral_signatures", "deep_knn", "activation_clustering"),
+        OF_FEATURES,
         "Filters with commas between, each with settings as --defense.",
     )
     agreement: int = setting(

@@ -17,6 +17,15 @@ def test_deep_knn_by_hand():
     assert suspicion.suspects.tolist() == [False, False, True, False, False, False]
 
 
+def test_what_is_most_like_its_class_is_suspect_the_other_way_round():
+    features = np.array([[0.0], [1.0], [2.1], [10.0], [11.0], [12.1]])
+    labels = np.array([0, 0, 1, 1, 1, 1])
+    suspicion = DeepKNN(neighbors=2, typical=0.4).inspect(features, labels)
+    assert suspicion.scores.tolist() == [0.5, 0.5, 0, 1, 1, 1]
+    # Of three alike the first two.
+    assert suspicion.suspects.tolist() == [False, False, False, True, True, False]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_deep_knn_against_plain_search(seed):
     draw = np.random.default_rng(seed)

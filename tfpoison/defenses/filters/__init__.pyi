@@ -1,7 +1,9 @@
 from .activation_clustering import ActivationClustering as ActivationClustering
+from .base import Evidence as Evidence
 from .base import Filter as Filter
 from .base import Suspicion as Suspicion
 from .deep_knn import DeepKNN as DeepKNN
+from .isolation import Isolation as Isolation
 from .spectral_signatures import SpectralSignatures as SpectralSignatures
 from .table import FILTERS as FILTERS
 from .table import get as get

@@ -3,10 +3,12 @@
 import abc
 import dataclasses
 
+import keras
 import numpy as np
 
 from tfpoison.checks import check_array, check_number
 from tfpoison.configurable import Configurable
+from tfpoison.data import Examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,15 +25,42 @@ class Suspicion:
     suspects: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """What a filter asks of undefended networks, which are trained on all examples.
+
+    Attributes:
+        losses: whether it looks at each example's loss, not at its features.
+        share: of the epochs of a training, after which the networks are asked; one epoch at least.
+        ascent: the loss in nats below which it is climbed; None for plain training.
+        networks: how many there are, of different seeds.
+    """
+
+    losses: bool = False
+    share: float = 1.0
+    ascent: float | None = None
+    networks: int = 1
+
+    def epochs(self, total: int) -> int:
+        """Returns after how many of the epochs of a training a network is asked."""
+        return max(1, round(self.share * total))
+
+
 class Filter(Configurable, abc.ABC):
-    """Finds suspects by the features that an undefended network has of them.
+    """Finds suspects by the features that an undefended network has of them, or by their losses.
 
     In short:
 
-        network = train(all examples)
-        suspicion = filter.inspect(features of network, labels)
-        train(examples without suspicion.suspects)
+        networks = train(all examples) as filter.evidence says
+        suspicion = filter.inspect(features of networks, labels)
+        network = train(examples without suspicion.suspects)
+        filter.finish(network, …)
     """
+
+    @property
+    def evidence(self) -> Evidence:
+        """What it inspects: the features of one network that is trained to the end."""
+        return Evidence()
 
     def check(self, examples: int) -> None:
         """Raises ValueError where `inspect` would for so many examples, whatever they are."""
@@ -40,7 +69,8 @@ class Filter(Configurable, abc.ABC):
         """Returns the scores and the suspects; the same bits for the same arguments.
 
         Args:
-            features: of all examples, floats (n, d): the input of the network's last layer.
+            features: of all examples, floats (n, d): the input of the network's last layer, or the
+                loss in each of d networks, side by side where there are several.
             labels: their classes as given, integers (n,).
             seed: the seed of random draws.
 
@@ -54,6 +84,16 @@ class Filter(Configurable, abc.ABC):
         self.check(len(labels))
         return self._inspect(features.astype(np.float64), labels, seed)
 
+    def finish(self, network: keras.Model, kept: Examples, suspects: Examples, seed: int) -> None:
+        """Changes a network that was trained on what is kept, by what was not; in place.
+
+        Args:
+            network: from images in [0, 1], (n, H, W, C), to logits, (n, classes).
+            kept: the examples that it was trained on.
+            suspects: those that were left out.
+            seed: the seed of random draws.
+        """
+
     @abc.abstractmethod
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         """Returns the scores and the suspects; the arguments are checked."""
@@ -63,3 +103,11 @@ def members_of_classes(labels: np.ndarray) -> list[np.ndarray]:
     """Returns the positions of the examples of each class that there is, ascending."""
     counts = np.unique(labels, return_counts=True)[1]
     return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
+
+
+def largest(scores: np.ndarray, share: float) -> np.ndarray:
+    """Returns which are the ⌊share · n⌋ largest scores, bool (n,); the first ones of equals."""
+    found = np.zeros(len(scores), bool)
+    # Rounding guards against 0.29 · 100 being less than 29.
+    found[np.argsort(-scores, kind="stable")[: int(round(share * len(scores), 9))]] = True
+    return found

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from sklearn.neighbors import NearestNeighbors
 
-from tfpoison.defenses.filters.base import Filter, Suspicion
+from tfpoison.defenses.filters.base import Filter, Suspicion, largest
 from tfpoison.settings import setting
 
 
@@ -20,10 +20,20 @@ class DeepKNN(Filter):
     Where several labels are the most frequent, its own is enough. The score is the share of the
     neighbours with another label. k must be below the number of examples. The authors advise at
     least twice the number of poisons.
+
+    Clean-label triggers are the other way round: what carries one is more like its class than
+    anything else is. `typical` looks for that; the score is the share of the neighbours with the
+    same label then.
     """
 
     neighbors: int | None = setting(
         None, "k; unset for as many as a class has examples in the mean.", minimum=1
+    )
+    typical: float | None = setting(
+        None,
+        "The share of all examples, those most like their class, that is removed instead.",
+        above=0,
+        maximum=0.5,
     )
 
     def check(self, examples: int) -> None:
@@ -41,5 +51,7 @@ class DeepKNN(Filter):
         # Asked about no other points, scikit-learn leaves each point out of its own neighbours.
         votes = labels[index.kneighbors(return_distance=False)]
         of_own_label = (votes == labels[:, None]).sum(axis=1)
+        if self.typical is not None:
+            return Suspicion(of_own_label / count, largest(of_own_label, self.typical))
         of_most_frequent = np.max([(votes == each).sum(axis=1) for each in classes], axis=0)
         return Suspicion(1 - of_own_label / count, of_own_label < of_most_frequent)

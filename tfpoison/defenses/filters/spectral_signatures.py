@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from tfpoison.defenses.filters.base import Filter, Suspicion, members_of_classes
+from tfpoison.defenses.filters.base import Filter, Suspicion, largest, members_of_classes
 from tfpoison.settings import setting
 
 
@@ -37,10 +37,7 @@ class SpectralSignatures(Filter):
         suspects = np.zeros(len(labels), bool)
         for members in members_of_classes(labels):
             scores[members] = outlier_scores(features[members])
-            # Rounding guards against 0.29 · 100 being less than 29.
-            removed = int(round(self.share * len(members), 9))
-            order = np.argsort(-scores[members], kind="stable")
-            suspects[members[order[:removed]]] = True
+            suspects[members] = largest(scores[members], self.share)
         return Suspicion(scores, suspects)
 
 

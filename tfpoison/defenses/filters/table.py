@@ -14,9 +14,13 @@ FILTERS: "Registry[Filter]" = Registry(
         "spectral_signatures": ".spectral_signatures:SpectralSignatures",
         "deep_knn": ".deep_knn:DeepKNN",
         "activation_clustering": ".activation_clustering:ActivationClustering",
+        "isolation": ".isolation:Isolation",
     },
     __package__,
 )
+
+# Those that look at one network, trained once for all of them: what audits ask unless told others.
+OF_FEATURES = ("spectral_signatures", "deep_knn", "activation_clustering")
 
 get, names, settings = FILTERS.get, FILTERS.names, FILTERS.settings
 register = FILTERS.register
