@@ -9,8 +9,8 @@ import pathlib
 import re
 import shutil
 import threading
-from collections.abc import Callable, Collection, Iterator
-from typing import IO, Any, BinaryIO
+from collections.abc import Collection, Iterator
+from typing import IO, Any
 
 import numpy as np
 
@@ -269,24 +269,20 @@ class RunDirectory:
         with files.read_back(self.path / name, remedy):
             yield files.read_arrays(self.path / name)
 
-    def write(self, name: str, write: Callable[[BinaryIO], Any]) -> pathlib.Path:
-        """Writes a file whole or not at all, and returns its path."""
-        return files.write_whole(self.path / name, write)
-
     def write_arrays(self, name: str, arrays: dict[str, np.ndarray]) -> pathlib.Path:
-        """Writes what `arrays` reads, as `write` does."""
-        return self.write(name, lambda file: files.write_arrays(file, arrays))
+        """Writes what `arrays` reads, whole or not at all, and returns the file's path."""
+        return files.write_whole(self.path / name, lambda file: files.write_arrays(file, arrays))
 
     def write_bytes(self, name: str, content: bytes) -> pathlib.Path:
-        """Writes bytes as `write` does."""
-        return self.write(name, lambda file: file.write(content))
+        """Writes a file whole or not at all, and returns its path."""
+        return files.write_whole(self.path / name, lambda file: file.write(content))
 
     def write_text(self, name: str, text: str) -> pathlib.Path:
-        """Writes a text file as `write` does."""
-        return self.write(name, lambda file: file.write(text.encode()))
+        """Writes a text file as `write_bytes` does."""
+        return self.write_bytes(name, text.encode())
 
     def write_json(self, name: str, value: Any) -> pathlib.Path:
-        """Writes a JSON file as `write` does."""
+        """Writes a JSON file as `write_bytes` does."""
         return self.write_text(name, valid_json.dumps(value, indent=2) + "\n")
 
 
