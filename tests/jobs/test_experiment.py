@@ -116,28 +116,29 @@ def test_poisons_reach_the_victim(tmp_path):
     assert record["clean_accuracy"] > 0.7
 
 
-OPTIMISED = [name for name in recipes.names() if recipes.get(name).objective is not None]
-OTHERS = ",".join(name for name in recipes.names() if name not in OPTIMISED)
+OF_FEATURES = {"bullseye", "hidden_trigger"}
+OF_SEVERAL_NETWORKS = {"metapoison", "sleeper_agent"}
 
 
-@pytest.mark.parametrize("chosen", [*OPTIMISED, OTHERS])
-def test_every_recipe(chosen, tmp_path):
-    """Those that craft nothing in one grid."""
-    optimised = chosen != OTHERS
-    flags = [each for each in GRID if optimised or not each.startswith(("--brew", "--restarts"))]
-    more = [*TRANSFER] if chosen in ("bullseye", "hidden_trigger") else []
-    if chosen == "metapoison":
-        more += ["--surrogates=2", "--staggered"]
-    if chosen == "sleeper_agent":
-        more += ["--retrainings=1"]
-    arguments = [f"--recipes={chosen}", "--trials=1", "--defenses=none", *more]
-    assert launch.main([*flags, f"--output_dir={tmp_path}", *arguments]) == 0
-    records = read(tmp_path).values()
-    assert [record["recipe"] for record in records] == chosen.split(",")
-    for record in records:
+@pytest.mark.parametrize(
+    ("chosen", "flags"),
+    [
+        (set(recipes.names()) - OF_FEATURES - OF_SEVERAL_NETWORKS, []),
+        (OF_FEATURES, TRANSFER),
+        (OF_SEVERAL_NETWORKS, ["--surrogates=2", "--staggered", "--retrainings=1"]),
+    ],
+    ids=["usual", "of features", "of several networks"],
+)
+def test_every_recipe(chosen, flags, tmp_path):
+    """In one grid, whose networks they share."""
+    flags = [f"--recipes={','.join(sorted(chosen))}", "--brew_steps=2", *flags]
+    assert run(tmp_path, "--trials=1", "--defenses=none", *flags) == 0
+    records = {record["recipe"]: record for record in read(tmp_path).values()}
+    assert records.keys() == chosen
+    for name, record in records.items():
+        recipe = recipes.get(name)
         assert record["epsilon"] > 0
         assert 0 <= record["robust_accuracy"] <= 1 - record["success"]
-        recipe = recipes.get(record["recipe"])
         # All held-out images of the source class, or of all other classes.
         assert record["targets"] > (50 if recipe.all_to_one else recipe.triggered)
         assert (record["target_class"] == "any other class") == recipe.all_to_one
