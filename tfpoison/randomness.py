@@ -41,6 +41,7 @@ class Purpose(enum.Enum):
     BENCHMARK = 17
     COVERS = 18
     UNLEARNING = 19
+    REPAIR = 20
 
     def key(self, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
         """Returns the key of a draw by TensorFlow, int32 (2,).

@@ -68,6 +68,7 @@ WHOLE = {
         ("recipes.names()", "jobs/test_experiment.py"),
         ("recipes.names()", "recipes/test_brewing.py"),
     ],
+    "repairing.table.REPAIRS": [("table.names()", "repairing/test_repairing.py")],
     "defenses.filters.table.FILTERS": [("filters.names()", "defenses/filters/test_filters.py")],
     "defenses.transforms.table.TRANSFORMS": [
         ("transforms.names()", "defenses/transforms/test_transforms.py")
@@ -128,6 +129,10 @@ ELSEWHERE = {
     "auditing/page": "jobs/test_audit",
     "fitting/measure_step": "jobs/test_benchmark",
     "notes": "runs/test_run_directory",
+    "repairing/base": "repairing/test_repairing",
+    "repairing/page": "repairing/test_scanning",
+    "repairing/settings": "jobs/test_scan",
+    "repairing/table": "repairing/test_repairing",
     "report/experiment": "jobs/test_report",
     "report/training": "jobs/test_train",
     "fitting/preview": "jobs/test_train",

@@ -19,6 +19,7 @@ from tfpoison.jobs.settings import (
 )
 from tfpoison.recipes.recipe_settings import RecipeSettings
 from tfpoison.recipes.threat_settings import ThreatSettings
+from tfpoison.repairing.settings import RepairSettings, SavedNetwork
 from tfpoison.settings import Settings, declared, rule_of
 
 
@@ -82,6 +83,8 @@ GROUPS = {
     "experiment": Group("Experiment", ExperimentSettings),
     "brewing": Group("Brewing", BrewingSettings),
     "audit": Group("Audit", AuditSettings),
+    "saved network": Group("Saved network", SavedNetwork),
+    "repair": Group("Repair", RepairSettings),
     "distribution": Group("Distribution", TrainingSettings, only=("strategy",)),
     "matching": Group("Distribution of crafting", Crafting, only=("matching",)),
     "benchmark": Group("Benchmark", BenchmarkSettings, "benchmark_"),

@@ -22,6 +22,7 @@ _INDENT = 32
 _FAMILIES = {
     "tfpoison.attacks.zoo:ATTACKS": "--defense={0}, or --defense_attack={0}",
     "tfpoison.defenses.table:DEFENSES": "--defense={0}, or a column of --defenses",
+    "tfpoison.repairing.table:REPAIRS": "--job=repair --repair={0}",
     "tfpoison.networks.table:NETWORKS": "--network={0}",
     "tfpoison.recipes.table:RECIPES": "--recipes={0}",
     "tfpoison.recipes.scenario:SCENARIOS": "--scenarios={0}",

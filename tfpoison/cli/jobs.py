@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # Flags that change neither the results nor which run a directory belongs to.
 _NOT_OF_THE_RUN = ("output_dir", "verbosity", "checkpoint_seconds")
 # Flags that name a file to read.
-_FILES = ("poisons", "keep_list", "known_poisons", "setups", "trigger_image")
+_FILES = ("poisons", "keep_list", "known_poisons", "setups", "trigger_image", "model")
+_DATA = ("dataset", "data_dir", "download", "image_size", "validation_size", "subset_seed")
 _ATTACKING = ("adversary", "threat", "recipe", "attack", "pretraining")
 
 
@@ -169,6 +170,10 @@ def _audit(line: CommandLine) -> dict[str, Any]:
     return {"auditor": line.make(Auditor, **_output(line))}
 
 
+def _of_saved_network(line: CommandLine) -> dict[str, Any]:
+    return {"directory": _directory(line)}
+
+
 def _setup_settings(line: CommandLine, columns: Sequence[str]) -> "SetupSettings":
     """Returns how networks are trained, for columns of defenses."""
     from tfpoison.experiment.setup import SetupSettings
@@ -301,6 +306,18 @@ JOBS = {
         _audit,
         ("data", "poisons", "network", "training", "audit", "output"),
         latest=("filters", "agreement", "known_poisons"),
+    ),
+    "scan": JobEntry(
+        "says whether a trained network has a backdoor, by the trigger each class would need",
+        "tfpoison.jobs.scan:ScanJob",
+        _of_saved_network,
+        (*_DATA, "saved network", "output_dir", "verbosity"),
+    ),
+    "repair": JobEntry(
+        "takes backdoors out of a trained network, with few clean images",
+        "tfpoison.jobs.repair:RepairJob",
+        _of_saved_network,
+        (*_DATA, "saved network", "repair", "seed", "output_dir", "verbosity"),
     ),
     "benchmark": JobEntry(
         "measures what a defended step costs",

@@ -1,0 +1,1 @@
+"""Whether a trained network has a backdoor, and how to take it out."""

@@ -1,0 +1,123 @@
+"""Universal perturbations toward each class, found and unlearned in turn."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from tfpoison import attacks
+from tfpoison.batch import SplitBatch
+from tfpoison.randomness import Purpose
+from tfpoison.repairing.base import FineTuning, Repair
+from tfpoison.repairing.subject import Subject, batches, predict
+from tfpoison.settings import setting
+
+# Images that perturbations are crafted on in a step, of all classes together.
+_CRAFTED_ON = 512
+_FIRST_EPSILON = 8 / 255
+# The share of perturbed images that an ε of the right size turns.
+_MOST = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlearnUniversal(Repair):
+    """Universal perturbations, unlearned.
+
+    answers ← the probabilities that the network gives clean images
+    in each round:
+        δ_c ← for each class c: steps along the sign of ∇δ L(x + δ, c) over images x of other
+              classes, |δ|∞ ≤ ε
+        for each of some batches: `share` of its images carry a δ of a class drawn for each; the
+            network is trained toward its own former answers
+
+    A trigger is a shortcut to a class, and so is a universal perturbation: without any trigger
+    known, both go. The former answers, in place of the labels, keep the accuracy. ε decides: too
+    small a one leaves triggers, too large a one costs accuracy. Unset, it is the least of 8/255 and
+    its multiples by √2 at which nine of ten perturbed images are called what they aim at.
+
+    The attack is that of universal adversarial training (arXiv 1811.11304), here toward each class
+    and after the training.
+    """
+
+    epsilon: float | None = setting(
+        None, "ε, a share of the pixel range; unset: as much as turns most.", above=0, maximum=1
+    )
+    rounds: int = setting(24, "How often perturbations are crafted and unlearned.", minimum=1)
+    steps: int = setting(8, "Steps of crafting in a round.", minimum=1)
+    batches: int = setting(10, "Steps of training in a round.", minimum=1)
+    share: float = setting(
+        0.5, "The share of a batch that carries a perturbation.", above=0, maximum=1
+    )
+    batch_size: int = setting(64, "Images of a step.", minimum=1)
+    learning_rate: float = setting(0.01, "That of the first round; it falls to 0.", above=0)
+
+    def repair(self, subject: Subject) -> None:
+        """Crafts and unlearns, round by round."""
+        generator, training = subject.generator(), FineTuning(subject)
+        answers, count = subject.answers, len(subject.images)
+        epsilon = self.epsilon or self._least_that_turns(subject)
+        craft = _Crafting(subject, epsilon, self.steps)
+        drawn = batches(count, self.batch_size, self.rounds * self.batches, generator)
+        for number in range(self.rounds):
+            perturbations = craft(number, generator)
+            rate = self.learning_rate * (1 - number / self.rounds)
+            for positions in itertools.islice(drawn, self.batches):
+                images = subject.images[positions]
+                some = round(self.share * len(images))
+                which = generator.integers(subject.classes, size=some)
+                images[:some] = subject.perturbed(images[:some], perturbations[which])
+                training.step(images, answers[positions], rate)
+
+    def _least_that_turns(self, subject: Subject) -> float:
+        """Returns the ε of which the docstring tells; 1 where none is enough."""
+        for half_doublings in range(10):
+            epsilon = _FIRST_EPSILON * 2 ** (half_doublings / 2)
+            generator = subject.generator()
+            perturbations = _Crafting(subject, epsilon, self.steps)(0, generator)
+            aims = generator.integers(subject.classes, size=len(subject.images))
+            perturbed = subject.perturbed(subject.images, perturbations[aims])
+            others = subject.answers.argmax(axis=1) != aims
+            called = predict(subject.network, perturbed).argmax(axis=1)
+            if (called == aims)[others].mean() >= _MOST:
+                return epsilon
+        return 1.0
+
+
+class _Crafting:
+    """One perturbation toward each class, crafted by single steps on ever other images."""
+
+    def __init__(self, subject: Subject, epsilon: float, steps: int):
+        self._subject, self._epsilon, self._steps = subject, epsilon, steps
+        self._attack = attacks.get(
+            "universal", epsilon=epsilon, steps=1, optimizer="pgd", step_size=1 / 3
+        )
+        self._step = tf.function(self._take_step, autograph=False)
+
+    def __call__(self, number: int, generator: np.random.Generator) -> np.ndarray:
+        """Returns a round's perturbations, in shares of the pixel range, (classes, H, W, C)."""
+        subject, bound = self._subject, self._epsilon / 2
+        shape = [subject.classes, *subject.images.shape[1:]]
+        found = tf.constant(generator.uniform(-bound, bound, shape), tf.float32)
+        for step in range(self._steps):
+            chosen = generator.integers(len(subject.images), size=_CRAFTED_ON)
+            images, labels = subject.images[chosen], subject.labels[chosen]
+            key = Purpose.REPAIR.key(subject.seed, number, step)
+            found = self._step(tf.constant(images), tf.constant(labels), found, key)
+        return found.numpy()
+
+    def _take_step(
+        self, images: tf.Tensor, labels: tf.Tensor, perturbations: tf.Tensor, key: tf.Tensor
+    ) -> tf.Tensor:
+        subject = self._subject
+        # There are no targets: each image aims at a class drawn among the others.
+        batch = SplitBatch(images, labels, images[:0], labels[:0], labels[:0])
+        crafted = self._attack.craft(
+            subject.classifier,
+            batch,
+            pixels=subject.pixels,
+            encoding=subject.encoding,
+            key=key,
+            start=[perturbations],
+        )
+        return crafted.parameters[0]
