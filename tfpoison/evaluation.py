@@ -145,16 +145,18 @@ def detection(scores: np.ndarray, suspects: np.ndarray, is_poison: np.ndarray) -
 
     Returns:
         `precision`, the share of poisons among the suspects (NaN without suspects); `recall`, the
-        share of the poisons that are suspected; `chance`, the precision of suspects drawn at
+        share of the poisons that are suspected (the true-positive rate); `false_positive_rate`, the
+        share of the others that are; `chance`, the precision of suspects drawn at
         random, which is the share of poisons among all; `roc_auc`, the probability that a poison
-        has a larger score than a clean example, ties counted half. Recall and ROC AUC are NaN
-        where there are no poisons, or no others.
+        has a larger score than a clean example, ties counted half. All but precision and chance
+        are NaN where there are no poisons, or no others.
     """
     nan = float("nan")
     both = 0 < is_poison.sum() < len(is_poison)
     return {
         "precision": float(precision_score(is_poison, suspects, zero_division=nan)),
         "recall": float(recall_score(is_poison, suspects)) if both else nan,
+        "false_positive_rate": float(suspects[~is_poison].mean()) if both else nan,
         "chance": float(is_poison.mean()),
         "roc_auc": float(roc_auc_score(is_poison, scores)) if both else nan,
     }

@@ -1,12 +1,14 @@
 """Victims: what they are trained on and start from."""
 
+import types
+
 import numpy as np
 import pytest
 from clean_networks_of_tests import make_clean_networks, make_images, make_reader
 from examples_on_disk import put_data_set_on_disk
 from test_adversary import make_adversary
 
-from tfpoison.experiment.victim import Victim, measure_victim
+from tfpoison.experiment.victim import Victim, _removal, measure_victim
 from tfpoison.runs.run_directory import RunDirectory
 
 
@@ -68,3 +70,25 @@ def test_each_adversary_of_a_training_is_measured_by_its_own_targets_and_class(t
         assert each["confidence_by_epoch"] == [pytest.approx(expected, abs=1e-4)]
         assert each["true_confidence"] == pytest.approx(powers.max() / powers.sum(), abs=1e-4)
         assert each["seconds"]["training"] > 0
+
+
+def test_what_a_defense_finds_of_one_adversary():
+    """Six images; 2 and 4 are his poisons, 5 is his cover, 1 is another's."""
+    train = types.SimpleNamespace(ids=np.arange(0, 60, 10), size=6)
+
+    def poisons(ids, covers=()):
+        threat = types.SimpleNamespace(is_cover=np.isin(ids, covers))
+        return types.SimpleNamespace(ids=np.array(ids), threat=threat)
+
+    ours, theirs = poisons([20, 40, 50], [50]), poisons([10])
+    scores = np.array([0.5, 9.0, 0.8, 0.1, 0.3, 9.0])
+    # Clean are 0 and 3. Of the pairs (2, 0), (2, 3), (4, 0), (4, 3) all but the third are in order.
+    left = types.SimpleNamespace(kept=np.array([3, 4]), scores=scores)
+    assert _removal(train, left, ours, [ours, theirs]) == {
+        "removed_share": pytest.approx(4 / 6),
+        "removed_poisons": 0.5,
+        "removed_clean": 0.5,
+        "detection_auc": 0.75,
+    }
+    left.scores = None
+    assert "detection_auc" not in _removal(train, left, ours, [ours, theirs])

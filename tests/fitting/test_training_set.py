@@ -91,6 +91,10 @@ def test_suspects_are_removed(tmp_path):
     weights, kept = train(Defense(filter=SuspectNines()), tmp_path / "filtered")
     assert (IMAGES.train.labels[kept] != 9).all()
     assert len(kept) == (IMAGES.train.labels != 9).sum()
+    # What the filter made of them is remembered with what is left.
+    (file,) = (tmp_path / "filtered").rglob("without_suspects.npz")
+    with np.load(file) as arrays:
+        np.testing.assert_array_equal(arrays["scores"], IMAGES.train.labels)
     plain, everything = train(Defense(), tmp_path / "plain")
     assert len(everything) == IMAGES.train.size
     assert not is_same(weights, plain)

@@ -353,7 +353,10 @@ def test_agreement_by_hand():
 
 def test_detection_by_hand():
     measures = make_audit(np.array([False, False, True, True])).detection()
-    assert measures["one"] == {"precision": 0.5, "recall": 0.5, "chance": 0.5, "roc_auc": 0.5}
-    assert measures["other"] == {"precision": 1, "recall": 1, "chance": 0.5, "roc_auc": 1}
+    half = dict.fromkeys(("precision", "recall", "false_positive_rate", "chance", "roc_auc"), 0.5)
+    assert measures["one"] == half
+    assert measures["other"] == half | {
+        **{"precision": 1, "recall": 1, "false_positive_rate": 0, "roc_auc": 1}
+    }
     assert measures["all of them"]["precision"] == 1
     assert measures["all of them"]["recall"] == 0.5

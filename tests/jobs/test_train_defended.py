@@ -79,6 +79,7 @@ def test_columns_of_an_experiment(tmp_path):
         if removes:
             assert 0 <= record["removed_share"] < 1
             assert 0 <= record["removed_poisons"] <= 1
+            assert 0 <= record["removed_clean"] <= 1
     assert any(record.get("removed_share") for record in records)
 
 

@@ -258,6 +258,25 @@ def test_many_defenses_have_a_line_each():
     assert lines[-1][6:8] == ["25.00 ± 0.00", "50.00 ± 0.00"]
 
 
+def test_right_answers_on_targets_have_a_column_where_they_are_known():
+    """Records of earlier versions lack them."""
+    records = trials([1, 0]) + trials([1, 0], defense="x", robust_accuracy=0.25)
+    heading, undefended, defended = tables.table(summary.summarise(records))
+    assert heading[4:7] == ["success %", "robust accuracy %", "accuracy %"]
+    assert (undefended[5], defended[5]) == ("–", "25.00 ± 0.00")
+
+
+def test_what_defenses_find_has_a_table():
+    filtered = {"removed_share": 0.1, "removed_poisons": 0.75, "removed_clean": 0.0625}
+    records = trials([1, 0]) + trials([1, 0], defense="f", **filtered, detection_auc=0.875)
+    records += trials([1, 0], defense="epic", **filtered)
+    assert tables.detection_table(summary.summarise(records[:2])) == []
+    heading, *lines = tables.detection_table(summary.summarise(records))
+    assert heading[3:] == ["defense", "AUC %", "true positives %", "false positives %", "removed %"]
+    found = ["75.00 ± 0.00", "6.25 ± 0.00", "10.00 ± 0.00"]
+    assert [line[3:] for line in lines] == [["f", "87.50 ± 0.00", *found], ["epic", "–", *found]]
+
+
 def test_the_cost_is_the_ratio_to_undefended_training():
     def timed(defense, *times, **more):
         return [
@@ -281,5 +300,5 @@ def test_the_csv_has_all_fields():
     assert line["recipe"] == "gradient_matching"
     assert (line["success"], line["success_error"]) == ("50.0000", "50.0000")
     assert line["brewing_seconds"] == "20.0000"
-    assert len(line) == 28
+    assert len(line) == 34
     assert tables.csv_text([]) == ""

@@ -1,5 +1,6 @@
 """An audit as people read it: a page, and lines on a terminal."""
 
+import math
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +74,14 @@ def _filter_table(report: dict[str, Any]) -> list[list[str]]:
 
 
 def _detection_table(report: dict[str, Any]) -> list[list[str]]:
-    names = ("precision", "chance", "recall", "roc_auc")
+    names = ("precision", "chance", "recall", "false_positive_rate", "roc_auc")
+    # Reports of earlier versions lack the false positives.
     lines = [
-        [name, *(decimal(measures[each], 3) for each in names)]
+        [name, *(decimal(measures.get(each, math.nan), 3) for each in names)]
         for name, measures in report.get("detection", {}).items()
     ]
-    return [["suspected by", "precision", "chance", "recall", "ROC AUC"], *lines] if lines else []
+    heading = ["suspected by", "precision", "chance", "recall", "false positives", "ROC AUC"]
+    return [heading, *lines] if lines else []
 
 
 def _answer(report: dict[str, Any]) -> str:

@@ -12,9 +12,9 @@ from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.fitting.divergence import DivergedError
+from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.recipes.poisoned_examples import PoisonedExamples
 from tfpoison.recipes.poisons import Poisons
-from tfpoison.recipes.threat import positions_of
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory, file_name
 
@@ -92,7 +92,7 @@ def measure_victim(
             poison_classes=np.unique(each.clean_labels),
         )
         if setup.settings.defenses[victim.defense].changes_training_set:
-            of_one |= _removal(images.train, left.kept, each)
+            of_one |= _removal(images.train, left, each, poisons)
         rounded: dict[str, Any] = {key: round(value, 6) for key, value in of_one.items()}
         by_epoch = [round(row[_watched(number)], 6) for row in checkpoint.rows]
         measures.append(rounded | {"confidence_by_epoch": by_epoch})
@@ -104,10 +104,22 @@ def _watched(number: int) -> str:
     return f"watched_{number}" if number else "watched"
 
 
-def _removal(train: Examples, kept: np.ndarray, poisons: Poisons) -> dict[str, float]:
-    """Returns the share of the training set that a defense removed, and of the poisons."""
-    is_kept = np.isin(train.ids, train.ids[kept])
+def _removal(
+    train: Examples, left: TrainingSet, poisons: Poisons, everyone: Sequence[Poisons]
+) -> dict[str, float]:
+    """Returns what a defense removed: of the training set, of one adversary's poisons, of the rest.
+
+    Covers and the poisons of others are neither to be found nor to be spared. `detection_auc` is
+    the ROC AUC of the filter's scores, where it has any.
+    """
+    is_kept = np.isin(train.ids, train.ids[left.kept])
+    wanted = np.isin(train.ids, poisons.ids[~poisons.threat.is_cover])
+    among = wanted | ~np.isin(train.ids, np.concatenate([each.ids for each in everyone]))
+    scores = np.zeros(train.size) if left.scores is None else left.scores
+    found = evaluation.detection(scores[among], ~is_kept[among], wanted[among])
     return {
         "removed_share": float(1 - is_kept.mean()),
-        "removed_poisons": float(1 - is_kept[positions_of(train, poisons.ids)].mean()),
+        "removed_poisons": found["recall"],
+        "removed_clean": found["false_positive_rate"],
+        **({} if left.scores is None else {"detection_auc": found["roc_auc"]}),
     }

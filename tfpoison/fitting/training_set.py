@@ -66,6 +66,8 @@ class TrainingSet:
         kept: positions among the examples at the start, ascending int64, (kept,).
         images: how all examples look now, dropped ones included, uint8 in 0–255, (size, H, W, C);
             None where they are as they were.
+        scores: how suspicious the defense's filter found each example, float64 (size,); None where
+            there is none, or an earlier version left what it suspects.
 
     Raises:
         ValueError: the defense revises examples that are on disk.
@@ -80,6 +82,7 @@ class TrainingSet:
             )
         self.kept = np.arange(examples.size)
         self.images: np.ndarray | None = None
+        self.scores: np.ndarray | None = None
         self._examples = examples
         self._defense = defense
         self._directory = directory
@@ -116,7 +119,9 @@ class TrainingSet:
         if not self._load(_SUSPECTS):
             suspects.check(examples.size)
             evidence = gather(suspects.evidence)
-            self._drop(suspects.inspect(evidence, examples.labels, self._seed).suspects)
+            suspicion = suspects.inspect(evidence, examples.labels, self._seed)
+            self._drop(suspicion.suspects)
+            self.scores = suspicion.scores
             if not len(self.kept):
                 raise ValueError(
                     "Expected the filter to leave examples to train on. Received: all are suspects "
@@ -168,8 +173,9 @@ class TrainingSet:
         self.kept = self.kept[~dropped[self.kept]]
 
     def _save(self, name: str) -> None:
-        images = {} if self.images is None else {"images": self.images}
-        self._directory.write_arrays(name, {"kept": self.kept} | images)
+        known = {"kept": self.kept, "images": self.images, "scores": self.scores}
+        arrays = {each: array for each, array in known.items() if array is not None}
+        self._directory.write_arrays(name, arrays)
 
     def _load(self, name: str) -> bool:
         """Takes up what stands in a file, and returns whether there is one."""
@@ -179,4 +185,5 @@ class TrainingSet:
                 return False
             check_array("kept", arrays["kept"], np.int64, (None,), minimum=0, ascending=True)
             self.kept, self.images = arrays["kept"], arrays.get("images")
+            self.scores = arrays.get("scores")
             return True

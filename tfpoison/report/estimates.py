@@ -69,12 +69,15 @@ class Row(Cell):
         diverged: the number of victims that diverged: they tell nothing of the poisons, and count
             as no trial.
         success: the targets that get the adversarial class.
+        robust_accuracy: the targets that are classified as they should be.
         target_confidence: the probability of the adversarial class on the targets.
         target_class_accuracy: the accuracy on clean images of the targets' class.
         poison_class_accuracy: the accuracy on clean images of the poisons' class.
         success_without_poisons: the targets that get the adversarial class of a clean network.
         removed_share: the training examples that the defense removed.
         removed_poisons: the poisons that it removed.
+        removed_clean: the clean training examples that it removed.
+        detection_auc: how often its score is larger for a poison than for a clean example.
         training_seconds: the median time of a victim's training.
         training_cost: that over the undefended victims' of the same recipe and scenario.
         brewing_seconds: the mean time of a brewing.
@@ -86,6 +89,7 @@ class Row(Cell):
     victims: int
     diverged: int
     success: Estimate
+    robust_accuracy: Estimate
     clean_accuracy: Estimate
     target_confidence: Estimate
     target_class_accuracy: Estimate
@@ -93,6 +97,8 @@ class Row(Cell):
     success_without_poisons: Estimate
     removed_share: Estimate
     removed_poisons: Estimate
+    removed_clean: Estimate
+    detection_auc: Estimate
     training_seconds: float
     training_cost: float
     brewing_seconds: float

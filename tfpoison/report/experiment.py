@@ -21,11 +21,14 @@ REPORT = "report"
 PAGE = "report.html"
 # On a page; the files beside it hold all.
 _MOST_PREVIEWS, _MOST_PANELS = 12, 40
-_NARROW = ("defense", "success %", "accuracy %", "trials", "outcomes", "in one training")
+_NARROW = (
+    *("defense", "success %", "robust accuracy %", "accuracy %", "trials", "outcomes"),
+    "in one training",
+)
 # What a report leaves where there are data for it.
 _OPTIONAL = {
-    *("comparison.md", "comparison.csv", "confidence_over_training.png", "confidence_pairs.png"),
-    "success_against_accuracy.png",
+    *("detection.md", "comparison.md", "comparison.csv", "confidence_over_training.png"),
+    *("confidence_pairs.png", "success_against_accuracy.png"),
 }
 
 
@@ -107,6 +110,8 @@ class ExperimentReport:
             "table.md": tables.markdown(tables.table(self.rows)),
             "results.csv": tables.csv_text(self.rows),
         }
+        if found := tables.detection_table(self.rows):
+            texts["detection.md"] = tables.markdown(found)
         if self.comparisons:
             paired = tables.markdown(tables.comparison_table(self.comparisons))
             texts |= {"comparison.md": paired, "comparison.csv": tables.csv_text(self.comparisons)}
@@ -139,6 +144,7 @@ class ExperimentReport:
             "targets and poisons anew.",
             notes=self.notes,
             success=tables.by_attack(cells, _NARROW),
+            found=tables.by_attack(tables.detection_table(self.rows)),
             paired=tables.by_attack(tables.comparison_table(self.comparisons)),
             figures={
                 name: (_pictures(name, panels[:_MOST_PANELS]), len(panels))

@@ -14,14 +14,17 @@ Cells = list[list[str]]
 def table(rows: Iterable[Row]) -> Cells:
     """Returns the cells of a table with a line for each row, the heading first.
 
-    What the defenses remove has columns of its own where one removes anything; so have the number
-    of victims that diverged, where any has, and that of outcomes where some share a training.
+    What the defenses remove has columns of its own where one removes anything; so have the right
+    answers on targets where they are recorded, the number of victims that diverged, where any has,
+    and that of outcomes where some share a training.
     """
     rows = list(rows)
     removes = any(not math.isnan(row.removed_share.mean) for row in rows)
+    robust = any(not math.isnan(row.robust_accuracy.mean) for row in rows)
     diverges = any(row.diverged for row in rows)
     shares = any(row.sharing > 1 for row in rows)
-    heading = ["recipe", "scenario", "adversary", "defense", "success %", "accuracy %"]
+    heading = ["recipe", "scenario", "adversary", "defense", "success %"]
+    heading += [*(["robust accuracy %"] if robust else []), "accuracy %"]
     heading += ["removed %", "poisons removed %"] if removes else []
     heading += ["trials", *(["outcomes", "in one training"] if shares else [])]
     heading += [*(["diverged"] if diverges else []), "training s", "cost"]
@@ -33,11 +36,28 @@ def table(rows: Iterable[Row]) -> Cells:
         lines.append(
             [
                 *(row.recipe, row.scenario, row.adversary, title(row.defense)),
-                *(row.success.text(), row.clean_accuracy.text(), *removed),
+                *(row.success.text(), *([row.robust_accuracy.text()] if robust else [])),
+                *(row.clean_accuracy.text(), *removed),
                 *(*counts, decimal(row.training_seconds, 1), decimal(row.training_cost, 1)),
             ]
         )
     return lines
+
+
+def detection_table(rows: Iterable[Row]) -> Cells:
+    """Returns the cells of a table of what defenses find, the heading first; empty for none."""
+    heading = ["recipe", "scenario", "adversary", "defense", "AUC %"]
+    lines = [
+        [
+            *(row.recipe, row.scenario, row.adversary, title(row.defense)),
+            *(row.detection_auc.text(), row.removed_poisons.text()),
+            *(row.removed_clean.text(), row.removed_share.text()),
+        ]
+        for row in rows
+        if not math.isnan(row.removed_share.mean)
+    ]
+    heading += ["true positives %", "false positives %", "removed %"]
+    return [heading, *lines] if lines else []
 
 
 def comparison_table(comparisons: Iterable[Comparison]) -> Cells:
@@ -60,7 +80,7 @@ def by_attack(cells: Cells, columns: Collection[str] | None = None) -> list[tupl
         cells: of a table whose first columns are these three.
         columns: which of the others are kept, by their heading; None for all.
     """
-    heading = cells[0]
+    heading = cells[0] if cells else []
     kept = [n for n, name in enumerate(heading) if n > 2 and (columns is None or name in columns)]
     attacks: dict[str, Cells] = {}
     for line in cells[1:]:

@@ -18,7 +18,7 @@ THREAT, TRAINING = "threat", "training"
 _SHARES = (
     *("robust_accuracy", "clean_accuracy", "target_class_accuracy", "poison_class_accuracy"),
     *("target_confidence", "true_confidence", "success_without_poisons"),
-    *("removed_share", "removed_poisons"),
+    *("removed_share", "removed_poisons", "removed_clean", "detection_auc"),
 )
 # In place of a measure, of a victim that diverged.
 _DIVERGED = "diverged"
