@@ -289,6 +289,8 @@ LINES = [
     "--train_size=900 --pretraining_source=other_classes --pretraining_classes=1,2",
     "--job=audit --dataset=digits --filters=spectral_signatures",
     "--job=benchmark --benchmark_steps=3",
+    "--job=scan --model=theirs.keras --pixel_range=0,255",
+    "--job=repair --model=theirs.keras --repair=unlearning(epochs=3;share=0.5) --seed=2",
 ]
 
 
