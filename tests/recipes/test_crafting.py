@@ -1,6 +1,7 @@
 """Crafting: against a second implementation, ε to the bit, restarts, ensembles, resumption."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -270,18 +271,22 @@ def retrain(number, poisoned):
     return [make_network(100 + number + int(poisoned.sum()) % 50)]
 
 
+@functools.cache
+def whole_brewing(settings):
+    return brew(settings, retrain=retrain)
+
+
 @pytest.mark.parametrize("steps", [1, 8, 13])
 @pytest.mark.parametrize("retrainings", [0, 2])
 def test_an_interrupted_brewing_ends_as_one_that_was_not(steps, retrainings, tmp_path):
     settings = shifted(restarts=2, retrainings=retrainings)
-    more = {"retrain": retrain}
-    whole, history = brew(settings, **more)
+    whole, history = whole_brewing(settings)
     DyingBrewer.left = steps
-    saved = {"state_file": tmp_path / "state.npz", "seconds": 0}
+    saved = {"state_file": tmp_path / "state.npz", "seconds": 0, "retrain": retrain}
     with pytest.raises(InterruptionError):
-        brew(settings, make=DyingBrewer, **more, **saved)
+        brew(settings, make=DyingBrewer, **saved)
     assert saved["state_file"].exists()
-    resumed, resumed_history = brew(settings, **more, **saved)
+    resumed, resumed_history = brew(settings, **saved)
     np.testing.assert_array_equal(resumed, whole)
     assert resumed_history == history
     # Whoever keeps the poisons removes it, once they are on disk.
