@@ -42,6 +42,7 @@ class Purpose(enum.Enum):
     COVERS = 18
     UNLEARNING = 19
     REPAIR = 20
+    LASTING_PERTURBATION = 21
 
     def key(self, seed: int, *numbers: tf.Tensor | int) -> tf.Tensor:
         """Returns the key of a draw by TensorFlow, int32 (2,).

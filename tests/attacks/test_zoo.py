@@ -37,7 +37,10 @@ ZOO = {
     "patch_adaptive": (0.5, True),
     "patch_adaptive_unpaired": (0.5, True),
     "universal": (0.5, True),
+    "universal_patch": (0.5, True),
+    "universal_mixed": (1.0, True),
 }
+ONE_STEP = ("gradient_matching_fast", "universal", "universal_patch", "universal_mixed")
 OPTIMISED = [name for name, (_, optimised) in ZOO.items() if optimised]
 
 
@@ -60,7 +63,7 @@ def test_defaults(name):
     if optimised:
         changed = attacks.get(name, steps=3, step_size=0.125, optimizer="pgd")
         assert (changed.steps, changed.step_size, changed.optimizer) == (3, 0.125, "pgd")
-        assert attack.steps == (1 if name in ("gradient_matching_fast", "universal") else 5)
+        assert attack.steps == (1 if name in ONE_STEP else 5)
 
 
 @pytest.mark.parametrize("name", ZOO)

@@ -172,6 +172,8 @@ ELSEWHERE = {
     "perturbations/table": "attacks/test_zoo",
     "perturbations/trigger": "perturbations/test_patch",
     "perturbations/triggers": "recipes/test_poisons",
+    "perturbations/universal_mixed": "perturbations/test_universal",
+    "perturbations/universal_patch": "perturbations/test_universal",
     "recipes/crafting_state": "recipes/test_crafting",
     "recipes/drawing": "recipes/test_threat",
     "recipes/fingerprints": "recipes/test_poisons",

@@ -8,7 +8,8 @@ import tensorflow as tf
 from tfpoison import attacks
 from tfpoison.batch import LabelEncoding, SplitBatch
 from tfpoison.classifier import Classifier
-from tfpoison.perturbations import Universal
+from tfpoison.perturbations import Universal, UniversalMixed
+from tfpoison.perturbations.universal_patch import to_mean
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import Purpose
 
@@ -104,3 +105,49 @@ def test_aims_are_drawn_among_the_other_classes():
     batch = bind(Universal(), make_batch(count=60)).batch
     distance = (batch.aims - batch.poison_labels).numpy() % CLASSES
     assert set(distance) == {1, 2}
+
+
+@pytest.mark.parametrize("greatest", [0.1, 0.3, 0.9])
+def test_masks_are_projected_to_the_closest_of_that_mean(greatest):
+    """What is neither 0 nor 1 has lost the same; what is 0 had less than that, what is 1 more."""
+    masks = np.random.default_rng(0).uniform(-0.5, 2, size=(2, 5, 5, 1))
+    for mask, projected in zip(masks, to_mean(tf.constant(masks), greatest).numpy(), strict=True):
+        assert projected.mean() == pytest.approx(min(greatest, mask.clip(0, 1).mean()), abs=1e-4)
+        lost = mask - projected
+        between = lost[(projected > 0) & (projected < 1)]
+        np.testing.assert_allclose(between, between[0], atol=1e-6)
+        assert 0 <= between[0] <= lost[projected == 1].min(initial=9) + 1e-6
+        assert lost[projected == 0].max(initial=-9) <= between[0] + 1e-6
+
+
+def test_a_patch_goes_where_the_class_hangs_on():
+    """Two pixels of a linear network count; black images get the patch there, and no other."""
+    classifier = linear_classifier()
+    kernel = np.zeros((4, 4, 2, CLASSES))
+    kernel[1, 2, :, 1] = kernel[3, 0, :, 1] = 5
+    classifier.network.set_weights([kernel.reshape(-1, CLASSES), np.zeros(CLASSES)])
+    batch = make_batch([1] * 6)
+    batch = batch.replace(poison_images=tf.zeros_like(batch.poison_images))
+    attack = attacks.get("universal_patch", area=2 / 16, steps=30)
+    crafted = craft(attack, classifier, batch)
+    expected = np.zeros((4, 4))
+    expected[1, 2] = expected[3, 0] = 1
+    np.testing.assert_allclose(crafted.parameters[0][1, ..., 0], expected, atol=1e-6)
+    expected = np.repeat(expected[..., np.newaxis], 2, axis=-1)
+    np.testing.assert_allclose(crafted.poisoned.poison_images[0], expected, atol=1e-6)
+
+
+def test_mixed_each_image_carries_one_of_both():
+    perturbation = UniversalMixed(epsilon=0.1, area=0.2, patch_share=0.5)
+    batch = make_batch(count=30)
+    bound = bind(perturbation, batch)
+    of_additive, of_patch = (
+        part.bind(bound.batch, pixels=PixelRange(), encoding=ENCODING, key=Purpose.CRAFTING.key(0))
+        for part in perturbation.parts
+    )
+    images = bound.finish(bound.initial).poison_images.numpy()
+    additive = of_additive.finish(bound.initial[:1]).poison_images.numpy()
+    patched = of_patch.finish(bound.initial[1:]).poison_images.numpy()
+    same = np.stack([np.isclose(images, each).all(axis=(1, 2, 3)) for each in (additive, patched)])
+    np.testing.assert_array_equal(same.sum(0), 1)
+    assert 5 < same[1].sum() < 25

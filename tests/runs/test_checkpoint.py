@@ -15,7 +15,7 @@ rng = np.random.default_rng(0)
 IMAGES, LABELS = rng.random((24, 6, 6, 1), dtype="float32"), rng.integers(0, 3, 24)
 
 
-def make_model(seed, units=3):
+def make_model(seed, units=3, attack="noise_uniform"):
     keras.utils.set_random_seed(seed)
     network = keras.Sequential(
         [
@@ -27,7 +27,7 @@ def make_model(seed, units=3):
             keras.layers.Dense(units),
         ]
     )
-    model = tfpoison.RobustModel(network, attack="noise_uniform")
+    model = tfpoison.RobustModel(network, attack)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
     return model
@@ -49,15 +49,16 @@ def values(model):
     return [np.asarray(part) for variable in variables for part in local(variable.value)]
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_a_training_goes_on(tmp_path, replicas, two_cpus):
+@pytest.mark.parametrize(("replicas", "attack"), [(1, "universal"), (2, "noise_uniform")])
+def test_a_training_goes_on(tmp_path, replicas, attack, two_cpus):
+    """What an attack keeps from step to step as well."""
     scope = two_cpus.scope if replicas == 2 else contextlib.nullcontext
     with scope():
-        whole = make_model(0)
+        whole = make_model(0, attack=attack)
     (tmp_path / "whole").mkdir()
     fit(whole, Checkpoint(RunDirectory(tmp_path / "whole", {}), seconds=0), 3)
     with scope():
-        first, second = make_model(0), make_model(1)
+        first, second = make_model(0, attack=attack), make_model(1, attack=attack)
     directory = RunDirectory(tmp_path, {})
     fit(first, Checkpoint(directory, seconds=0), 1)
     resumed = Checkpoint(directory, seconds=0)

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tfpoison
 from tfpoison import attacks
 from tfpoison.distribution import replica_id
+from tfpoison.perturbations import universal
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -102,6 +103,19 @@ def test_every_kind_of_attack_runs_on_two_replicas(attack, two_cpus):
     for variable in model.network.trainable_variables:
         first, second = two_cpus.experimental_local_results(variable.value)
         np.testing.assert_array_equal(first, second)
+
+
+def test_replicas_keep_the_universal_perturbation_of_one_device(two_cpus, monkeypatch):
+    """Aims are drawn by each replica for itself, but here; weights at the end hang on δ."""
+    attack = attacks.get("universal", epsilon=0.1, poison_fraction=0.75)
+    monkeypatch.setitem(distributed.ATTACKS, "universal", attack)
+    monkeypatch.setattr(
+        *(universal, "most_frequent_other_class"),
+        lambda counts, own, key: tf.argmin(own, axis=1, output_type=tf.int32),
+    )
+    together, _ = distributed.train("universal", two_cpus)
+    alone, _ = distributed.train("universal")
+    assert_close(together, alone)
 
 
 def test_replica_matching_crafts_on_each_part_alone(two_cpus):

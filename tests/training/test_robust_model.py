@@ -169,6 +169,28 @@ def test_attacks_without_objective_log_none():
     assert set(logs) == {"loss", "accuracy"}
 
 
+def test_what_an_attack_keeps_goes_from_step_to_step(tmp_path):
+    """At a learning rate of 0 every step goes an eighth of ε further, also after loading."""
+    model = tfpoison.RobustModel(small_network(), "universal", epsilon=0.5)
+    images, labels = make_data(8, shape=(4, 4, 3))
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
+    start = model._lasting[0].numpy()
+    model.train_on_batch(images, labels)
+    model.save(tmp_path / "model.keras")
+    model = keras.models.load_model(tmp_path / "model.keras")
+    model.train_on_batch(images, labels)
+    moved = np.abs(model._lasting[0].numpy() - start)
+    assert moved.max() == pytest.approx(2 * 0.5 / 8)
+
+
+def test_what_an_attack_keeps_needs_images_of_known_sides():
+    layers = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(CLASSES)]
+    network = keras.Sequential([keras.Input((None, None, 3)), *layers])
+    with pytest.raises(ValueError, match=r"sides are known: .*keras\.Input"):
+        tfpoison.RobustModel(network, "universal")
+
+
 def test_same_seed_same_bits():
     weights = []
     for seed in (5, 5, 6):

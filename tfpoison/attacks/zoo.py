@@ -91,6 +91,12 @@ ATTACKS: "Registry[Attack]" = Registry(
             "class_patch", "gradient_matching", _HALF | {"same_on_targets": False}
         ),
         "universal": Combination("universal", "targeted_evasion", _HALF | _PERSISTENT),
+        "universal_patch": Combination("universal_patch", "targeted_evasion", _HALF | _PERSISTENT),
+        "universal_mixed": Combination(
+            *("universal_mixed", "targeted_evasion"),
+            # Each of both is on half of the images, and the patch moves by shares of ε as well.
+            _PERSISTENT | {"poison_fraction": 1.0, "step_size": 0.5},
+        ),
     },
     __package__,
 )

@@ -15,3 +15,5 @@ from .table import names as names
 from .table import register as register
 from .table import settings as settings
 from .universal import Universal as Universal
+from .universal_mixed import UniversalMixed as UniversalMixed
+from .universal_patch import UniversalPatch as UniversalPatch

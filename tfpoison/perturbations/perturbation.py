@@ -96,6 +96,9 @@ class Perturbation(Configurable, abc.ABC):
     moves_targets: ClassVar[bool] = False
     """Whether the targets change with the parameters, in every step of crafting."""
 
+    lasts: ClassVar[bool] = False
+    """Whether a training keeps the parameters from step to step; `start` says where they start."""
+
     @property
     def radius(self) -> float:
         """What step sizes of PGD and momentum are shares of, itself a share of the pixel range."""
@@ -104,7 +107,7 @@ class Perturbation(Configurable, abc.ABC):
     def check_sides(self, sides: tuple[int, int]) -> None:
         """Raises ValueError where images of that height and width are too small."""
 
-    def lasting(
+    def start(
         self, classes: int, image_shape: Sequence[int], key: tf.Tensor, dtype: tf.DType
     ) -> Parameters:
         """Returns where parameters start that a training keeps; there are none by default."""

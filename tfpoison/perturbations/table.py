@@ -21,6 +21,8 @@ PERTURBATIONS: "Registry[Perturbation]" = Registry(
         "class_patch": ".class_patch:ClassPatch",
         "pair_patch": ".pair_patch:PairPatch",
         "universal": ".universal:Universal",
+        "universal_patch": ".universal_patch:UniversalPatch",
+        "universal_mixed": ".universal_mixed:UniversalMixed",
     },
     __package__,
 )

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -55,7 +56,9 @@ class Universal(Additive):
     1811.11304 (universal adversarial training), with one perturbation toward each class.
     """
 
-    def lasting(
+    lasts: ClassVar[bool] = True
+
+    def start(
         self, classes: int, image_shape: Sequence[int], key: tf.Tensor, dtype: tf.DType
     ) -> Parameters:
         """Returns δ's start, (classes, H, W, C)."""
@@ -68,7 +71,7 @@ class Universal(Additive):
         """Draws δ's start, and what images aim at where that is not given."""
         keys = split_key(key)
         images = batch.poison_images
-        initial = self.lasting(encoding.classes, images.shape[1:], next(keys), images.dtype)
+        initial = self.start(encoding.classes, images.shape[1:], next(keys), images.dtype)
         batch, which = with_aims(batch, encoding, next(keys))
         return BoundUniversal(batch, pixels, initial, which, self.epsilon)
 

@@ -127,6 +127,7 @@ class RobustModel(NetworkWrapper):
         self._crafting = self.attack is not None
         self._own_steps = 0
         self._outputs: int | None = None  # Known from the first data on.
+        self._lasting: list[keras.Variable] = []
         self._steps = self.add_weight(
             name="steps",
             shape=(),
@@ -141,6 +142,34 @@ class RobustModel(NetworkWrapper):
         self._highest_pixel = keras.metrics.Mean(name="highest_pixel")
         self._of_no_other_class = keras.metrics.Mean(name="of_no_other_class")
         self.build_as_network()
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the network, and the parameters that the attack keeps from step to step."""
+        super().build(input_shape)
+        if self.attack is None or not self.attack.perturbation.lasts or self._lasting:
+            return
+        image_shape = tuple(input_shape[1:])
+        if None in image_shape:
+            raise ValueError(
+                "Expected a network of images whose sides are known: the perturbation is kept from "
+                f"step to step. Received images of shape {image_shape}. Make the network's "
+                "keras.Input with the sides of the images."
+            )
+        outputs = Classifier(self.network).count_outputs(keras.KerasTensor([None, *image_shape]))
+        with tf.init_scope():  # Keras may build a network while it traces a function.
+            key = Purpose.LASTING_PERTURBATION.key(self.seed)
+            start = self.attack.perturbation.start(max(outputs, 2), image_shape, key, tf.float32)
+        self._lasting = [
+            self.add_weight(
+                name=f"perturbation_{number}",
+                shape=value.shape,
+                initializer=lambda shape, dtype, value=value: value,
+                dtype="float32",
+                trainable=False,
+                aggregation="only_first_replica",
+            )
+            for number, value in enumerate(start)
+        ]
 
     def _settings_in_step(self) -> dict[str, Any]:
         """Returns what is said of crafting, with the poison fraction that it comes to."""
@@ -225,7 +254,12 @@ class RobustModel(NetworkWrapper):
             attack, self.classifier(self.reduction), images, labels, replica_id(), measure=first
         )
         self._record(crafted, images, first)
-        return crafted.poisoned.join() if self.crafting else images
+        if not self.crafting:
+            return images
+        if self._lasting:
+            for variable, value in zip(self._lasting, crafted.parameters, strict=True):
+                variable.assign(value)
+        return crafted.poisoned.join()
 
     def _transform(self, transform: Transform, images: tf.Tensor) -> tf.Tensor:
         return transform(images, self.pixels.get_config())
@@ -253,7 +287,8 @@ class RobustModel(NetworkWrapper):
                 compile_functions(self.network, self.network, batch)
             if self._asks_the_network():
                 self.classifier().check_purity(batch)
-            self.built = True
+            if not self.built:
+                self.build(images.shape)
         if self.attack is not None and self.network.built:
             self._outputs = self.classifier().count_outputs(images)
             LabelEncoding.infer(labels_alone(labels), self._outputs)
@@ -324,6 +359,7 @@ class RobustModel(NetworkWrapper):
             encoding=encoding,
             key=next(keys),
             measure=measure,
+            start=[tf.cast(each, images.dtype) for each in self._lasting] or None,
             transform=self.transform and functools.partial(self._transform, self.transform),
         )
 
@@ -394,4 +430,5 @@ class RobustModel(NetworkWrapper):
         )
 
     def _own_variables(self) -> dict[str, keras.Variable]:
-        return {"steps": self._steps} | super()._own_variables()
+        lasting = {variable.name: variable for variable in self._lasting}
+        return {"steps": self._steps} | lasting | super()._own_variables()
