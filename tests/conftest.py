@@ -86,8 +86,8 @@ def mirrored_by_name(two_cpus, monkeypatch):
 
 
 @pytest.fixture
-def two_workers():
-    """Runs a program as two workers on the loopback interface, until both have ended well."""
+def two_workers(tmp_path):
+    """Runs a program in `tmp_path`, as two workers on the loopback interface, to its good end."""
 
     def run(*arguments, timeout=200):
         with socket.socket() as first, socket.socket() as second:
@@ -103,6 +103,7 @@ def two_workers():
             processes.append(
                 subprocess.Popen(
                     [sys.executable, *program],
+                    cwd=tmp_path,
                     env=os.environ | environment,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
