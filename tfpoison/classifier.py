@@ -13,6 +13,7 @@ import tensorflow as tf
 from tfpoison import purity
 from tfpoison.distribution import Reduction
 from tfpoison.features import FeatureExtractor, replaced_call, variables_of
+from tfpoison.normalization import folded
 
 Weights = Sequence[tf.Tensor]
 LossFunction = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -195,7 +196,7 @@ class Classifier:
     def _infer(self, images: tf.Tensor) -> tf.Tensor:
         network = self.network
         mode = {"training": False} if takes_training(network) else {}
-        with _batch_statistics(network) if self.batch_statistics else contextlib.nullcontext():
+        with (_batch_statistics if self.batch_statistics else folded)(network):
             outputs = network(images, **mode)
         single = keras.tree.flatten(outputs)
         if len(single) != 1 or not tf.is_tensor(single[0]) or single[0].shape.rank != 2:
