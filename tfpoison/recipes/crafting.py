@@ -29,7 +29,7 @@ from tfpoison.perturbations.table import OPTIMIZERS
 from tfpoison.pixel_range import PixelRange, to_unit_range
 from tfpoison.progress import Progress
 from tfpoison.randomness import Purpose
-from tfpoison.recipes.crafting_state import State
+from tfpoison.recipes.crafting_state import Array, State
 from tfpoison.recipes.recipe import Crafted
 
 _GREY_LEVELS = 255
@@ -209,29 +209,27 @@ class Crafter:
             key = Purpose.BREWING_START.key(seed, state.restart, number)
             bound = start.bind(SplitBatch(*batch), pixels=self._pixels, encoding=encoding, key=key)
             delta = bound.project(bound.initial)[0]
-            state.deltas.append(delta.numpy())
-            state.moments.append([each[0].numpy() for each in self._optimizer.start([delta])])
+            state.deltas.append(delta)
+            state.moments.append([each[0] for each in self._optimizer.start([delta])])
 
     def _step_all(self, state: State, batches, prepared, seed: int) -> None:
         rate = tf.constant(self.recipe.rate(state.step), tf.float32)
         for number, batch in enumerate(batches):
             key = Purpose.BREWING_STEP.key(seed, state.restart, state.step, number)
-            delta, moments = self._take_step(
-                tf.constant(state.deltas[number]),
-                [tf.constant(each) for each in state.moments[number]],
+            state.deltas[number], state.moments[number] = self._take_step(
+                state.deltas[number],
+                state.moments[number],
                 tf.constant(state.step),
                 rate,
                 key,
                 prepared[number],
                 *batch,
             )
-            state.deltas[number] = delta.numpy()
-            state.moments[number] = [each.numpy() for each in moments]
         state.step += 1
 
     def _mean_value(self, state: State, batches, prepared) -> float:
         values = [
-            self._measure(tf.constant(delta), each, *batch)
+            self._measure(delta, each, *batch)
             for delta, each, batch in zip(state.deltas, prepared, batches, strict=True)
         ]
         return float(np.mean([value.numpy() for value in values]))
@@ -247,7 +245,7 @@ class Crafter:
         for surrogate, values in zip(self.surrogates, weights, strict=True):
             surrogate.set_weights(values)
 
-    def _to_images(self, images: np.ndarray, deltas: list[np.ndarray]) -> np.ndarray:
+    def _to_images(self, images: np.ndarray, deltas: list[Array]) -> np.ndarray:
         """Returns 8-bit poisons: δ in whole grey levels, not beyond ε."""
         # The small term mends products such as 0.0627451 · 255 = 15.9999999.
         most = np.floor(self.recipe.epsilon * _GREY_LEVELS + 1e-6)

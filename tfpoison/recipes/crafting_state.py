@@ -3,11 +3,14 @@
 import dataclasses
 import math
 import pathlib
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from tfpoison import files, valid_json
+
+# Of TensorFlow where it was crafted, of NumPy where it was read back.
+Array = Any
 
 _LISTS = ("deltas", "best", "retrained_on")
 _NUMBERS = ("restart", "step", "history", "retrained_at")
@@ -19,11 +22,11 @@ class State:
 
     restart: int = 0
     step: int = 0
-    deltas: list[np.ndarray] = dataclasses.field(default_factory=list)
-    moments: list[list[np.ndarray]] = dataclasses.field(default_factory=list)
-    best: list[np.ndarray] = dataclasses.field(default_factory=list)
+    deltas: list[Array] = dataclasses.field(default_factory=list)
+    moments: list[list[Array]] = dataclasses.field(default_factory=list)
+    best: list[Array] = dataclasses.field(default_factory=list)
     history: list[float] = dataclasses.field(default_factory=list)
-    retrained_on: list[np.ndarray] = dataclasses.field(default_factory=list)
+    retrained_on: list[Array] = dataclasses.field(default_factory=list)
     retrained_at: int = 0
 
     def end_restart(self, value: float) -> None:
