@@ -165,8 +165,8 @@ class Classifier:
         if not sources:
             raise ValueError(
                 "Expected a network with trainable weights: this attack works on the gradients by "
-                f"them. Received: {self.network.name!r}, where those of {layers!r} are frozen. Set "
-                "`trainable` on the layers to be trained, or choose an attack on features."
+                f"them. Received: {self.network.name!r}, whose weights are all frozen ({layers}). "
+                "Set `trainable` on the layers to be trained, or choose an attack on features."
             )
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(sources)
