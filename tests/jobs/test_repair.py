@@ -5,7 +5,7 @@ import json
 import keras
 import numpy as np
 
-from tfpoison import launch, networks
+from tfpoison import launch
 from tfpoison.repairing import scanning
 
 FLAGS = ["--job=repair", "--repair=fine_pruning(epochs=0)", "--clean_images=20"]
@@ -13,14 +13,15 @@ FLAGS = ["--job=repair", "--repair=fine_pruning(epochs=0)", "--clean_images=20"]
 
 def test_repair(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(scanning.scan.__kwdefaults__, "steps", 2)
-    network = networks.get("mlp", (8, 8, 1), 10, width=8, seed=0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(8, "relu"), keras.layers.Dense(10)]
+    network = keras.Sequential([keras.Input((8, 8, 1)), *layers])
     network.save(tmp_path / "network.keras")
     flags = [*FLAGS, f"--model={tmp_path / 'network.keras'}", f"--output_dir={tmp_path / 'run'}"]
     assert launch.main(flags) == 0
     told = capsys.readouterr().out
     assert "Repaired by fine_pruning(epochs=0) with 20 clean images" in told
     repaired = keras.models.load_model(tmp_path / "run/repaired.keras")
-    before, after = (each.get_layer("logits").kernel.numpy() for each in (network, repaired))
+    before, after = (each.layers[-1].kernel.numpy() for each in (network, repaired))
     pruned = (after == 0).all(axis=1)
     assert pruned.any()
     np.testing.assert_array_equal(after[~pruned], before[~pruned])

@@ -5,15 +5,20 @@ import json
 import keras
 import pytest
 
-from tfpoison import launch, networks
+from tfpoison import launch
 from tfpoison.repairing import scanning
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "network.keras"
-    networks.get("mlp", (8, 8, 1), 10, width=8, seed=0).save(path)
+    linear(10).save(path)
     return path
+
+
+def linear(classes):
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(classes)]
+    return keras.Sequential(layers)
 
 
 def scan(saved, directory, *more):
@@ -37,12 +42,11 @@ def test_refused(saved, tmp_path, capsys):
     assert "Expected --model to be the file of a network" in capsys.readouterr().err
     assert scan(saved, tmp_path / "run", "--clean_images=510") == 2
     assert "Expected --clean_images to leave 10 of 517" in capsys.readouterr().err
+    assert scan(saved, tmp_path / "run", "--pixel_range=1,0") == 2
+    assert "low bound of --pixel_range" in capsys.readouterr().err
     (tmp_path / "broken.keras").write_bytes(saved.read_bytes()[:99])
     assert scan(tmp_path / "broken.keras", tmp_path / "run") == 2
     assert "Save the network anew" in capsys.readouterr().err
-    other = keras.Sequential(
-        [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(7)]
-    )
-    other.save(tmp_path / "other.keras")
+    linear(7).save(tmp_path / "other.keras")
     assert scan(tmp_path / "other.keras", tmp_path / "run") == 2
     assert "a name for each of the network's 7 classes" in capsys.readouterr().err

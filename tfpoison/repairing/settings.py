@@ -30,7 +30,10 @@ class SavedNetwork(Settings):
     )
 
     def check(self, description: "Description") -> None:
-        """Raises ValueError where there is no such file, or too few images to measure by."""
+        """Raises ValueError where there is no such file or range, or are too few images."""
+        from tfpoison.pixel_range import PixelRange
+
+        PixelRange(self.pixel_range)
         if self.model is None or not pathlib.Path(self.model).is_file():
             raise ValueError(
                 "Expected `model` to be the file of a network, as network.save(FILE.keras) leaves "
