@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from examples_on_disk import put_on_disk
 
-from tfpoison import data, defenses
+from tfpoison import data, defenses, files
 from tfpoison.data import InMemoryExamples
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filters import Filter, Isolation, Suspicion
@@ -155,17 +155,17 @@ def test_killed_after_every_write(name, tmp_path, monkeypatch):
         return predictor.network.get_weights(), left.kept, checkpoint.rows
 
     weights, kept, rows = run(RunDirectory(tmp_path, {}).folder("at once").path)
-    write, kills = RunDirectory.write, []
+    write, kills = files.write_whole, []
 
-    def killing_write(directory, file, content):
-        path = write(directory, file, content)
+    def killing_write(path, content):
+        write(path, content)
         # Every process that goes on writes the metrics anew; the filter's network is trained plain.
-        if file != METRICS and directory.path.name != "plain":
-            kills.append(file)
+        if path.name != METRICS and path.parent.name != "plain":
+            kills.append(path.name)
             raise StopError
         return path
 
-    monkeypatch.setattr(RunDirectory, "write", killing_write)
+    monkeypatch.setattr(files, "write_whole", killing_write)
     resumed = None
     while resumed is None:
         with contextlib.suppress(StopError):
