@@ -49,8 +49,7 @@ def measure_victim(
     Those of a victim that diverges are None, as it tells nothing of the poisons, and `diverged`
     says how it did. The training is saved in `work`, to be discarded once the measures are on disk.
     """
-    setup = networks.setup
-    images = setup.images
+    setup, images = networks.setup, networks.setup.images
     targets = [each.threat.target_images(images.validation) for each in poisons]
     started = time.monotonic()
 

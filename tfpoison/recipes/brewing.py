@@ -129,8 +129,7 @@ class Brewer:
         images, labels = train.read(positions), train.labels[positions]
         make = functools.partial(Poisons.make, train, threat=threat, data_set=data_set)
         if recipe.changes_labels:
-            given = np.where(threat.is_cover, labels, threat.adversarial_class)
-            make.keywords["labels"] = given
+            make.keywords["labels"] = np.where(threat.is_cover, labels, threat.adversarial_class)
 
         def retrain_on(number: int, poisoned: np.ndarray) -> Sequence[keras.Model]:
             assert retrain is not None

@@ -56,8 +56,7 @@ def draw_threat(
     Args:
         eligible: which held-out images may be drawn for targets, bool (validation,): those that
             clean networks classify rightly. None: all. Targets that are given are taken as they
-            are, and so are those of a threat with a trigger, all held-out images of a class:
-            `success_without_poisons` of a trial's record tells what clean networks say.
+            are, and so are those of a threat with a trigger, all held-out images of its sources.
         gradient_norms: of every training image, (train,), for the selection by them.
         trigger: draws the trigger of a threat that has one, as `Patch.draw` does; None for none.
         sources: how many training images of the source class are drawn beside, to craft with.
@@ -71,48 +70,34 @@ def draw_threat(
     settings = settings.complete(train, validation)
     free = ~np.isin(train.ids, _joined(each.poison_ids for each in beside))
     has_room = _has_room(settings, train, free, classes)
-    rng = key.rng(Purpose.TARGETS)
-    target_class: int | None
+    rng, target_class = key.rng(Purpose.TARGETS), None
     if settings.all_to_one and trigger is None:
         raise ValueError("Expected a trigger for a threat to all classes. Received none.")
     if settings.target_class is not None and settings.target_ids:
         target_class, target_ids = settings.target_class, np.array(settings.target_ids, np.int64)
     elif settings.all_to_one:
-        target_class, target_ids = None, validation.ids
+        target_ids = validation.ids
     elif trigger is not None:
-        # It is measured on a whole class, whatever networks say of its images.
         target_class = _draw_target_class(settings, rng, validation.labels, has_room, wanted=1)
         target_ids = validation.ids[validation.labels == target_class]
     else:
-        may_be = _may_be_targets(eligible, train, validation)
-        others = (each.target_ids for each in beside if each.trigger is None)
-        may_be &= ~np.isin(validation.ids, _joined(others))
-        labels, wanted = validation.labels[may_be], settings.targets
-        target_class = _draw_target_class(settings, rng, labels, has_room, wanted=wanted)
-        candidates = np.flatnonzero(may_be & (validation.labels == target_class))
-        target_ids = validation.ids[np.sort(rng.permutation(candidates)[:wanted])]
-    taken = [each.adversarial_class for each in beside]
-    adversarial_class, poison_classes = _draw_classes(settings, rng, target_class, has_room, taken)
+        may_be = _may_be_targets(eligible, train, validation, beside)
+        target_class, target_ids = _draw_targets(settings, rng, validation, may_be, has_room)
+    adversarial_class, poison_classes = _draw_classes(settings, rng, target_class, has_room, beside)
     rng = key.rng(Purpose.POISONS)
     poison_ids = _draw_poisons(settings, rng, train, free, poison_classes, gradient_norms)
-    threat = Threat(str(key), target_ids, target_class, adversarial_class, poison_ids)
     if settings.all_to_one:
-        is_source = threat.is_source(validation.labels)
-        threat = dataclasses.replace(threat, target_ids=target_ids[is_source])
+        target_ids = validation.ids[validation.labels != adversarial_class]
+    threat = Threat(str(key), target_ids, target_class, adversarial_class, poison_ids)
     if trigger is None:
         return threat
     candidates = np.setdiff1d(train.ids[threat.is_source(train.labels)], poison_ids)
-    left = np.setdiff1d(train.ids[free], poison_ids)
-    wanted = settings.count_covers(len(poison_ids))
-    _check_left(wanted, len(left), "to cover")
-    covers = np.sort(key.rng(Purpose.COVERS).permutation(left)[:wanted])
-    return dataclasses.replace(
+    threat = dataclasses.replace(
         threat,
-        poison_ids=np.union1d(poison_ids, covers),
         trigger=trigger(key.rng(Purpose.TRIGGER), train.image_shape),
         source_ids=np.sort(key.rng(Purpose.SOURCES).permutation(candidates)[:sources]),
-        cover_ids=covers,
     )
+    return _with_covers(threat, key, settings.count_covers(len(poison_ids)), train.ids[free])
 
 
 def _joined(ids: Iterable[np.ndarray]) -> np.ndarray:
@@ -153,11 +138,11 @@ def _draw_classes(
     rng: np.random.Generator,
     target_class: int | None,
     has_room: np.ndarray,
-    taken: list[int],
+    beside: Sequence[Threat],
 ) -> tuple[int, list[int]]:
     """Returns the adversarial class, and the classes of the poisons.
 
-    Classes that are taken are drawn for adversarial where no other is left.
+    Adversarial classes of threats beside are drawn again where no other is left.
     """
     others = [each for each in range(len(has_room)) if each != target_class]
     single_class = settings.threat_model == "single_class" and not settings.poisons_are_sources
@@ -165,7 +150,7 @@ def _draw_classes(
     if adversarial_class is None:
         of_sources = settings.poisons_are_sources and target_class is None
         room = has_room if single_class or of_sources else np.ones_like(has_room)
-        fresh = room & ~np.isin(np.arange(len(room)), taken)
+        fresh = room & ~np.isin(np.arange(len(room)), [each.adversarial_class for each in beside])
         room = fresh if fresh[others].any() else room
         adversarial_class = _draw_class(rng, others, room)
     thirds = [each for each in others if each != adversarial_class]
@@ -224,6 +209,29 @@ def _draw_poisons(
     return np.sort(train.ids[candidates[order[:wanted]]])
 
 
+def _draw_targets(
+    settings: ThreatSettings,
+    rng: np.random.Generator,
+    validation: Examples,
+    may_be: np.ndarray,
+    has_room: np.ndarray,
+) -> tuple[int, np.ndarray]:
+    """Returns a class and the ids of targets of it, of images that may be targets, bool (n,)."""
+    labels, wanted = validation.labels[may_be], settings.targets
+    target_class = _draw_target_class(settings, rng, labels, has_room, wanted=wanted)
+    candidates = np.flatnonzero(may_be & (validation.labels == target_class))
+    return target_class, validation.ids[np.sort(rng.permutation(candidates)[:wanted])]
+
+
+def _with_covers(threat: Threat, key: TrialKey, wanted: int, free: np.ndarray) -> Threat:
+    """Returns the threat with so many covers, of the ids that are free."""
+    left = np.setdiff1d(free, threat.poison_ids)
+    _check_left(wanted, len(left), "to cover")
+    covers = np.sort(key.rng(Purpose.COVERS).permutation(left)[:wanted])
+    poison_ids = np.union1d(threat.poison_ids, covers)
+    return dataclasses.replace(threat, poison_ids=poison_ids, cover_ids=covers)
+
+
 def _check_left(wanted: int, left: int, purpose: str) -> None:
     if wanted > left:
         raise ValueError(
@@ -233,11 +241,13 @@ def _check_left(wanted: int, left: int, purpose: str) -> None:
 
 
 def _may_be_targets(
-    eligible: np.ndarray | None, train: Examples, validation: Examples
+    eligible: np.ndarray | None, train: Examples, validation: Examples, beside: Sequence[Threat]
 ) -> np.ndarray:
     """Returns which held-out images may be drawn for targets, bool (validation,)."""
-    if eligible is None:
-        eligible = np.ones(validation.size, bool)
-    if not in_memory(train, validation):
-        return eligible
-    return eligible & ~in_training_set(validation.images, train)
+    others = (each.target_ids for each in beside if each.trigger is None)
+    may_be = ~np.isin(validation.ids, _joined(others))
+    if eligible is not None:
+        may_be &= eligible
+    if in_memory(train, validation):
+        may_be &= ~in_training_set(validation.images, train)
+    return may_be
