@@ -188,6 +188,7 @@ ELSEWHERE = {
     "recipes/recipe_settings": "recipes/test_recipe",
     "runs/flag_lines": "test_flags",
     "__main__": "test_process",
+    "training/lasting": "training/test_robust_model",
     "training/multi_worker": "training/test_distributed_training",
 }
 

@@ -26,6 +26,7 @@ from tfpoison.training.arguments import check_features, check_no_synchronisation
 from tfpoison.training.batch_check import check_pixels
 from tfpoison.training.batches import CraftedImages, labels_alone, symbolic_batch, unpack
 from tfpoison.training.callbacks import crafting_callbacks
+from tfpoison.training.lasting import add_lasting, add_state
 from tfpoison.training.wrapper import NetworkWrapper
 
 # What is built into the compiled training step.
@@ -128,14 +129,7 @@ class RobustModel(NetworkWrapper):
         self._own_steps = 0
         self._outputs: int | None = None  # Known from the first data on.
         self._lasting: list[keras.Variable] = []
-        self._steps = self.add_weight(
-            name="steps",
-            shape=(),
-            initializer="zeros",
-            dtype="int64",
-            trainable=False,
-            aggregation="only_first_replica",
-        )
+        self._steps = add_state(self, "steps", tf.constant(0, tf.int64))
         self._objective_before = keras.metrics.Mean(name="objective_before")
         self._objective_after = keras.metrics.Mean(name="objective_after")
         self._lowest_pixel = keras.metrics.Mean(name="lowest_pixel")
@@ -146,30 +140,10 @@ class RobustModel(NetworkWrapper):
     def build(self, input_shape: Any) -> None:
         """Builds the network, and the parameters that the attack keeps from step to step."""
         super().build(input_shape)
-        if self.attack is None or not self.attack.perturbation.lasts or self._lasting:
-            return
-        image_shape = tuple(input_shape[1:])
-        if None in image_shape:
-            raise ValueError(
-                "Expected a network of images whose sides are known: the perturbation is kept from "
-                f"step to step. Received images of shape {image_shape}. Make the network's "
-                "keras.Input with the sides of the images."
-            )
-        outputs = Classifier(self.network).count_outputs(keras.KerasTensor([None, *image_shape]))
-        with tf.init_scope():  # Keras may build a network while it traces a function.
-            key = Purpose.LASTING_PERTURBATION.key(self.seed)
-            start = self.attack.perturbation.start(max(outputs, 2), image_shape, key, tf.float32)
-        self._lasting = [
-            self.add_weight(
-                name=f"perturbation_{number}",
-                shape=value.shape,
-                initializer=lambda shape, dtype, value=value: value,
-                dtype="float32",
-                trainable=False,
-                aggregation="only_first_replica",
-            )
-            for number, value in enumerate(start)
-        ]
+        lasts = self.attack is not None and self.attack.perturbation.lasts
+        if lasts and not self._lasting:
+            perturbation, shape = self.attack.perturbation, tuple(input_shape[1:])
+            self._lasting = add_lasting(self, perturbation, shape, self.seed)
 
     def _settings_in_step(self) -> dict[str, Any]:
         """Returns what is said of crafting, with the poison fraction that it comes to."""
