@@ -63,24 +63,19 @@ class RobustModel(NetworkWrapper):
         network: a classifier with one output, (n, classes), or (n, 1) for two classes; logits or
             probabilities, as the loss expects. Under a strategy both the network and this model
             must be made within its scope.
-        attack: a name of `tfpoison.attacks.names()`, a `tfpoison.attacks.Attack`, a
-            `tfpoison.attacks.Crafting`, which says the settings of crafting as well, or None for
-            plain training, which takes none of them.
+        attack: a name of `tfpoison.attacks`, an `Attack`, a `Crafting`, which says the settings of
+            crafting as well, or None for plain training, which takes none of them.
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
-        transform: a name of `tfpoison.defenses.transforms.names()`, a
-            `tfpoison.defenses.Transform`, or None: what every image is trained on through. Poisons
-            are crafted through it as well.
-        mixing: a name of `tfpoison.defenses.mixing.names()`, a `tfpoison.defenses.Mixing`, or None.
-            Mixed images need one-hot labels. Each image keeps its own sample weight.
+        transform: a name of `tfpoison.defenses.transforms`, a `Transform`, or None: what every
+            image is trained on through. Poisons are crafted through it as well.
+        mixing: a name of `tfpoison.defenses.mixing`, a `Mixing`, or None. Mixed images need one-hot
+            labels. Each image keeps its own sample weight.
         features: for attacks on features: the layer whose output is the features, or its name; None
             for the input of the last Dense layer.
         seed: the seed of all random draws, which differ by step and by replica.
-        name: the model's name.
-        **crafting: the settings of crafting, as for `tfpoison.attacks.Crafting`: `poison_fraction`,
-            `target_selection`, `warmup_epochs`, `matching`, `batch_statistics`; and with an
-            attack's name its own, see `tfpoison.attacks.get`: `epsilon`, `steps`, `step_size`,
-            `optimizer`, `initializer`, …
+        **crafting: the settings of `tfpoison.attacks.Crafting`, and with an attack's name its own:
+            `epsilon`, `steps`, `step_size`, `optimizer`, `initializer`, …
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -209,7 +204,7 @@ class RobustModel(NetworkWrapper):
         if self.attack is not None:
             images = self._poison(self.attack, images, labels)
         if self.transform is not None:
-            images = self._transform(self.transform, images)
+            images = self.transform(images, self.pixels.get_config())
         if self.mixing is not None:
             images, labels = self._mix(self.mixing, images, labels)
         if self.crafting or self.mixing is not None:
@@ -234,9 +229,6 @@ class RobustModel(NetworkWrapper):
             for variable, value in zip(self._lasting, crafted.parameters, strict=True):
                 variable.assign(value)
         return crafted.poisoned.join()
-
-    def _transform(self, transform: Transform, images: tf.Tensor) -> tf.Tensor:
-        return transform(images, self.pixels.get_config())
 
     def _mix(
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
@@ -298,7 +290,7 @@ class RobustModel(NetworkWrapper):
         """
         if self.attack is None:
             raise ValueError("Expected a model with an attack to craft with. Received: attack=None")
-        images, labels, _ = unpack((tf.convert_to_tensor(images), tf.convert_to_tensor(labels)))
+        images, labels, _ = unpack(tuple(map(tf.convert_to_tensor, (images, labels))))
         self._outputs = self.classifier().count_outputs(images)
         self.check_batch(images.numpy(), labels.numpy())
         crafted = self._split_and_attack(self.attack, self.classifier(), images, labels, replica=0)
@@ -334,7 +326,8 @@ class RobustModel(NetworkWrapper):
             key=next(keys),
             measure=measure,
             start=[tf.cast(each, images.dtype) for each in self._lasting] or None,
-            transform=self.transform and functools.partial(self._transform, self.transform),
+            transform=self.transform
+            and functools.partial(self.transform, pixel_range=self.pixels.get_config()),
         )
 
     def set_first_step(self, step: int) -> None:
@@ -376,8 +369,8 @@ class RobustModel(NetworkWrapper):
         if tf.executing_eagerly() and tf.convert_to_tensor(self._objective_before.count) > 0:
             shown = self._objective_metrics()
         hidden = {metric.name for metric in self._crafting_metrics() if metric not in shown}
-        results = super().get_metrics_result()
-        return {name: value for name, value in results.items() if name not in hidden}
+        results = super().get_metrics_result().items()
+        return {name: value for name, value in results if name not in hidden}
 
     def seen_pixels(self) -> tuple[Any, Any]:
         """Returns the means over this epoch's batches of their extremes, in shares of the range."""
