@@ -71,17 +71,16 @@ class RobustModel(NetworkWrapper):
             image is trained on through. Poisons are crafted through it as well.
         mixing: a name of `tfpoison.defenses.mixing`, a `Mixing`, or None. Mixed images need one-hot
             labels. Each image keeps its own sample weight.
-        features: for attacks on features: the layer whose output is the features, or its name; None
-            for the input of the last Dense layer.
+        features: for attacks on features: the layer whose output they are, or its name; None for
+            the input of the last Dense layer.
         seed: the seed of all random draws, which differ by step and by replica.
         **crafting: the settings of `tfpoison.attacks.Crafting`, and with an attack's name its own:
             `epsilon`, `steps`, `step_size`, `optimizer`, `initializer`, …
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: an argument has a value that cannot be, two exclude each other, or the network
-            trains in a way of its own. In `fit`: the data are not (images, labels) or (images,
-            labels, sample weights), or pixels lie outside the pixel range.
+        ValueError: a value cannot be, two exclude each other, or the network trains in its own way.
+            In `fit`: the data are not (images, labels[, sample weights]), or pixels out of range.
     """
 
     attack: Attack | None
