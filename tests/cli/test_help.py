@@ -59,7 +59,7 @@ def test_every_setting_with_a_flag_has_one_flag():
 def test_texts_choices_and_defaults_come_from_the_fields(capsys):
     text = shown(capsys, "--job=train", "--help")
     assert "--epochs                      Epochs. [10]" in text
-    assert "One of: constant, steps, cosine. [constant]" in " ".join(text.split())
+    assert "One of: constant, steps, cosine, triangle. [constant]" in " ".join(text.split())
 
 
 def test_version(capsys):

@@ -30,7 +30,7 @@ def test_what_stands_out_is_told():
     clear = scan_of([10.0, 9, 11, 12, 2])
     assert clear.suspects == [4]
     assert "Probably a backdoor to class 4 (2 pixels" in clear.answer()
-    assert "of 38 clean networks" in clear.answer()
+    assert "of 14 clean convolutional networks" in clear.answer()
     # An index above 2 alone is no sign: the sizes lie close together.
     close = scan_of([10.0, 9.9, 10.1, 10.2, 9])
     assert close.indices[4] > 2 and close.suspects == []

@@ -25,8 +25,8 @@ LEAST_CLASSES = 5
 PAGE, REPORT = "scan.html", "scan.json"
 # As measured on the embedded digits: docs/guides/defenses.md.
 FALSE_ALARMS = (
-    "of 38 clean networks on digits none stood out so, which leaves up to 8 % false alarms at 95 % "
-    "confidence"
+    "of 14 clean convolutional networks on digits none stood out so, which leaves up to 19 % false "
+    "alarms at 95 % confidence"
 )
 MISSED = (
     "of 12 backdoored networks on digits 8 were found, and none of the 4 whose trigger, a "
