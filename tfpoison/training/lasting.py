@@ -1,5 +1,7 @@
 """What a perturbation keeps from step to step, as weights of the model that crafts."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -9,7 +11,7 @@ from tfpoison.randomness import Purpose
 
 
 def add_lasting(
-    model: keras.Model, perturbation: Perturbation, image_shape: tuple[int | None, ...], seed: int
+    model: keras.Model, perturbation: Perturbation, image_shape: Sequence[int | None], seed: int
 ) -> list[keras.Variable]:
     """Adds the weights of a perturbation that lasts, the same on all replicas, and returns them.
 
@@ -22,16 +24,17 @@ def add_lasting(
     Raises:
         ValueError: the sides of the images are not known.
     """
-    if None in image_shape:
+    shape = [side for side in image_shape if side is not None]
+    if len(shape) < len(image_shape):
         raise ValueError(
             "Expected a network of images whose sides are known: the perturbation is kept from "
             f"step to step. Received images of shape {image_shape}. Make the network's "
             "keras.Input with the sides of the images."
         )
-    outputs = Classifier(model.network).count_outputs(keras.KerasTensor([None, *image_shape]))
+    outputs = Classifier(model.network).count_outputs(keras.KerasTensor([None, *shape]))
     with tf.init_scope():  # Keras may build a network while it traces a function.
         key = Purpose.LASTING_PERTURBATION.key(seed)
-        start = perturbation.start(max(outputs, 2), image_shape, key, tf.float32)
+        start = perturbation.start(max(outputs, 2), shape, key, tf.float32)
     return [add_state(model, f"perturbation_{n}", value) for n, value in enumerate(start)]
 
 

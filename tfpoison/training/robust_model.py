@@ -134,10 +134,9 @@ class RobustModel(NetworkWrapper):
     def build(self, input_shape: Any) -> None:
         """Builds the network, and the parameters that the attack keeps from step to step."""
         super().build(input_shape)
-        lasts = self.attack is not None and self.attack.perturbation.lasts
-        if lasts and not self._lasting:
-            perturbation, shape = self.attack.perturbation, tuple(input_shape[1:])
-            self._lasting = add_lasting(self, perturbation, shape, self.seed)
+        perturbation = None if self.attack is None else self.attack.perturbation
+        if perturbation is not None and perturbation.lasts and not self._lasting:
+            self._lasting = add_lasting(self, perturbation, input_shape[1:], self.seed)
 
     def _settings_in_step(self) -> dict[str, Any]:
         """Returns what is said of crafting, with the poison fraction that it comes to."""
