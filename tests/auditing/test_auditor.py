@@ -72,7 +72,7 @@ def test_floats_and_one_hot_labels_are_the_same_audit(digits):
     ],
 )
 def test_what_is_no_data_set_is_refused(changes, message, monkeypatch):
-    monkeypatch.setattr(auditor.Auditor, "_features", None)
+    monkeypatch.setattr(auditor.Auditor, "_gather", None)
     arrays = {"images": np.zeros((4, 8, 8, 1), np.uint8), "labels": np.zeros(4, int)}
     with pytest.raises(ValueError, match=message):
         tfpoison.audit(**(arrays | changes))

@@ -174,6 +174,7 @@ ELSEWHERE = {
     "perturbations/triggers": "recipes/test_poisons",
     "perturbations/universal_mixed": "perturbations/test_universal",
     "perturbations/universal_patch": "perturbations/test_universal",
+    "repairing/universal": "repairing/test_universal_repair",
     "recipes/crafting_state": "recipes/test_crafting",
     "recipes/drawing": "recipes/test_threat",
     "recipes/fingerprints": "recipes/test_poisons",

@@ -13,12 +13,13 @@ from tfpoison.recipes import Brewer, Poisons, TrialKey, draw_threat
 from tfpoison.recipes.recipe import Crafted
 
 DATA = make_data_set()
-CHEAP = {"frequency": 1.0, "steps": 2, "restarts": 1, "augmentation": "none", "epsilon": 0.2}
+CHEAP = {"steps": 2, "restarts": 1, "augmentation": "none", "epsilon": 0.2}
 
 
-def make(name):
-    known = recipes.settings(name)
-    return recipes.get(name, **{each: CHEAP[each] for each in CHEAP if each in known})
+def make(name, **settings):
+    # The default wave of `sig` vanishes at the width of these images.
+    known, cheap = recipes.settings(name), CHEAP | {"frequency": 1.0}
+    return recipes.get(name, **{each: cheap[each] for each in cheap if each in known}, **settings)
 
 
 def draw(recipe):
@@ -69,7 +70,7 @@ def test_every_recipe(name, tmp_path):
 
 
 def test_retraining_sees_the_poisons_so_far():
-    recipe, seen = recipes.get("sleeper_agent", **CHEAP, retrainings=1), []
+    recipe, seen = make("sleeper_agent", retrainings=1), []
 
     def retrain(number, train):
         seen.append((number, train))
