@@ -166,6 +166,7 @@ ELSEWHERE = {
     "perturbations/additive_with_triggered_targets": "attacks/test_zoo",
     "perturbations/blend": "perturbations/test_additive",
     "perturbations/class_patch": "perturbations/test_patches",
+    "perturbations/for_each_class": "perturbations/test_universal",
     "perturbations/initializers": "perturbations/test_additive",
     "perturbations/pair_patch": "perturbations/test_patches",
     "perturbations/perturbation": "attacks/test_zoo",

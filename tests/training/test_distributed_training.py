@@ -12,7 +12,7 @@ import tensorflow as tf
 import tfpoison
 from tfpoison import attacks
 from tfpoison.distribution import replica_id
-from tfpoison.perturbations import universal
+from tfpoison.perturbations import for_each_class
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
@@ -110,7 +110,7 @@ def test_replicas_keep_the_universal_perturbation_of_one_device(two_cpus, monkey
     attack = attacks.get("universal", epsilon=0.1, poison_fraction=0.75)
     monkeypatch.setitem(distributed.ATTACKS, "universal", attack)
     monkeypatch.setattr(
-        *(universal, "most_frequent_other_class"),
+        *(for_each_class, "most_frequent_other_class"),
         lambda counts, own, key: tf.argmin(own, axis=1, output_type=tf.int32),
     )
     together, _ = distributed.train("universal", two_cpus)

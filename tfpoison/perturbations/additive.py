@@ -47,7 +47,7 @@ class Additive(Perturbation):
 
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
-    ) -> BoundAdditive:
+    ) -> BoundPerturbation:
         """Draws δ's start and returns the perturbation of this batch."""
         images = batch.poison_images
         draw = INITIALIZERS[self.initializer](tf.shape(images), key, images.dtype)

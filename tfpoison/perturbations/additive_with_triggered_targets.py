@@ -6,8 +6,9 @@ from typing import ClassVar
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.perturbations.additive import Additive, BoundAdditive
+from tfpoison.perturbations.additive import Additive
 from tfpoison.perturbations.patches import draw_patches, image_sides, paste
+from tfpoison.perturbations.perturbation import BoundPerturbation
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
 
@@ -26,7 +27,7 @@ class AdditiveWithTriggeredTargets(Additive):
 
     def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
-    ) -> BoundAdditive:
+    ) -> BoundPerturbation:
         """Draws the triggers and δ's start."""
         keys = split_key(key)
         images = paste_triggers(batch.target_images, pixels, next(keys))

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 
 from tfpoison.batch import LabelEncoding, SplitBatch
+from tfpoison.perturbations.for_each_class import with_aims
 from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters
-from tfpoison.perturbations.universal import Universal, with_aims
+from tfpoison.perturbations.universal import Universal
 from tfpoison.perturbations.universal_patch import UniversalPatch
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
@@ -63,9 +64,9 @@ class UniversalMixed(UniversalPatch, Universal):
         shape = (classes, image_shape, key, dtype)
         return [value for each in self.parts for value in each.start(*shape)]
 
-    def bind(  # type: ignore[override]
+    def bind(
         self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
-    ) -> BoundMixed:
+    ) -> BoundPerturbation:
         """Draws aims, starts, and which images carry a patch."""
         keys = split_key(key)
         batch, _ = with_aims(batch, encoding, next(keys))

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
 
 import tensorflow as tf
 
-from tfpoison.batch import LabelEncoding, SplitBatch
-from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters, Perturbation
-from tfpoison.perturbations.universal import with_aims
+from tfpoison.batch import SplitBatch
+from tfpoison.perturbations.for_each_class import BoundForEachClass, ForEachClass
+from tfpoison.perturbations.perturbation import BoundPerturbation, Parameters
 from tfpoison.pixel_range import PixelRange
 from tfpoison.randomness import split_key
 from tfpoison.settings import setting
@@ -17,29 +16,15 @@ from tfpoison.settings import setting
 _HALVINGS = 16
 
 
-class BoundUniversalPatch(BoundPerturbation):
+class BoundUniversalPatch(BoundForEachClass):
     """x + m (p - x) for the mask m and the pattern p of the class that x aims at.
 
     The parameters are the masks, (classes, H, W, 1), and the patterns, (classes, H, W, C).
     """
 
-    shared = True
-
-    def __init__(
-        self,
-        batch: SplitBatch,
-        pixels: PixelRange,
-        initial: Parameters,
-        which: tf.Tensor,
-        area: float,
-    ):
-        super().__init__(batch, pixels, initial)
-        self._which = which
-        self._area = area
-
     def apply(self, parameters: Parameters) -> SplitBatch:
         """Returns the batch with its poisons moved toward the patterns where the masks are."""
-        mask, pattern = (tf.gather(each, self._which) for each in parameters)
+        mask, pattern = (tf.gather(each, self.which) for each in parameters)
         images = self.batch.poison_images
         return self.batch.replace(
             poison_images=images + mask * (self.pixels.from_shares(pattern) - images)
@@ -48,20 +33,17 @@ class BoundUniversalPatch(BoundPerturbation):
     def project(self, parameters: Parameters) -> Parameters:
         """Returns masks from 0 to 1 whose mean is at most the area, and patterns in range."""
         mask, pattern = parameters
-        return [to_mean(mask, self._area), tf.clip_by_value(pattern, 0.0, 1.0)]
+        return [to_mean(mask, self.limit), tf.clip_by_value(pattern, 0.0, 1.0)]
 
 
 @dataclasses.dataclass(frozen=True)
-class UniversalPatch(Perturbation):
+class UniversalPatch(ForEachClass):
     """One patch for each class, the same on all images that aim at the class.
 
     A mask says how opaque the patch is at each pixel, 0 to 1, and its sum is bounded, so that it
-    becomes small and opaque, wherever it does most. Images aim, and patches are kept, as those of
-    `Universal`. Source: the triggers that neural cleanse inverts (IEEE S&P 2019, equation 2), with
-    a bound on the mask in place of a cost.
+    becomes small and opaque, wherever it does most. Source: the triggers that neural cleanse
+    inverts (IEEE S&P 2019, equation 2), with a bound on the mask in place of a cost.
     """
-
-    lasts: ClassVar[bool] = True
 
     area: float = setting(
         0.03, "The greatest mask, as a share of the image's pixels.", above=0, maximum=1
@@ -77,14 +59,9 @@ class UniversalPatch(Perturbation):
         pattern = tf.random.stateless_uniform(shape, next(keys), 0, 1, dtype)
         return [to_mean(mask, self.area), pattern]
 
-    def bind(
-        self, batch: SplitBatch, *, pixels: PixelRange, encoding: LabelEncoding, key: tf.Tensor
-    ) -> BoundUniversalPatch:
-        """Draws where patches start, and what images aim at where that is not given."""
-        keys = split_key(key)
-        images = batch.poison_images
-        initial = self.start(encoding.classes, images.shape[1:], next(keys), images.dtype)
-        batch, which = with_aims(batch, encoding, next(keys))
+    def on(
+        self, batch: SplitBatch, pixels: PixelRange, initial: Parameters, which: tf.Tensor
+    ) -> BoundPerturbation:
         return BoundUniversalPatch(batch, pixels, initial, which, self.area)
 
 
