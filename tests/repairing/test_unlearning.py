@@ -3,7 +3,6 @@
 import numpy as np
 import planted
 
-from tfpoison.repairing import unlearning
 from tfpoison.repairing.subject import Subject
 from tfpoison.repairing.unlearning import Unlearning
 
@@ -11,7 +10,7 @@ from tfpoison.repairing.unlearning import Unlearning
 def test_a_share_of_each_batch_carries_the_trigger(monkeypatch):
     images, labels = planted.images(40)
     seen = {}
-    monkeypatch.setattr(unlearning, "fine_tune", lambda subject, **given: seen.update(given))
+    monkeypatch.setattr(Unlearning, "fine_tune", lambda *_, **given: seen.update(given))
     subject = Subject.of(planted.network(), images, labels)
     Unlearning(share=0.25, steps=120).repair(subject)
     positions = np.arange(8, 28)

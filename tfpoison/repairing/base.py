@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfpoison.repairing.subject import Subject, batches
-from tfpoison.settings import Settings
+from tfpoison.settings import Settings, setting
 
 Gradients = Callable[[tf.Tensor, tf.Tensor], list[tf.Tensor]]
 Draw = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -59,31 +59,31 @@ class FineTuning:
         self._optimizer.apply(self._gradients(images, labels), self._weights)
 
 
-def fine_tune(
-    subject: Subject,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    gradients: Gradients | None = None,
-    draw: Draw | None = None,
-) -> None:
-    """Trains the subject's network on its clean images; the learning rate falls linearly to 0.
+@dataclasses.dataclass(frozen=True)
+class FineTuned(Repair):
+    """A repair that trains the network on its clean images; the learning rate falls to 0."""
 
-    Args:
-        subject: what is trained.
-        epochs: passes over the images.
-        batch_size: images of a step.
-        learning_rate: that of the first step.
-        gradients: as in `FineTuning`.
-        draw: from positions to a batch of images and labels; None for the clean ones.
-    """
-    training, generator = FineTuning(subject, gradients), subject.generator()
-    chosen: Sequence[np.ndarray] = list(batches(len(subject.images), batch_size, epochs, generator))
-    for number, positions in enumerate(chosen):
-        images, labels = (
-            (subject.images[positions], subject.labels[positions])
-            if draw is None
-            else draw(positions)
-        )
-        training.step(images, labels, learning_rate * (1 - number / len(chosen)))
+    epochs: int = setting(20, "Passes over the clean images.", minimum=1)
+    batch_size: int = setting(64, "Images of a step.", minimum=1)
+    learning_rate: float = setting(0.01, "That of the first step.", above=0)
+
+    def fine_tune(
+        self, subject: Subject, *, gradients: Gradients | None = None, draw: Draw | None = None
+    ) -> None:
+        """Trains the subject's network.
+
+        Args:
+            subject: what is trained.
+            gradients: as in `FineTuning`.
+            draw: from positions to a batch of images and labels; None for the clean ones.
+        """
+        training, generator = FineTuning(subject, gradients), subject.generator()
+        drawn = batches(len(subject.images), self.batch_size, self.epochs, generator)
+        chosen: Sequence[np.ndarray] = list(drawn)
+        for number, positions in enumerate(chosen):
+            images, labels = (
+                (subject.images[positions], subject.labels[positions])
+                if draw is None
+                else draw(positions)
+            )
+            training.step(images, labels, self.learning_rate * (1 - number / len(chosen)))

@@ -8,13 +8,13 @@ import tensorflow as tf
 
 from tfpoison.evaluation import accuracy
 from tfpoison.features import last_dense
-from tfpoison.repairing.base import Repair, fine_tune
+from tfpoison.repairing.base import FineTuned
 from tfpoison.repairing.subject import Subject
 from tfpoison.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class FinePruning(Repair):
+class FinePruning(FineTuned):
     """Fine-pruning (Liu et al. 2018, arXiv 1805.12185).
 
     features are pruned in the order of their mean activation on clean images, least first, as long
@@ -29,8 +29,6 @@ class FinePruning(Repair):
         0.04, "What pruning may cost of the accuracy on the clean images.", minimum=0, maximum=1
     )
     epochs: int = setting(20, "Passes over the clean images.", minimum=0)
-    batch_size: int = setting(64, "Images of a step.", minimum=1)
-    learning_rate: float = setting(0.01, "That of the first step.", above=0)
 
     def repair(self, subject: Subject) -> None:
         """Prunes, and fine-tunes what is left."""
@@ -51,13 +49,7 @@ class FinePruning(Repair):
             free = subject.classifier.weight_gradients(images, labels)
             return [each * mask for each, mask in zip(free, masks, strict=True)]
 
-        fine_tune(
-            subject,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            gradients=gradients,
-        )
+        self.fine_tune(subject, gradients=gradients)
 
 
 def keep(

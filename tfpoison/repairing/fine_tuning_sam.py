@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tfpoison.repairing.base import Repair, fine_tune
+from tfpoison.repairing.base import FineTuned
 from tfpoison.repairing.subject import Subject
 from tfpoison.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class FineTuningSAM(Repair):
+class FineTuningSAM(FineTuned):
     """Fine-tuning with sharpness-aware steps (Zhu et al. 2023, arXiv 2304.11823).
 
     for each batch of clean images:
@@ -25,8 +25,6 @@ class FineTuningSAM(Repair):
 
     radius: float = setting(2.0, "ρ, how far a sharpness-aware step looks.", minimum=0)
     epochs: int = setting(50, "Passes over the clean images.", minimum=1)
-    batch_size: int = setting(64, "Images of a step.", minimum=1)
-    learning_rate: float = setting(0.01, "That of the first step.", above=0)
 
     def repair(self, subject: Subject) -> None:
         """Fine-tunes the network."""
@@ -38,13 +36,7 @@ class FineTuningSAM(Repair):
             there = sharpest(weights, here, self.radius)
             return classifier.weight_gradients(images, labels, there)
 
-        fine_tune(
-            subject,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            gradients=gradients,
-        )
+        self.fine_tune(subject, gradients=gradients)
 
 
 def sharpest(

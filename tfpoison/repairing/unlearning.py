@@ -4,14 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from tfpoison.repairing.base import Repair, fine_tune
+from tfpoison.repairing.base import FineTuned
 from tfpoison.repairing.scanning import Scan
 from tfpoison.repairing.subject import Subject
 from tfpoison.settings import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class Unlearning(Repair):
+class Unlearning(FineTuned):
     """Trigger inversion and unlearning (neural cleanse, Wang et al. 2019, IEEE S&P, section VI.C).
 
     triggers ← inversion for each class; suspects ← classes with an anomaly index above 2
@@ -24,9 +24,6 @@ class Unlearning(Repair):
 
     share: float = setting(0.2, "The share of a batch that carries a trigger.", above=0, maximum=1)
     steps: int = setting(300, "Steps of each inversion.", minimum=1)
-    epochs: int = setting(20, "Passes over the clean images.", minimum=1)
-    batch_size: int = setting(64, "Images of a step.", minimum=1)
-    learning_rate: float = setting(0.01, "That of the first step.", above=0)
 
     def repair(self, subject: Subject) -> None:
         """Inverts, and fine-tunes on what was found."""
@@ -41,10 +38,4 @@ class Unlearning(Repair):
                 images[each] = triggers[generator.integers(len(triggers))].put_on(images[each])
             return subject.pixels.from_shares(images).numpy(), subject.labels[positions]
 
-        fine_tune(
-            subject,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            draw=draw,
-        )
+        self.fine_tune(subject, draw=draw)
