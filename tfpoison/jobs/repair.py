@@ -54,6 +54,7 @@ class RepairJob:
                 pixel_range=pixels,
                 seed=self.seed,
             )
+            paths = [self.directory.write_network(NETWORK, repaired)]
             both = given, repaired
             before, after = (
                 Subject.of(each, others.images, others.labels, pixels).accuracy() for each in both
@@ -62,9 +63,6 @@ class RepairJob:
                 scan(each, clean.images, class_names=images.class_names, pixel_range=pixels)
                 for each in both
             ]
-            partial = self.directory.path / f".partial-{NETWORK}"
-            repaired.save(partial)
-            partial.replace(self.directory.path / NETWORK)
             answers = [
                 f"Repaired by {self.repair.repair} with {clean.size} clean images. Before, it was "
                 f"right on {before:.1%} of {others.size} others; now on {after:.1%}.",
@@ -78,6 +76,6 @@ class RepairJob:
                 "after": scans[1].report(),
             }
             page = render(self.directory.path, answers, *scans)
-            paths = [self.directory.path / NETWORK, self.directory.write_text(PAGE, page)]
+            paths.append(self.directory.write_text(PAGE, page))
             paths.append(self.directory.write_json(REPORT, report))
         return "\n".join([*answers, f"Written: {', '.join(map(str, paths))}"])

@@ -127,8 +127,6 @@ class TrainJob:
         return callbacks
 
     def _write(self, network: keras.Model, report: dict[str, Any]) -> None:
-        partial = self.directory.path / f".partial-{NETWORK}"
-        network.save(partial)
-        partial.replace(self.directory.path / NETWORK)
+        self.directory.write_network(NETWORK, network)
         write_page(self.directory, report)
         self.directory.write_json(REPORT, report)

@@ -277,6 +277,13 @@ class RunDirectory:
         """Writes a file whole or not at all, and returns its path."""
         return files.write_whole(self.path / name, lambda file: file.write(content))
 
+    def write_network(self, name: str, network: Any) -> pathlib.Path:
+        """Writes a network as Keras saves it, whole or not at all, and returns the file's path."""
+        # Keras tells by the name's end how to save.
+        partial = self.path / f".partial-{name}"
+        network.save(partial)
+        return partial.replace(self.path / name)
+
     def write_text(self, name: str, text: str) -> pathlib.Path:
         """Writes a text file as `write_bytes` does."""
         return self.write_bytes(name, text.encode())
