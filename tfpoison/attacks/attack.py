@@ -151,8 +151,8 @@ class Attack(Configurable):
             parameters = self.descend(aim)
             if measure is not False:
                 # Both are perturbations that are allowed, so that steps alone make a difference.
-                start = perturbation.project(perturbation.initial)
-                measured = aim.on_one_replica().values([start, parameters], measure)
+                before = perturbation.project(perturbation.initial)
+                measured = aim.on_one_replica().values([before, parameters], measure)
         return CraftedBatch(batch, perturbation.finish(parameters), measured, parameters)
 
     def descend(self, aim: "BoundObjective") -> Parameters:
