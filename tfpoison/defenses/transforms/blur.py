@@ -15,8 +15,7 @@ class Blur(Transform):
         x̃ ← K x Kᵀ,    Kᵢⱼ ∝ exp(-(i - j)² / 2σ²)
 
     Rows of K sum to 1: where the Gaussian reaches beyond the border, the pixels within it weigh
-    more. As images to be classified stay sharp, a large σ costs accuracy: on digits of 8 × 8 pixels
-    none up to 0.5, four points at 0.7, twenty at 1.
+    more. As images to be classified stay sharp, a large σ costs accuracy.
     """
 
     sigma: float = setting(0.5, "σ in pixels.", above=0)
