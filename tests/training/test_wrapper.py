@@ -46,6 +46,38 @@ def test_compiled_by_xla():
     check_training(model, data, {"jit_compile": True})
 
 
+@pytest.mark.parametrize(
+    ("policy", "attack", "compiles"),
+    [
+        ("mixed_bfloat16", "gradient_matching", False),
+        ("mixed_float16", "metapoison", False),
+        ("float32", "gradient_matching", True),
+        ("mixed_bfloat16", tfpoison.attacks.get("gradient_matching", weights="last"), True),
+        ("mixed_bfloat16", "gradient_matching_fast", True),
+        ("mixed_bfloat16", "evasion", True),
+    ],
+)
+def test_what_xla_cannot_compile(policy, attack, compiles):
+    """Maximum pooling has no second derivative in half precision there: Keras is told so."""
+    keras.config.set_dtype_policy(policy)
+    network = tfpoison.networks.get("convnet_fast", image_shape=(16, 16, 3), classes=3)
+    model = tfpoison.RobustModel(network, attack)
+    assert model.supports_jit == compiles
+    model.compile("sgd", logits_loss())
+    if compiles:
+        model.compile("sgd", logits_loss(), jit_compile=True)
+    else:
+        with pytest.raises(ValueError, match=r"no second derivative of MaxPooling2D in .*float16"):
+            model.compile("sgd", logits_loss(), jit_compile=True)
+
+
+def test_transforms_that_xla_cannot_compile():
+    model = tfpoison.RobustModel(make_network(), attack=None, transform="jpeg")
+    assert not model.supports_jit
+    with pytest.raises(ValueError, match="through Jpeg"):
+        model.compile("sgd", logits_loss(), jit_compile=True)
+
+
 def check_training(model, data, compile_settings):
     before = model.network.get_weights()
     logs = compile_and_fit(model, data, **compile_settings)

@@ -25,6 +25,11 @@ class GradientMatching(Objective):
         "all", "θ: all, those of the last Dense layer (last), or of a layer of that name onward."
     )
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether a second derivative goes through layers before the last Dense one."""
+        return self.weights != "last"
+
     def check_network(self, network: keras.Model) -> None:
         """Raises ValueError where a network has no such layers."""
         variables_of(network, self.weights)

@@ -41,6 +41,11 @@ class GradientMatchingFast(GradientMatching):
 
     relative_step: float = setting(0.01, "‖h v‖ as a share of ‖θ‖.", above=0)
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """False: the second derivative is a difference of first ones."""
+        return False
+
     def prepare(self, classifier: Classifier, batch: SplitBatch) -> TargetDirection:  # type: ignore[override]
         """Returns the target's gradient and the weights shifted against it."""
         target_gradient = super().prepare(classifier, batch)

@@ -23,6 +23,11 @@ class MetaPoison(Objective):
     unrolled_steps: int = setting(2, "k, the number of unrolled steps.", minimum=1)
     learning_rate: float = setting(0.1, "The rate of the unrolled steps.", above=0)
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """True: the steps are unrolled."""
+        return True
+
     def at_rate(self, learning_rate: float) -> Self:
         """Returns the objective with unrolled steps of that learning rate."""
         return dataclasses.replace(self, learning_rate=learning_rate)

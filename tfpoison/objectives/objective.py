@@ -29,6 +29,11 @@ class Objective(Configurable, abc.ABC):
     needs_still_targets: ClassVar[bool] = False
     """Whether its gradient is one by the poisons alone, for targets that crafting does not move."""
 
+    @property
+    def differentiates_twice(self) -> bool:
+        """Whether its gradient goes through that of the loss by weights of the whole network."""
+        return False
+
     def at_rate(self, learning_rate: float) -> Self:
         """Returns the objective for a network whose training has come to that learning rate."""
         return self

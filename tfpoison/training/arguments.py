@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfpoison.attacks.attack import Attack
+from tfpoison.defenses.transforms.base import Transform
 from tfpoison.features import FeatureExtractor
 from tfpoison.keras_settings import check_channels_last
 
@@ -15,6 +16,12 @@ _LEFT_TO_KERAS = (
     *("train_on_batch", "test_on_batch", "predict_on_batch"),
     *("make_train_function", "make_test_function", "make_predict_function"),
     *("train_step", "test_step", "predict_step", "compute_loss", "compute_metrics"),
+)
+
+_MAX_POOLINGS = (
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
 )
 
 
@@ -78,6 +85,24 @@ def check_strategy(model: keras.Model, network: keras.Model) -> None:
             f"strategy. Received a network made under {strategies[1]!r} and a RobustModel under "
             f"{strategies[0]!r}. Make both inside `with strategy.scope():`."
         )
+
+
+def obstacle_to_xla(
+    network: keras.Model, attack: Attack | None, transform: Transform | None
+) -> str | None:
+    """Returns why XLA cannot compile the training step, as a clause; None where it can."""
+    if transform is not None and not transform.compiles:
+        return f"the images are seen through {type(transform).__name__}, which XLA has no code for"
+    objective = None if attack is None else attack.objective
+    if objective is None or not objective.differentiates_twice:
+        return None
+    for layer in network._flatten_layers():
+        if isinstance(layer, _MAX_POOLINGS) and layer.compute_dtype != "float32":
+            return (
+                f"XLA has no second derivative of {type(layer).__name__} in {layer.compute_dtype} "
+                f"(layer {layer.name!r}), which {type(objective).__name__} needs"
+            )
+    return None
 
 
 def check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:

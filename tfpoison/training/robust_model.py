@@ -22,7 +22,7 @@ from tfpoison.distribution import Reduction, lend_example, replica_id
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
-from tfpoison.training.arguments import check_features, check_no_synchronisation
+from tfpoison.training.arguments import check_features, check_no_synchronisation, obstacle_to_xla
 from tfpoison.training.batch_check import check_pixels
 from tfpoison.training.batches import CraftedImages, labels_alone, symbolic_batch, unpack
 from tfpoison.training.callbacks import crafting_callbacks
@@ -112,7 +112,8 @@ class RobustModel(NetworkWrapper):
         if self.batch_statistics and self.distribute_strategy.num_replicas_in_sync > 1:
             check_no_synchronisation(network)
         self.transform = TRANSFORMS.get(transform)
-        self.supports_jit = self.transform is None or self.transform.compiles
+        self.obstacle_to_xla = obstacle_to_xla(network, self.attack, self.transform)
+        self.supports_jit = self.obstacle_to_xla is None
         self.mixing = MIXINGS.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(self.matching)
