@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfpoison.classifier import Classifier
-from tfpoison.features import FeatureExtractor, find_layer
+from tfpoison.features import FeatureExtractor, find_layer, variables_of
 
 IMAGES = np.random.default_rng(0).uniform(size=(4, 6, 6, 3)).astype("float32")
 
@@ -119,3 +119,42 @@ def test_names_that_are_refused():
         find_layer(network, "hed")
     with pytest.raises(ValueError, match="has none"):
         find_layer(network, keras.layers.Dense(2))
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.scale = body(), keras.layers.Dense(3), keras.layers.PReLU()
+
+    def call(self, images):
+        return self.scale(self.head(self.body(images)))
+
+
+def convolutional():
+    layers = [keras.layers.Conv2D(3, 1, name="head"), keras.layers.GlobalAveragePooling2D()]
+    return keras.Sequential([keras.Input((6, 6, 3)), keras.layers.Conv2D(5, 3), *layers])
+
+
+def frozen_head():
+    network = sequential()
+    network.layers[-1].trainable = False
+    return network
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (nested, [(7, 3), (3,)]),
+        (Subclassed, [(5, 3), (3,)]),
+        (convolutional, [(1, 1, 5, 3), (3,)]),
+        (frozen_head, [(5, 7), (7,)]),
+        (lambda: keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)]), []),
+    ],
+    ids=["functional", "subclassed", "convolutional", "frozen", "not built"],
+)
+def test_the_weights_of_the_last_layer(make, shapes):
+    """Every network has some: the default attack is about them."""
+    network = make()
+    if network.built or shapes:
+        network(IMAGES)
+    assert [each.shape for each in variables_of(network, "last")] == shapes

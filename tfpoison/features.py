@@ -66,20 +66,35 @@ def variables_of(network: keras.Model, layers: str) -> list[keras.Variable]:
 
     Args:
         network: the network.
-        layers: `"all"`, `"last"` for the last Dense layer, or the name of a layer: it and all that
-            come after it in the order of the network's layers.
+        layers: `"all"`, `"last"` for the last layer that has a kernel (of a subclassed network, in
+            the order in which its layers were made), or the name of a layer: it and all that come
+            after it in the order of the network's layers.
 
     Raises:
-        ValueError: no such layer, several of that name, or no last Dense layer to be found.
+        ValueError: no such layer, or several of that name.
     """
     if layers == "all":
         return network.trainable_variables
     if layers == "last":
-        return last_dense(network).trainable_variables
+        return _last_kernel_and_bias(network)
     first = find_layer(network, layers)
     flat = network._flatten_layers(include_self=False)
     onward = flat[next(index for index, each in enumerate(flat) if each is first) :]
     return [variable for each in onward for variable in each.trainable_variables]
+
+
+def _last_kernel_and_bias(network: keras.Model) -> list[keras.Variable]:
+    """Returns the weights of the last layer with a kernel; all weights where there is none."""
+    try:
+        variables = last_dense(network).trainable_variables
+    except ValueError:  # Subclassed, not built yet, or with a convolution at its end.
+        variables = []
+    if variables:
+        return variables
+    flat = network._flatten_layers(include_self=False)
+    of_layers = [each.trainable_variables for each in flat if not isinstance(each, keras.Model)]
+    with_kernels = [each for each in of_layers if any(len(one.shape) > 1 for one in each)]
+    return with_kernels[-1] if with_kernels else network.trainable_variables
 
 
 def find_layer(network: keras.Model, layer: keras.Layer | str) -> keras.Layer:

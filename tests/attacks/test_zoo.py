@@ -17,6 +17,7 @@ from tfpoison.randomness import Purpose
 # an optimisation.
 ZOO = {
     "gradient_matching": (0.75, True),
+    "gradient_matching_last_layer": (0.75, True),
     "gradient_matching_se": (0.75, True),
     "gradient_matching_fast": (0.75, True),
     "metapoison": (0.75, True),
@@ -40,7 +41,10 @@ ZOO = {
     "universal_patch": (0.5, True),
     "universal_mixed": (1.0, True),
 }
-ONE_STEP = ("gradient_matching_fast", "universal", "universal_patch", "universal_mixed")
+ONE_STEP = (
+    *("gradient_matching_last_layer", "gradient_matching_fast"),
+    *("universal", "universal_patch", "universal_mixed"),
+)
 OPTIMISED = [name for name, (_, optimised) in ZOO.items() if optimised]
 
 

@@ -94,7 +94,7 @@ def test_a_training_that_goes_on_within_its_warm_up_does_not_warn():
 
 def test_keras_callbacks(tmp_path):
     network = make_network()
-    model = tfpoison.RobustModel(network, steps=1)
+    model = tfpoison.RobustModel(network, "gradient_matching", steps=1)
     callbacks = [
         keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"),
         keras.callbacks.EarlyStopping("loss", mode="max", patience=1),

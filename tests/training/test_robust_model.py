@@ -94,6 +94,12 @@ def matching_by_hand(network, weights, images, labels):
     return 1 - ours @ theirs / np.linalg.norm(ours) / np.linalg.norm(theirs)
 
 
+def test_what_is_crafted_where_nobody_says_what():
+    model = tfpoison.RobustModel(make_network())
+    assert model.attack == tfpoison.attacks.get("gradient_matching_last_layer")
+    assert model.attack.steps == 1
+
+
 def test_frozen_layers_stay_and_do_not_count():
     """The objective is about the gradient of the weights that train."""
     images, labels = make_data(16)
@@ -105,7 +111,7 @@ def test_frozen_layers_stay_and_do_not_count():
     of_all = matching_by_hand(network, [*frozen.weights, *others], images, labels)
     assert abs(expected - of_all) > 0.01
     # With an ε of 0 the objective is that of the images as they are.
-    model = tfpoison.RobustModel(network, epsilon=0.0)
+    model = tfpoison.RobustModel(network, "gradient_matching", epsilon=0.0)
     logs = compile_and_fit(model, (images, labels), fit={"epochs": 1})
     assert logs["objective_before"] == [pytest.approx(expected, abs=1e-5)]
     assert_same_bits(frozen.get_weights(), before)

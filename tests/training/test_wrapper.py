@@ -63,19 +63,14 @@ def test_what_xla_cannot_compile(policy, attack, compiles):
     network = tfpoison.networks.get("convnet_fast", image_shape=(16, 16, 3), classes=3)
     model = tfpoison.RobustModel(network, attack)
     assert model.supports_jit == compiles
-    model.compile("sgd", logits_loss())
-    if compiles:
-        model.compile("sgd", logits_loss(), jit_compile=True)
-    else:
-        with pytest.raises(ValueError, match=r"no second derivative of MaxPooling2D in .*float16"):
-            model.compile("sgd", logits_loss(), jit_compile=True)
+    model.compile("sgd", logits_loss(), jit_compile=True)
+    assert model.jit_compile == compiles
 
 
 def test_transforms_that_xla_cannot_compile():
     model = tfpoison.RobustModel(make_network(), attack=None, transform="jpeg")
-    assert not model.supports_jit
-    with pytest.raises(ValueError, match="through Jpeg"):
-        model.compile("sgd", logits_loss(), jit_compile=True)
+    model.compile("sgd", logits_loss(), jit_compile=True)
+    assert not model.jit_compile
 
 
 def check_training(model, data, compile_settings):

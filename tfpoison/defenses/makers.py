@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tfpoison.attacks.crafting import STEP_SETTINGS, Crafting
-from tfpoison.attacks.zoo import ATTACKS
+from tfpoison.attacks.zoo import ATTACKS, DEFAULT
 from tfpoison.checks import check_name
 from tfpoison.defenses.defense import Defense
 from tfpoison.defenses.gradient_shaping import Shaping
@@ -51,11 +51,11 @@ def part(kind: str, table: Registry, name: str) -> Maker:
     )
 
 
-def _crafting(attack: str = "gradient_matching", **settings: Any) -> Defense:
+def _crafting(attack: str = DEFAULT, **settings: Any) -> Defense:
     return crafting_with(attack)(**settings)
 
 
-def _crafting_settings(attack: str = "gradient_matching", **_: Any) -> dict[str, Any]:
+def _crafting_settings(attack: str = DEFAULT, **_: Any) -> dict[str, Any]:
     return {"attack": attack} | crafting_with(attack).settings()
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from tfpoison import defenses, expression
+from tfpoison.attacks.zoo import DEFAULT
 from tfpoison.checks import check_number
 from tfpoison.data import Examples, ImageClassification, as_examples
 from tfpoison.defenses import Defense
@@ -42,7 +43,7 @@ def stress_test(
     validation: Data,
     *,
     recipe: str | Recipe = "gradient_matching",
-    defense: str | Sequence[str] | Mapping[str, Defense] = "gradient_matching",
+    defense: str | Sequence[str] | Mapping[str, Defense] = DEFAULT,
     trials: int = 10,
     training: TrainingSettings | None = None,
     batch_size: int = 64,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tfpoison.attacks.zoo import ATTACKS
+from tfpoison.attacks.zoo import ATTACKS, DEFAULT
 from tfpoison.defenses.filters.table import OF_FEATURES
 from tfpoison.perturbations.table import INITIALIZERS, OPTIMIZERS
 from tfpoison.recipes.scenario import SCENARIOS
@@ -49,7 +49,7 @@ class DefenseSettings(Settings):
     defense: str = setting(
         "none", "NAME, NAME(setting=value;setting=value), or several with + between."
     )
-    attack: str = setting("gradient_matching", "What is crafted inside the step.", choices=ATTACKS)
+    attack: str = setting(DEFAULT, "What is crafted inside the step.", choices=ATTACKS)
     epsilon: float | None = setting(None, "ε, a share of the pixel range as 8/255; unset: 16/255.")
     steps: int | None = setting(None, "Crafting steps; unset: the attack's own.")
     step_size: float | None = setting(None, "Share of the range (Adams) or of ε.")
@@ -83,7 +83,7 @@ class ExperimentSettings(Settings):
     """The size of an experiment."""
 
     defenses: tuple[str, ...] = setting(
-        ("none", "gradient_matching"),
+        ("none", DEFAULT),
         "Columns beside the undefended one: each as --defense, or the attack that adversarial "
         "poisoning crafts.",
     )
@@ -127,7 +127,8 @@ class BenchmarkSettings(Settings):
     """What is timed."""
 
     attacks: tuple[str, ...] = setting(
-        ("gradient_matching", "gradient_matching_fast", "evasion"), "Attacks to measure, or all."
+        (DEFAULT, "gradient_matching", "gradient_matching_fast", "evasion"),
+        "Attacks to measure, or all.",
     )
     steps: int = setting(20, "Steps of each kind to time.", minimum=1)
     image_shape: tuple[int, int, int] = setting(

@@ -22,12 +22,12 @@ class GradientMatching(Objective):
     """
 
     weights: str = setting(
-        "all", "θ: all, those of the last Dense layer (last), or of a layer of that name onward."
+        "all", "θ: all, those of the last layer (last), or of a layer of that name onward."
     )
 
     @property
     def differentiates_twice(self) -> bool:
-        """Whether a second derivative goes through layers before the last Dense one."""
+        """Whether a second derivative goes through layers before the last one."""
         return self.weights != "last"
 
     def check_network(self, network: keras.Model) -> None:

@@ -87,22 +87,20 @@ def check_strategy(model: keras.Model, network: keras.Model) -> None:
         )
 
 
-def obstacle_to_xla(
+def compiles_by_xla(
     network: keras.Model, attack: Attack | None, transform: Transform | None
-) -> str | None:
-    """Returns why XLA cannot compile the training step, as a clause; None where it can."""
+) -> bool:
+    """Returns whether XLA, which Keras takes on GPUs, has code for all of the training step.
+
+    It has none for the second derivative of maximum pooling in half precision.
+    """
     if transform is not None and not transform.compiles:
-        return f"the images are seen through {type(transform).__name__}, which XLA has no code for"
+        return False
     objective = None if attack is None else attack.objective
     if objective is None or not objective.differentiates_twice:
-        return None
-    for layer in network._flatten_layers():
-        if isinstance(layer, _MAX_POOLINGS) and layer.compute_dtype != "float32":
-            return (
-                f"XLA has no second derivative of {type(layer).__name__} in {layer.compute_dtype} "
-                f"(layer {layer.name!r}), which {type(objective).__name__} needs"
-            )
-    return None
+        return True
+    poolings = [each for each in network._flatten_layers() if isinstance(each, _MAX_POOLINGS)]
+    return all(each.compute_dtype == "float32" for each in poolings)
 
 
 def check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tfpoison.attacks.attack import Attack, CraftedBatch
 from tfpoison.attacks.crafting import STEP_SETTINGS, Crafting
+from tfpoison.attacks.zoo import DEFAULT
 from tfpoison.batch import LabelEncoding, check_labels, split
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
@@ -22,7 +23,7 @@ from tfpoison.distribution import Reduction, lend_example, replica_id
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
 from tfpoison.randomness import Purpose, split_key
-from tfpoison.training.arguments import check_features, check_no_synchronisation, obstacle_to_xla
+from tfpoison.training.arguments import check_features, check_no_synchronisation, compiles_by_xla
 from tfpoison.training.batch_check import check_pixels
 from tfpoison.training.batches import CraftedImages, labels_alone, symbolic_batch, unpack
 from tfpoison.training.callbacks import crafting_callbacks
@@ -42,10 +43,9 @@ class RobustModel(NetworkWrapper):
 
     Every training step splits its batch into poisons and temporary targets, crafts the poisons
     against the network as it is, and makes Keras's own training step on the batch so changed, with
-    the true labels. Batches may be transformed and mixed as well, after crafting, or instead of it
-    (`attack=None`).
+    the true labels. Batches may be transformed and mixed after crafting too, or instead of it.
 
-        model = tfpoison.RobustModel(network, attack="gradient_matching")
+        model = tfpoison.RobustModel(network)
         model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
         model.fit(train, validation_data=validation, epochs=40)
         network.save("classifier.keras")
@@ -64,7 +64,7 @@ class RobustModel(NetworkWrapper):
             probabilities, as the loss expects. Under a strategy both the network and this model
             must be made within its scope.
         attack: a name of `tfpoison.attacks`, an `Attack`, a `Crafting`, which says the settings of
-            crafting as well, or None for plain training, which takes none of them.
+            crafting as well, or None for plain training. The paper has `"gradient_matching"`.
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
         transform: a name of `tfpoison.defenses.transforms`, a `Transform`, or None: what every
@@ -93,7 +93,7 @@ class RobustModel(NetworkWrapper):
     def __init__(
         self,
         network: keras.Model,
-        attack: str | Attack | Crafting | None = "gradient_matching",
+        attack: str | Attack | Crafting | None = DEFAULT,
         *,
         pixel_range: Any = (0.0, 1.0),
         transform: str | Transform | None = None,
@@ -112,8 +112,7 @@ class RobustModel(NetworkWrapper):
         if self.batch_statistics and self.distribute_strategy.num_replicas_in_sync > 1:
             check_no_synchronisation(network)
         self.transform = TRANSFORMS.get(transform)
-        self.obstacle_to_xla = obstacle_to_xla(network, self.attack, self.transform)
-        self.supports_jit = self.obstacle_to_xla is None
+        self.supports_jit = compiles_by_xla(network, self.attack, self.transform)
         self.mixing = MIXINGS.get(mixing)
         self.features = features.name if isinstance(features, keras.Layer) else features
         self.reduction = Reduction(self.matching)

@@ -78,23 +78,6 @@ class NetworkWrapper(keras.Model):
 
     # Training.
 
-    obstacle_to_xla: str | None = None
-    """Why XLA cannot compile the training step, a clause; None where it can."""
-
-    @functools.wraps(keras.Model.compile)
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Configures the training; takes what `keras.Model.compile` takes.
-
-        Raises:
-            ValueError: `jit_compile=True` for a step that XLA cannot compile.
-        """
-        bound = inspect.signature(keras.Model.compile).bind(self, *args, **kwargs)
-        if self.obstacle_to_xla and bound.arguments.get("jit_compile") is True:
-            raise ValueError(
-                f"Expected jit_compile='auto' or False: {self.obstacle_to_xla}. Received: True"
-            )
-        super().compile(*args, **kwargs)
-
     def create_state(self, x: Any, y: Any = None) -> None:
         """Creates variables before a training step is traced, given what `fit` is given."""
 
