@@ -16,6 +16,7 @@ from tfpoison import expression
         ("part(a=(1, 2);b='x y';c=1e-3)", ("part", {"a": (1, 2), "b": "x y", "c": 0.001})),
         ("part(a=1/0;b=-1/2)", ("part", {"a": "1/0", "b": "-1/2"})),
         ("part(a=b=c)", ("part", {"a": "b=c"})),
+        ("part(a=b(c=1;d=2);e=3)", ("part", {"a": "b(c=1;d=2)", "e": 3})),
     ],
 )
 def test_parse(text, parsed):
@@ -42,6 +43,7 @@ def test_what_is_no_expression(text, message):
 def test_split_leaves_settings_alone():
     assert expression.split("a") == ["a"]
     assert expression.split("a(x=1+2)+b") == ["a(x=1+2)", "b"]
+    assert expression.split("a(x=b(y=1)+c)+d") == ["a(x=b(y=1)+c)", "d"]
     assert expression.split("a+") == ["a", ""]
 
 

@@ -6,8 +6,6 @@ from typing import Any
 
 _NAME = re.compile(r"\w+")
 _NAME_AND_SETTINGS = re.compile(r"\s*(\w+)\s*(?:\((.*)\))?\s*")
-# The sign between two parts, outside of the brackets around settings.
-_PLUS = re.compile(r"\+(?![^(]*\))")
 _FRACTION = re.compile(r"(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)")
 _TRUTHS = {"true": True, "false": False}
 
@@ -19,13 +17,14 @@ def is_name(text: object) -> bool:
 
 def split(text: str) -> list[str]:
     """Returns the parts of an expression with `+` between."""
-    return _PLUS.split(text)
+    return _split_outside_brackets(text, "+")
 
 
 def parse(text: str, what: str = "a part") -> tuple[str, dict[str, Any]]:
     """Returns the name in an expression for `what`, and its settings.
 
-    A value is a Python literal, `true` or `false`, a fraction such as `16/255`, or else a name.
+    A value is a Python literal, `true` or `false`, a fraction such as `16/255`, or else a name or
+    an expression.
 
     Raises:
         ValueError: the text is no such expression, or tells a setting twice.
@@ -36,7 +35,7 @@ def parse(text: str, what: str = "a part") -> tuple[str, dict[str, Any]]:
             f"Expected {what} as NAME, or NAME(setting=value;setting=value). Received: {text!r}"
         )
     settings: dict[str, Any] = {}
-    for each in filter(str.strip, (found[2] or "").split(";")):
+    for each in filter(str.strip, _split_outside_brackets(found[2] or "", ";")):
         name, equals, value = (part.strip() for part in each.partition("="))
         if not (name and equals and value):
             raise ValueError(
@@ -46,6 +45,17 @@ def parse(text: str, what: str = "a part") -> tuple[str, dict[str, Any]]:
             raise ValueError(f"Expected every setting once. Received {name} twice in {text!r}")
         settings[name] = parse_value(value)
     return found[1], settings
+
+
+def _split_outside_brackets(text: str, sign: str) -> list[str]:
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == sign and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def parse_value(text: str) -> Any:
