@@ -62,6 +62,7 @@ WHOLE = {
     ],
     "data.table.AUGMENTATIONS": [("AUGMENTATIONS.names()", "data/test_augmentation.py")],
     "data.augmentation.INTERPOLATIONS": [("INTERPOLATIONS", "data/test_augmentation.py")],
+    "data.augmentation.BORDERS": [("BORDERS", "data/test_augmentation.py")],
     "networks.table.NETWORKS": [("networks.names()", "networks/test_networks.py")],
     "attacks.zoo.ATTACKS": [("attacks.names()", "attacks/test_zoo.py")],
     "recipes.table.RECIPES": [

@@ -1,11 +1,13 @@
 """Shifts and flips of small images worked by hand, and the contract of the whole table."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tfpoison.data import AUGMENTATIONS
-from tfpoison.data.augmentation import INTERPOLATIONS, ShiftAndFlip
+from tfpoison.data.augmentation import BORDERS, INTERPOLATIONS, ShiftAndFlip
 from tfpoison.randomness import Purpose
 
 KEY = Purpose.CRAFTING.key(3)
@@ -114,6 +116,24 @@ def test_draws_fill_their_range():
     # The standard deviation is 0.5/√4000 = 0.008.
     assert set(mirrored) == {0, 1}
     assert abs(mirrored.mean() - 0.5) < 0.04
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_within_the_image_borders_change_nothing(border):
+    """A column that comes from outside changes with the border, the others do not."""
+    np.testing.assert_array_equal(move(right=1, border=border)[:, 1:], IMAGE[0, :, :3, 0])
+
+
+def test_beyond_a_reflected_border_lies_the_mirror_image():
+    reflected = functools.partial(move, border="reflect")
+    np.testing.assert_array_equal(
+        reflected(down=1, right=-2), [[7, 8, 7, 6], [3, 4, 3, 2], [7, 8, 7, 6]]
+    )
+    np.testing.assert_array_equal(reflected(right=1, mirrored=1)[0], [3, 4, 3, 2])
+    # Half a pixel to the right: means of neighbours, the first of pixel 0 and its mirror, pixel 1.
+    np.testing.assert_allclose(reflected(right=0.5)[0], [1.5, 1.5, 2.5, 3.5])
+    # Farther than the image is long, it comes again.
+    np.testing.assert_array_equal(reflected(right=6), IMAGE[0, :, :, 0])
 
 
 def test_nearest_draws_every_whole_shift_alike():

@@ -11,6 +11,7 @@ from tfpoison.keras_settings import check_channels_last
 from tfpoison.settings import Settings, setting
 
 INTERPOLATIONS = ("bilinear", "nearest")
+BORDERS = ("fill", "reflect")
 
 
 class Augmentation(abc.ABC):
@@ -64,6 +65,9 @@ class ShiftAndFlip(Settings, Augmentation):
     interpolation: str = setting(
         "bilinear", "nearest is for shifts by whole pixels.", choices=INTERPOLATIONS
     )
+    border: str = setting(
+        "fill", "What lies outside an image: one colour, or its mirror image.", choices=BORDERS
+    )
     fill: float | Sequence[float] = 0.0
 
     def __post_init__(self) -> None:
@@ -88,8 +92,9 @@ class ShiftAndFlip(Settings, Augmentation):
         """Moves and mirrors the images."""
         down, right, mirrored = tf.unstack(draws, axis=1)
         height, width = images.shape[1:3]
-        rows = _resampling(height, down, tf.zeros_like(down), images.dtype)
-        columns = _resampling(width, right, mirrored, images.dtype)
+        reflect = self.border == "reflect"
+        rows = _resampling(height, down, tf.zeros_like(down), images.dtype, reflect=reflect)
+        columns = _resampling(width, right, mirrored, images.dtype, reflect=reflect)
         fill = tf.constant(self.fill, images.dtype)
         moved = _resample_rows(images - fill, rows)
         moved = _transpose(_resample_rows(_transpose(moved), columns))
@@ -107,13 +112,19 @@ def _transpose(images: tf.Tensor) -> tf.Tensor:
     return tf.transpose(images, [0, 2, 1, 3])
 
 
-def _resampling(size: int, shifts: tf.Tensor, mirrored: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def _resampling(
+    size: int, shifts: tf.Tensor, mirrored: tf.Tensor, dtype: tf.DType, *, reflect: bool
+) -> tf.Tensor:
     """Returns the matrices that move (and mirror) lines of pixels, (n, size, size).
 
-    Pixel i comes from i - shift, or from its mirror image; outside the line rows are zeros.
+    Pixel i comes from i - shift, or from its mirror image; outside the line rows are zeros, or the
+    line goes on backwards, without its last pixel twice.
     """
     positions = tf.range(size, dtype=tf.float32)
     sources = positions - shifts[:, tf.newaxis]
+    if reflect:
+        last = size - 1
+        sources = last - tf.abs(last - tf.math.floormod(sources, max(2 * last, 1)))
     sources = tf.where(mirrored[:, tf.newaxis] > 0, size - 1 - sources, sources)
     return tf.cast(tf.nn.relu(1 - tf.abs(sources[:, :, tf.newaxis] - positions)), dtype)
 
