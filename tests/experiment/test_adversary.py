@@ -16,13 +16,12 @@ MISSED = 2
 
 def make_adversary(clean, directory, defense="none", recipe="watermark", count=1, **settings):
     return Adversary(
-        AttackSettings(recipe, threat={"budget": 2}, **settings),
+        AttackSettings(recipe, threat={"budget": 2}, adversaries=count, **settings),
         clean,
         column=defense,
         directory=RunDirectory(directory, {}),
         seed=0,
         checkpoint_seconds=60,
-        count=count,
     )
 
 

@@ -14,7 +14,9 @@ from tfpoison.runs.run_directory import RunDirectory
 
 def measure(victim, clean, poisons, folder):
     work = RunDirectory(folder, {}).folder("work")
-    return measure_victim(victim, clean, poisons, work, checkpoint_seconds=60)
+    measured = measure_victim(victim, clean, poisons, work, checkpoint_seconds=60)
+    assert list(measured) == [victim.defense]
+    return measured[victim.defense]
 
 
 def test_images_on_disk_stay_there(tmp_path):

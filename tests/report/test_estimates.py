@@ -158,9 +158,12 @@ def test_trials_of_other_targets_are_no_pair():
 
 def test_records_stand_in_the_order_of_the_grid():
     flags = {"recipes": "b,a", "adversaries": "standard,adaptive", "defenses": "none,y,x"}
+    flags["repairs"] = "anp,universal"
     ordered = [
         record(0, recipe="b"),
         record(1, recipe="b"),
+        record(0, recipe="b", defense="none, repair=anp"),
+        record(0, recipe="b", defense="none, repair=universal"),
         record(0, recipe="b", defense="y"),
         record(0, recipe="b", defense="x"),
         record(0, recipe="b", defense="x", victim=1),

@@ -288,7 +288,7 @@ JOBS = {
             *("data", "keep_list", "network", "training", *_ATTACKING, "experiment"),
             *("crafting", "attack's settings", "output"),
         ),
-        free=("trials", "victims", "recipes", "scenarios", "adversaries"),
+        free=("trials", "victims", "recipes", "scenarios", "adversaries", "repairs"),
         # Not the classes of the pretraining: the experiment does without them.
         later=tuple(
             name for name in GROUPS["pretraining"].flags() if name != "pretraining_classes"

@@ -39,9 +39,11 @@ class Adversary:
             for an adaptive adversary, `"none"` otherwise.
         directory: where poisons are kept; other processes may share it.
         seed: of all trials.
-        count: how many adversaries of this attack share the training of a trial, each with its own
-            threat, numbered from 0.
-        earlier: those of other attacks that share it; their threats are drawn first.
+        earlier: those of other attacks that share the training of a trial; their threats are drawn
+            first.
+
+    Attributes:
+        numbers: of the attack's threats that share a training.
     """
 
     def __init__(
@@ -54,7 +56,6 @@ class Adversary:
         seed: int,
         checkpoint_seconds: float,
         verbose: bool = False,
-        count: int = 1,
         earlier: "Sequence[Adversary]" = (),
     ):
         self.settings = settings
@@ -66,7 +67,7 @@ class Adversary:
         self._seed = seed
         self._seconds = checkpoint_seconds
         self._verbose = verbose
-        self._count = count
+        self.numbers = range(settings.adversaries)
         self._earlier = earlier
         self._networks_trained = False
         self._threats: dict[tuple[int, int], Threat] = {}
@@ -189,7 +190,7 @@ class Adversary:
     # Making.
 
     def _draw_threat(self, trial: int, number: int) -> Threat:
-        beside = [each.threat(trial, n) for each in self._earlier for n in range(each._count)]
+        beside = [each.threat(trial, n) for each in self._earlier for n in each.numbers]
         beside += [self.threat(trial, earlier) for earlier in range(number)]
         images, settings = self._setup.images, self.settings.threat_settings(trial)
         by_norm = settings.selection == "gradient_norm"

@@ -1,7 +1,6 @@
 """The grid of an experiment: attacks × adversaries × defenses × trials × victims."""
 
 import dataclasses
-import functools
 import itertools
 import statistics
 import time
@@ -11,13 +10,14 @@ from typing import Any
 from tfpoison import expression
 from tfpoison.experiment.adversary import Adversary
 from tfpoison.experiment.clean_networks import CleanNetworks
+from tfpoison.experiment.repaired import NO_REPAIRS, Repairs
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.setup import NO_DEFENSE, Setup
 from tfpoison.experiment.victim import Victim, measure_victim
 from tfpoison.notes import tell_once
 from tfpoison.progress import Progress
 from tfpoison.recipes.poisons import Poisons
-from tfpoison.runs.record_checks import THREAT, TRAINING, outcome_of
+from tfpoison.runs.record_checks import THREAT, TRAINING, columns_of, outcome_of
 from tfpoison.runs.records import Records
 from tfpoison.runs.run_directory import WORK, RunDirectory
 
@@ -35,9 +35,8 @@ class Grid:
             defense under test.
         columns: the names of the defenses.
         victims: the number of victims that are trained on each poisoning.
-        adversaries_per_trial: how many adversaries of each attack there are in one training, each
-            with a target, a class and poisons of its own.
         share_training: whether all recipes of a scenario share the training.
+        repairs: what every victim is repaired by after its training.
     """
 
     attacks: tuple[AttackSettings, ...]
@@ -45,8 +44,8 @@ class Grid:
     columns: tuple[str, ...]
     trials: int
     victims: int
-    adversaries_per_trial: int = 1
     share_training: bool = False
+    repairs: Repairs = NO_REPAIRS
 
     @property
     def trainings(self) -> list[tuple[AttackSettings, ...]]:
@@ -88,9 +87,14 @@ class Grid:
 
     def outcomes(self, victim: Victim) -> list[tuple]:
         """Returns what each of a victim's records goes by; see `outcome_of`."""
-        recipes, numbers = expression.split(victim.recipe), range(self.adversaries_per_trial)
-        rest = dataclasses.astuple(victim)[1:]
-        return [(recipe, *rest, number) for recipe in recipes for number in numbers]
+        _, *scenario, defense, trial, which = dataclasses.astuple(victim)
+        numbers = trial, which
+        return [
+            (attack.recipe, *scenario, column, *numbers, threat)
+            for attack in self.attacks_on(victim)
+            for column in columns_of(defense, self.repairs.methods)
+            for threat in range(attack.adversaries)
+        ]
 
     def discard_work(self, directory: RunDirectory) -> None:
         """Removes what a process has left that was killed right after it wrote a record."""
@@ -163,19 +167,25 @@ class GridRunner:
 
     def _measure(self, victim: Victim, work: RunDirectory) -> list[dict[str, Any]]:
         """Trains a victim and returns a record for each adversary."""
-        numbers = range(self._grid.adversaries_per_trial)
-        those = [(each, number) for each in self._adversaries_of(victim) for number in numbers]
+        those = [(each, n) for each in self._adversaries_of(victim) for n in each.numbers]
         poisons = [each.poisons(victim.trial, number) for each, number in those]
         seconds = self._common["checkpoint_seconds"]
-        measures = measure_victim(victim, self._networks, poisons, work, checkpoint_seconds=seconds)
-        records = map(functools.partial(self._record, victim), those, poisons, measures)
-        if len(those) == 1:
-            return list(records)
-        shared = {TRAINING: victim.recipe, "threats": len(those)}
-        return [
-            each | shared | {THREAT: number}
-            for each, (_, number) in zip(records, those, strict=True)
-        ]
+        measured = measure_victim(
+            victim,
+            self._networks,
+            poisons,
+            work,
+            checkpoint_seconds=seconds,
+            repairs=self._grid.repairs,
+        )
+        records = []
+        for column, measures in measured.items():
+            for who, each, of_one in zip(those, poisons, measures, strict=True):
+                record = self._record(victim, who, each, of_one) | {"defense": column}
+                if len(those) > 1:
+                    record |= {TRAINING: victim.recipe, "threats": len(those), THREAT: who[1]}
+                records.append(record)
+        return records
 
     def _record(
         self,
@@ -212,7 +222,6 @@ class GridRunner:
                     column=column,
                     directory=self._directory,
                     seed=self._seed,
-                    count=self._grid.adversaries_per_trial,
                     earlier=list(adversaries),
                     **self._common,
                 )

@@ -80,6 +80,8 @@ class AttackSettings(Settings):
         recipe_settings: settings of the recipe other than its defaults.
         threat: arguments of `ThreatSettings`, aside from those that the recipe sets.
         setups: published set-ups in place of drawn threats, one for each trial.
+        adversaries: how many adversaries of this recipe there are in one training, each with a
+            target, a class and poisons of its own.
     """
 
     recipe: str = "gradient_matching"
@@ -87,6 +89,7 @@ class AttackSettings(Settings):
     scenario: str = "from_scratch"
     threat: dict[str, Any] = dataclasses.field(default_factory=dict)
     setups: "tuple[Setup, ...]" = ()
+    adversaries: int = 1
     original_order: bool = setting(
         True,
         "Whether the data lie in the order that the set-ups count; if not, images of their classes "

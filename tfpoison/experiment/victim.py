@@ -11,12 +11,17 @@ from tfpoison import evaluation
 from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.experiment.clean_networks import CleanNetworks
+from tfpoison.experiment.repaired import NO_REPAIRS, Repairs
 from tfpoison.fitting.divergence import DivergedError
 from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.recipes.poisoned_examples import PoisonedExamples
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.runs.checkpoint import Checkpoint
+from tfpoison.runs.record_checks import columns_of
 from tfpoison.runs.run_directory import RunDirectory, file_name
+
+# Of an adversary's targets, after every epoch: with a trigger there are thousands.
+_MOST_WATCHED = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,26 +48,27 @@ def measure_victim(
     work: RunDirectory,
     *,
     checkpoint_seconds: float,
-) -> list[dict[str, Any]]:
-    """Trains a fresh victim on poisons that share the training; returns each adversary's measures.
+    repairs: Repairs = NO_REPAIRS,
+) -> dict[str, list[dict[str, Any]]]:
+    """Trains a fresh victim on poisons that share the training, and repairs it.
 
-    Those of a victim that diverges are None, as it tells nothing of the poisons, and `diverged`
-    says how it did. The training is saved in `work`, to be discarded once the measures are on disk.
+    Returns:
+        For each column that comes of it the measures of each adversary.
+        Those of a victim that diverges are None, as it tells nothing of the poisons, and `diverged`
+        says how it did. The training is saved in `work`, to be discarded once the measures are on
+        disk.
     """
     setup, images = networks.setup, networks.setup.images
+    columns = columns_of(victim.defense, repairs.methods)
     targets = [each.threat.target_images(images.validation) for each in poisons]
     started = time.monotonic()
 
     def confidences(predictor: Predictor) -> dict[str, float]:
+        watched = [predictor.probabilities(each[:_MOST_WATCHED]) for each in targets]
         return {
-            _watched(number): float(
-                predictor.probabilities(targets[number])[:, each.threat.adversarial_class].mean()
-            )
+            _watched(number): float(watched[number][:, each.threat.adversarial_class].mean())
             for number, each in enumerate(poisons)
         }
-
-    def told(measures: dict[str, Any]) -> dict[str, Any]:
-        return {**measures, "seconds": {"training": round(time.monotonic() - started, 2)}}
 
     for each in poisons:
         each.check(images.train)
@@ -79,23 +85,51 @@ def measure_victim(
         )
     except DivergedError as error:
         unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
-        return [told({**unknown, "diverged": str(error)})] * len(poisons)
-    clean, measures = predictor.probabilities(images.validation), []
-    for number, each in enumerate(poisons):
+        lost = {**unknown, "diverged": str(error), **_since(started)}
+        return dict.fromkeys(columns, [lost] * len(poisons))
+    seconds, validation = _since(started), images.validation
+    seed = setup.seed_of("repair", victim.trial, victim.victim)
+    some = repairs.choose(validation, poisons, seed)
+    predictors = [predictor, *repairs.repaired(predictor.network, validation.select(some), seed)]
+    measured = {
+        column: _measure(each, validation, poisons, used=validation.ids[some])
+        for column, each in zip(columns, predictors, strict=True)
+    }
+    removes = setup.settings.defenses[victim.defense].changes_training_set
+    for number, of_one in enumerate(measured[victim.defense]):
+        if removes:
+            of_one |= _rounded(_removal(images.train, left, poisons[number], poisons))
+        of_one["confidence_by_epoch"] = [round(row[_watched(number)], 6) for row in checkpoint.rows]
+    return {column: [{**each, **seconds} for each in rows] for column, rows in measured.items()}
+
+
+def _since(started: float) -> dict[str, Any]:
+    return {"seconds": {"training": round(time.monotonic() - started, 2)}}
+
+
+def _rounded(measures: dict[str, float]) -> dict[str, Any]:
+    return {name: round(value, 6) for name, value in measures.items()}
+
+
+def _measure(
+    predictor: Predictor, validation: Examples, poisons: Sequence[Poisons], *, used: np.ndarray
+) -> list[dict[str, Any]]:
+    """Returns each adversary's measures, by the images that no repair has used."""
+    rest, clean = ~np.isin(validation.ids, used), predictor.probabilities(validation)
+    measures = []
+    for each in poisons:
+        threat = each.threat
+        targets = ~np.isin(threat.target_ids, used)
         of_one = evaluation.measure(
-            clean,
-            images.validation.labels,
-            predictor.probabilities(targets[number]),
-            target_labels=each.threat.target_labels(images.validation),
-            adversarial_class=each.threat.adversarial_class,
+            clean[rest],
+            validation.labels[rest],
+            predictor.probabilities(threat.target_images(validation)[targets]),
+            target_labels=threat.target_labels(validation)[targets],
+            adversarial_class=threat.adversarial_class,
             poison_classes=np.unique(each.clean_labels),
         )
-        if setup.settings.defenses[victim.defense].changes_training_set:
-            of_one |= _removal(images.train, left, each, poisons)
-        rounded: dict[str, Any] = {key: round(value, 6) for key, value in of_one.items()}
-        by_epoch = [round(row[_watched(number)], 6) for row in checkpoint.rows]
-        measures.append(rounded | {"confidence_by_epoch": by_epoch})
-    return list(map(told, measures))
+        measures.append(_rounded(of_one))
+    return measures
 
 
 def _watched(number: int) -> str:

@@ -1,9 +1,11 @@
 """Measures defenses against attacks: a grid of recipes, scenarios, defenses and trials."""
 
 import dataclasses
+import itertools
 
 from tfpoison.experiment.adversary import check_attacks
 from tfpoison.experiment.grid import Grid, GridRunner
+from tfpoison.experiment.repaired import Repairs
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.setup import NO_DEFENSE, SetupSettings
 from tfpoison.jobs.report import ReportJob
@@ -47,25 +49,49 @@ class ExperimentJob:
                 )
         description = self.setup.check()
         check_attacks(self.attacks, self.setup, description, range(self.experiment.trials))
-        self._check_sharing(description.train_size)
+        self._check_sharing(self._counted_attacks(), description.train_size)
+        self._repairs.check(description.validation_size)
         if "adaptive" in adversaries:
             self._check_adaptive()
         self.directory.check()
 
-    def _check_sharing(self, train_size: int) -> None:
+    @property
+    def _repairs(self) -> Repairs:
+        return Repairs(self.experiment.repairs, self.experiment.repair_images)
+
+    def _counted_attacks(self) -> tuple[AttackSettings, ...]:
+        """Returns the attacks, each with the number of its adversaries.
+
+        Raises:
+            ValueError: there are several numbers, but not one for each recipe.
+        """
+        recipes, numbers = self.adversary.recipes, self.experiment.adversaries_per_trial
+        if len(numbers) not in (1, len(recipes)):
+            raise ValueError(
+                f"Expected adversaries_per_trial to be one number, or one for each of the "
+                f"{len(recipes)} recipes. Received: {', '.join(map(str, numbers))}"
+            )
+        of = dict(zip(recipes, itertools.cycle(numbers), strict=False))
+        return tuple(
+            dataclasses.replace(each, adversaries=of[each.recipe]) for each in self.attacks
+        )
+
+    def _check_sharing(self, attacks: tuple[AttackSettings, ...], train_size: int) -> None:
         """Raises ValueError where adversaries that share a training would share images."""
-        if self.experiment.adversaries_per_trial == 1 and not self.experiment.share_training:
+        if all(each.adversaries == 1 for each in attacks) and not self.experiment.share_training:
             return
-        threats = [attack.threat_settings() for attack in self.attacks]
-        if any(attack.setups for attack in self.attacks) or any(
+        threats = [attack.threat_settings() for attack in attacks]
+        if any(attack.setups for attack in attacks) or any(
             each.target_ids or each.poison_ids for each in threats
         ):
             raise ValueError(
                 "Expected targets and poisons to be drawn where adversaries share a training. "
                 "Received set-ups, target_ids or poison_ids."
             )
-        wanted = sum(each.count_poisons(train_size) for each in threats)
-        wanted *= self.experiment.adversaries_per_trial
+        wanted = sum(
+            each.adversaries * threat.count_poisons(train_size)
+            for each, threat in zip(attacks, threats, strict=True)
+        )
         if wanted > train_size:
             raise ValueError(
                 f"Expected at most {train_size} poisons, the number of training images, of all "
@@ -89,13 +115,13 @@ class ExperimentJob:
         """Runs the grid and returns the report's table."""
         self.check()
         grid = Grid(
-            self.attacks,
+            self._counted_attacks(),
             self.adversary.adversaries,
             tuple(self.setup.defenses),
             self.experiment.trials,
             self.experiment.victims,
-            self.experiment.adversaries_per_trial,
             self.experiment.share_training,
+            self._repairs,
         )
         with self.directory.shared():
             records = Records(self.directory)

@@ -89,13 +89,22 @@ class ExperimentSettings(Settings):
     )
     trials: int = setting(10, "Trials, each with a threat of its own.", minimum=1, maximum=100_000)
     victims: int = setting(1, "Victims trained on each poisoning.", minimum=1, maximum=100_000)
-    adversaries_per_trial: int = setting(
-        1,
-        "Adversaries of each recipe in one training, each with its own target, class and images.",
+    adversaries_per_trial: tuple[int, ...] = setting(
+        (1,),
+        "Adversaries of each recipe in one training, each with its own target, class and images: "
+        "a number for all recipes, or one for each.",
         minimum=1,
         maximum=1000,
     )
     share_training: bool = setting(False, "Train on the poisons of all recipes together.")
+    repairs: tuple[str, ...] = setting(
+        (),
+        "Methods of repair, as --repair, that every victim gets after its training; each is a "
+        "column beside the victim's.",
+    )
+    repair_images: int = setting(
+        500, "Clean images of the validation split for repairs; the rest measure.", minimum=10
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfpoison.notes import MISSING, share_of_range
-from tfpoison.runs.record_checks import CELL, THREAT, Record, training_of
+from tfpoison.runs.record_checks import CELL, THREAT, Record, columns_of, training_of
 
 UNDEFENDED = "none"
 STANDARD = "standard"
@@ -24,7 +24,7 @@ _SHARE = re.compile(r"((?:epsilon|step_size)=)([0-9]*\.?[0-9]+)(?=[;)])")
 # How far from a whole grey level a share may be that was meant as one.
 _ROUNDING = 0.02
 # The flags that list the values of each field of a cell.
-_FLAGS = ("recipes", "scenarios", "adversaries", "defenses")
+_FLAGS = ("recipes", "scenarios", "adversaries", "defenses", "repairs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,7 +294,8 @@ def pairs(
 
 def in_grid_order(records: Iterable[Record], flags: Mapping[str, str]) -> list[Record]:
     """Returns the records as one process would have written them, by the lists of the flags."""
-    orders = [flags.get(flag, "").split(",") for flag in _FLAGS]
+    *orders, defenses, repairs = (flags.get(flag, "").split(",") for flag in _FLAGS)
+    orders.append([column for each in defenses for column in columns_of(each, repairs)])
 
     def place(record: Record) -> tuple[int, ...]:
         cell = [str(record[name]) for name in CELL]

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from tfpoison.checks import check_number
@@ -20,6 +21,8 @@ _SHARES = (
     *("target_confidence", "true_confidence", "success_without_poisons"),
     *("removed_share", "removed_poisons", "removed_clean", "detection_auc"),
 )
+# Between a column's defense and the repair that its victims had after their training.
+_REPAIRED = ", repair="
 # In place of a measure, of a victim that diverged.
 _DIVERGED = "diverged"
 
@@ -36,7 +39,13 @@ def outcome_of(record: Record) -> tuple:
 
 def training_of(record: Record) -> tuple:
     """Returns what the training goes by that a record is of, perhaps with others."""
-    return record.get(TRAINING, record["recipe"]), *(record.get(name, 0) for name in VICTIM[1:])
+    trained = {**record, "defense": record["defense"].partition(_REPAIRED)[0]}
+    return record.get(TRAINING, record["recipe"]), *(trained.get(name, 0) for name in VICTIM[1:])
+
+
+def columns_of(defense: str, repairs: Iterable[str]) -> list[str]:
+    """Returns the columns that come of one training: the defense's, and one for each repair."""
+    return [defense, *(f"{defense}{_REPAIRED}{method}" for method in repairs)]
 
 
 def check_record(record: Record) -> None:
