@@ -22,9 +22,17 @@ class NeverSay(Repair):
         subject.network.set_weights([kernel, bias - np.array([9, 0, 0, 0])])
 
 
+class Diverge(Repair):
+    """Ends with weights that are not finite."""
+
+    def repair(self, subject):
+        subject.network.set_weights([each * np.nan for each in subject.network.get_weights()])
+
+
 @pytest.fixture
-def never_say(monkeypatch):
+def methods(monkeypatch):
     monkeypatch.setitem(REPAIRS._makers, "never_say", NeverSay)
+    monkeypatch.setitem(REPAIRS._makers, "diverge", Diverge)
 
 
 def poisons(target_ids, trigger=None):
@@ -48,20 +56,22 @@ def test_there_must_be_a_method_and_images_to_measure_by():
         Repairs(("universall",), 50).check(100)
 
 
-def test_a_repaired_victim_is_a_column_measured_by_the_other_images(tmp_path, never_say):
+def test_a_repaired_victim_is_a_column_measured_by_the_other_images(tmp_path, methods):
     images = make_images()
     clean = make_clean_networks(tmp_path, images, learning_rate=1e-9)
     clean.setup.make_network = lambda seed: make_reader()
     adversary = make_adversary(clean, tmp_path, recipe="badnets", clean_networks=0)
     victim = Victim("badnets", "from_scratch", "standard", "none", trial=0, victim=0)
-    work, repairs = RunDirectory(tmp_path, {}).folder("work"), Repairs(("never_say",), 10)
+    work, repairs = RunDirectory(tmp_path, {}).folder("work"), Repairs(("never_say", "diverge"), 10)
     made = [adversary.poisons(0)]
     measured = measure_victim(victim, clean, made, work, checkpoint_seconds=60, repairs=repairs)
-    assert list(measured) == ["none", "none, repair=never_say"]
-    before, after = (rows[0] for rows in measured.values())
+    assert list(measured) == ["none", "none, repair=never_say", "none, repair=diverge"]
+    before, after, lost = (rows[0] for rows in measured.values())
     seed = clean.setup.seed_of("repair", 0, 0)
     rest = np.delete(images.validation.labels, repairs.choose(images.validation, made, seed))
     assert before["clean_accuracy"] == 1
     assert after["clean_accuracy"] == pytest.approx(np.mean(rest != 0), abs=1e-6)
     assert "confidence_by_epoch" not in after
     assert after["seconds"] == before["seconds"]
+    assert lost["success"] is None
+    assert "weights that are not finite, of Diverge" in lost["diverged"]

@@ -1,13 +1,14 @@
 """Repairs of a victim after its training, each a column of its own beside the defense's."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
 
 from tfpoison.data import Examples, subsets
 from tfpoison.evaluation import Predictor
+from tfpoison.fitting.divergence import DivergedError
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.repairing.repairing import repair
 from tfpoison.repairing.settings import LEAST_IMAGES
@@ -50,13 +51,16 @@ class Repairs:
         some = validation.select(free)
         return free[subsets.choose(some, self.clean_images, balanced=False, seed=seed)]
 
-    def repaired(self, network: keras.Model, clean: Examples, seed: int) -> list[Predictor]:
-        """Returns the network as each method leaves it."""
+    def repaired(
+        self, network: keras.Model, clean: Examples, seed: int
+    ) -> Iterator[Predictor | DivergedError]:
+        """Yields the network as each method leaves it, or how the method diverged."""
         images = clean.read(np.arange(clean.size))
-        return [
-            Predictor(repair(network, images, clean.labels, method, seed=seed))
-            for method in self.methods
-        ]
+        for method in self.methods:
+            try:
+                yield Predictor(repair(network, images, clean.labels, method, seed=seed))
+            except DivergedError as error:
+                yield error
 
 
 NO_REPAIRS = Repairs()

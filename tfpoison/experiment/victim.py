@@ -84,15 +84,17 @@ def measure_victim(
             watch=confidences,
         )
     except DivergedError as error:
-        unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
-        lost = {**unknown, "diverged": str(error), **_since(started)}
-        return dict.fromkeys(columns, [lost] * len(poisons))
+        return dict.fromkeys(columns, [_lost(error) | _since(started)] * len(poisons))
     seconds, validation = _since(started), images.validation
     seed = setup.seed_of("repair", victim.trial, victim.victim)
     some = repairs.choose(validation, poisons, seed)
     predictors = [predictor, *repairs.repaired(predictor.network, validation.select(some), seed)]
     measured = {
-        column: _measure(each, validation, poisons, used=validation.ids[some])
+        column: (
+            [_lost(each)] * len(poisons)
+            if isinstance(each, DivergedError)
+            else _measure(each, validation, poisons, used=validation.ids[some])
+        )
         for column, each in zip(columns, predictors, strict=True)
     }
     removes = setup.settings.defenses[victim.defense].changes_training_set
@@ -105,6 +107,11 @@ def measure_victim(
 
 def _since(started: float) -> dict[str, Any]:
     return {"seconds": {"training": round(time.monotonic() - started, 2)}}
+
+
+def _lost(error: DivergedError) -> dict[str, Any]:
+    unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
+    return {**unknown, "diverged": str(error)}
 
 
 def _rounded(measures: dict[str, float]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfpoison.fitting.divergence import DivergedError
 from tfpoison.repairing.base import Repair
 from tfpoison.repairing.subject import Subject
 from tfpoison.repairing.table import REPAIRS
@@ -47,8 +48,14 @@ def repair(
     Raises:
         TypeError, ValueError: an argument is something else than is said here, or the method cannot
             repair this network.
+        DivergedError: the repair has come to weights that are not finite; it is a `ValueError`.
     """
     found = REPAIRS.get(method, **settings)
     subject = Subject.of(network, clean_images, labels, pixel_range, seed).copy()
     found.repair(subject)
+    if not all(np.isfinite(each).all() for each in subject.network.get_weights()):
+        raise DivergedError(
+            f"Expected a repair that converges. Received: weights that are not finite, of {found}. "
+            "Give a smaller learning_rate, or other settings."
+        )
     return subject.network

@@ -86,7 +86,9 @@ class ExperimentReport:
     @property
     def notes(self) -> list[str]:
         """What the tables do not say themselves."""
-        victims = {training_of(record): record.get("diverged") for record in self.records}
+        victims = {
+            (training_of(each), each["defense"]): each.get("diverged") for each in self.records
+        }
         diverged = [how for how in victims.values() if how is not None]
         told = (
             f"{len(diverged)} of {len(victims)} victims diverged: they tell nothing of the "
