@@ -10,7 +10,7 @@ from typing import Any
 from tfpoison import expression
 from tfpoison.experiment.adversary import Adversary
 from tfpoison.experiment.clean_networks import CleanNetworks
-from tfpoison.experiment.repaired import NO_REPAIRS, Repairs
+from tfpoison.experiment.repairs import NO_REPAIRS, Repairs
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.setup import NO_DEFENSE, Setup
 from tfpoison.experiment.victim import Victim, measure_victim
@@ -87,10 +87,9 @@ class Grid:
 
     def outcomes(self, victim: Victim) -> list[tuple]:
         """Returns what each of a victim's records goes by; see `outcome_of`."""
-        _, *scenario, defense, trial, which = dataclasses.astuple(victim)
-        numbers = trial, which
+        _, scenario, adversary, defense, *numbers = dataclasses.astuple(victim)
         return [
-            (attack.recipe, *scenario, column, *numbers, threat)
+            (attack.recipe, scenario, adversary, column, *numbers, threat)
             for attack in self.attacks_on(victim)
             for column in columns_of(defense, self.repairs.methods)
             for threat in range(attack.adversaries)

@@ -11,7 +11,7 @@ from tfpoison import evaluation
 from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.experiment.clean_networks import CleanNetworks
-from tfpoison.experiment.repaired import NO_REPAIRS, Repairs
+from tfpoison.experiment.repairs import NO_REPAIRS, Repairs
 from tfpoison.fitting.divergence import DivergedError
 from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.recipes.poisoned_examples import PoisonedExamples
@@ -53,10 +53,9 @@ def measure_victim(
     """Trains a fresh victim on poisons that share the training, and repairs it.
 
     Returns:
-        For each column that comes of it the measures of each adversary.
-        Those of a victim that diverges are None, as it tells nothing of the poisons, and `diverged`
-        says how it did. The training is saved in `work`, to be discarded once the measures are on
-        disk.
+        For each column that comes of it the measures of each adversary. Those of a victim that
+        diverges are None, as it tells nothing of the poisons, and `diverged` says how it did. The
+        training is saved in `work`, to be discarded once the measures are on disk.
     """
     setup, images = networks.setup, networks.setup.images
     columns = columns_of(victim.defense, repairs.methods)
@@ -93,7 +92,7 @@ def measure_victim(
         column: (
             [_lost(each)] * len(poisons)
             if isinstance(each, DivergedError)
-            else _measure(each, validation, poisons, used=validation.ids[some])
+            else _measure(each, validation, poisons, targets, used=validation.ids[some])
         )
         for column, each in zip(columns, predictors, strict=True)
     }
@@ -119,19 +118,24 @@ def _rounded(measures: dict[str, float]) -> dict[str, Any]:
 
 
 def _measure(
-    predictor: Predictor, validation: Examples, poisons: Sequence[Poisons], *, used: np.ndarray
+    predictor: Predictor,
+    validation: Examples,
+    poisons: Sequence[Poisons],
+    targets: Sequence[np.ndarray],
+    *,
+    used: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """Returns each adversary's measures, by the images that no repair has used."""
+    """Returns each adversary's measures on its targets, by the images that no repair has used."""
     rest, clean = ~np.isin(validation.ids, used), predictor.probabilities(validation)
     measures = []
-    for each in poisons:
+    for each, its_targets in zip(poisons, targets, strict=True):
         threat = each.threat
-        targets = ~np.isin(threat.target_ids, used)
+        unused = ~np.isin(threat.target_ids, used)
         of_one = evaluation.measure(
             clean[rest],
             validation.labels[rest],
-            predictor.probabilities(threat.target_images(validation)[targets]),
-            target_labels=threat.target_labels(validation)[targets],
+            predictor.probabilities(its_targets[unused]),
+            target_labels=threat.target_labels(validation)[unused],
             adversarial_class=threat.adversarial_class,
             poison_classes=np.unique(each.clean_labels),
         )

@@ -5,7 +5,7 @@ import itertools
 
 from tfpoison.experiment.adversary import check_attacks
 from tfpoison.experiment.grid import Grid, GridRunner
-from tfpoison.experiment.repaired import Repairs
+from tfpoison.experiment.repairs import Repairs
 from tfpoison.experiment.settings import AttackSettings
 from tfpoison.experiment.setup import NO_DEFENSE, SetupSettings
 from tfpoison.jobs.report import ReportJob

@@ -7,7 +7,7 @@ import pytest
 from clean_networks_of_tests import make_clean_networks, make_images, make_reader
 from test_adversary import make_adversary
 
-from tfpoison.experiment.repaired import Repairs
+from tfpoison.experiment.repairs import Repairs
 from tfpoison.experiment.victim import Victim, measure_victim
 from tfpoison.repairing.base import Repair
 from tfpoison.repairing.table import REPAIRS
