@@ -22,6 +22,13 @@ class NeverSay(Repair):
         subject.network.set_weights([kernel, bias - np.array([9, 0, 0, 0])])
 
 
+class Refuse(Repair):
+    """Repairs other networks alone."""
+
+    def repair(self, subject):
+        raise ValueError("Expected another network.")
+
+
 class Diverge(Repair):
     """Ends with weights that are not finite."""
 
@@ -32,6 +39,7 @@ class Diverge(Repair):
 @pytest.fixture
 def methods(monkeypatch):
     monkeypatch.setitem(REPAIRS._makers, "never_say", NeverSay)
+    monkeypatch.setitem(REPAIRS._makers, "refuse", Refuse)
     monkeypatch.setitem(REPAIRS._makers, "diverge", Diverge)
 
 
@@ -62,16 +70,20 @@ def test_a_repaired_victim_is_a_column_measured_by_the_other_images(tmp_path, me
     clean.setup.make_network = lambda seed: make_reader()
     adversary = make_adversary(clean, tmp_path, recipe="badnets", clean_networks=0)
     victim = Victim("badnets", "from_scratch", "standard", "none", trial=0, victim=0)
-    work, repairs = RunDirectory(tmp_path, {}).folder("work"), Repairs(("never_say", "diverge"), 10)
+    names = ["never_say", "refuse", "diverge"]
+    work, repairs = RunDirectory(tmp_path, {}).folder("work"), Repairs(tuple(names), 10)
     made = [adversary.poisons(0)]
     measured = measure_victim(victim, clean, made, work, checkpoint_seconds=60, repairs=repairs)
-    assert list(measured) == ["none", "none, repair=never_say", "none, repair=diverge"]
-    before, after, lost = (rows[0] for rows in measured.values())
+    assert list(measured) == ["none", *(f"none, repair={name}" for name in names)]
+    before, after, refused, lost = (rows[0] for rows in measured.values())
     seed = clean.setup.seed_of("repair", 0, 0)
     rest = np.delete(images.validation.labels, repairs.choose(images.validation, made, seed))
     assert before["clean_accuracy"] == 1
     assert after["clean_accuracy"] == pytest.approx(np.mean(rest != 0), abs=1e-6)
     assert "confidence_by_epoch" not in after
-    assert after["seconds"] == before["seconds"]
+    assert before["seconds"].keys() == {"training"}
+    assert after["seconds"].keys() == {"training", "repair"}
+    assert after["seconds"]["training"] == before["seconds"]["training"]
+    assert (refused["success"], refused["diverged"]) == (None, "Expected another network.")
     assert lost["success"] is None
     assert "weights that are not finite, of Diverge" in lost["diverged"]

@@ -294,6 +294,19 @@ def test_the_cost_is_the_ratio_to_undefended_training():
     assert math.isnan(rows[3].training_cost)
 
 
+def test_a_repair_takes_its_time_beside_that_of_the_one_training_it_follows():
+    plain = record(0, defense="none", seconds={"training": 10.0})
+    repaired = [
+        record(0, defense=f"none, repair={name}", seconds={"training": 10.0, "repair": took})
+        for name, took in [("anp", 2.0), ("universal", 5.0)]
+    ]
+    rows = summary.summarise([plain, *repaired])
+    assert [row.training_seconds for row in rows] == [10, 12, 15]
+    assert [row.training_cost for row in rows] == [1, 1.2, 1.5]
+    lines = summary.times([plain, *repaired])[1:]
+    assert [line[:2] for line in lines] == [["training", "1"], ["repair", "2"]]
+
+
 def test_a_family_is_a_defense_without_settings():
     assert summary.family("mixup(ways=4)+dp_sgd(noise=0.1;clip_norm=1)") == "mixup+dp_sgd"
 

@@ -1,6 +1,7 @@
 """Repairs of a victim after its training, each a column of its own beside the defense's."""
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 
 import keras
@@ -8,7 +9,6 @@ import numpy as np
 
 from tfpoison.data import Examples, subsets
 from tfpoison.evaluation import Predictor
-from tfpoison.fitting.divergence import DivergedError
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.repairing.repairing import repair
 from tfpoison.repairing.settings import LEAST_IMAGES
@@ -53,14 +53,20 @@ class Repairs:
 
     def repaired(
         self, network: keras.Model, clean: Examples, seed: int
-    ) -> Iterator[Predictor | DivergedError]:
-        """Yields the network as each method leaves it, or how the method diverged."""
+    ) -> Iterator[tuple[Predictor | ValueError, dict[str, float]]]:
+        """Yields the network as each method leaves it, or why it cannot; and the seconds it takes.
+
+        What the training has cost is not lost to a method that diverges, or is for other networks.
+        """
         images = clean.read(np.arange(clean.size))
         for method in self.methods:
+            started = time.monotonic()
             try:
-                yield Predictor(repair(network, images, clean.labels, method, seed=seed))
-            except DivergedError as error:
-                yield error
+                repaired = repair(network, images, clean.labels, method, seed=seed)
+                outcome: Predictor | ValueError = Predictor(repaired)
+            except ValueError as error:
+                outcome = error
+            yield outcome, {"repair": round(time.monotonic() - started, 2)}
 
 
 NO_REPAIRS = Repairs()

@@ -54,8 +54,9 @@ def measure_victim(
 
     Returns:
         For each column that comes of it the measures of each adversary. Those of a victim that
-        diverges are None, as it tells nothing of the poisons, and `diverged` says how it did. The
-        training is saved in `work`, to be discarded once the measures are on disk.
+        diverges, or that a method cannot repair, are None, as it tells nothing of the poisons, and
+        `diverged` says why. The training is saved in `work`, to be discarded once the measures are
+        on disk.
     """
     setup, images = networks.setup, networks.setup.images
     columns = columns_of(victim.defense, repairs.methods)
@@ -83,32 +84,33 @@ def measure_victim(
             watch=confidences,
         )
     except DivergedError as error:
-        return dict.fromkeys(columns, [_lost(error) | _since(started)] * len(poisons))
-    seconds, validation = _since(started), images.validation
+        lost = _lost(error) | {"seconds": _training(started)}
+        return dict.fromkeys(columns, [lost] * len(poisons))
+    training, validation = _training(started), images.validation
     seed = setup.seed_of("repair", victim.trial, victim.victim)
     some = repairs.choose(validation, poisons, seed)
-    predictors = [predictor, *repairs.repaired(predictor.network, validation.select(some), seed)]
-    measured = {
-        column: (
+    repaired = repairs.repaired(predictor.network, validation.select(some), seed)
+    measured = {}
+    for column, (each, seconds) in zip(columns, [(predictor, {}), *repaired], strict=True):
+        measures = (
             [_lost(each)] * len(poisons)
-            if isinstance(each, DivergedError)
+            if isinstance(each, ValueError)
             else _measure(each, validation, poisons, targets, used=validation.ids[some])
         )
-        for column, each in zip(columns, predictors, strict=True)
-    }
+        measured[column] = [{**own, "seconds": training | seconds} for own in measures]
     removes = setup.settings.defenses[victim.defense].changes_training_set
     for number, of_one in enumerate(measured[victim.defense]):
         if removes:
             of_one |= _rounded(_removal(images.train, left, poisons[number], poisons))
         of_one["confidence_by_epoch"] = [round(row[_watched(number)], 6) for row in checkpoint.rows]
-    return {column: [{**each, **seconds} for each in rows] for column, rows in measured.items()}
+    return measured
 
 
-def _since(started: float) -> dict[str, Any]:
-    return {"seconds": {"training": round(time.monotonic() - started, 2)}}
+def _training(started: float) -> dict[str, float]:
+    return {"training": round(time.monotonic() - started, 2)}
 
 
-def _lost(error: DivergedError) -> dict[str, Any]:
+def _lost(error: ValueError) -> dict[str, Any]:
     unknown = dict.fromkeys(("success", "target_confidence", "clean_accuracy"))
     return {**unknown, "diverged": str(error)}
 

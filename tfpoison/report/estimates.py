@@ -78,7 +78,7 @@ class Row(Cell):
         removed_poisons: the poisons that it removed.
         removed_clean: the clean training examples that it removed.
         detection_auc: how often its score is larger for a poison than for a clean example.
-        training_seconds: the median time of a victim's training.
+        training_seconds: the median time of a victim's training, and of its repair.
         training_cost: that over the undefended victims' of the same recipe and scenario.
         brewing_seconds: the mean time of a brewing.
     """
@@ -330,6 +330,8 @@ def _spent_on(record: Record, phase: str) -> tuple:
     """Returns what tells the time of a phase from that of others."""
     if phase == "training":
         return training_of(record)
+    if phase == "repair":
+        return *training_of(record), record["defense"]
     own = (record.get(name) for name in (*CELL[:3], "trial", THREAT))
     return *own, seconds(record, phase)
 
@@ -339,8 +341,13 @@ def _number(value: Any) -> float:
 
 
 def _median_training(records: list[Record]) -> float:
+    """Returns the median time until a victim is trained, and repaired where it is."""
     # The median is not moved by the first training of a process, which pays for the tracing.
-    known = [value for each in records if (value := seconds(each, "training")) > 0]
+    known = [
+        training + (0 if math.isnan(repair := seconds(each, "repair")) else repair)
+        for each in records
+        if (training := seconds(each, "training")) > 0
+    ]
     return statistics.median(known) if known else math.nan
 
 

@@ -91,8 +91,9 @@ class ExperimentReport:
         }
         diverged = [how for how in victims.values() if how is not None]
         told = (
-            f"{len(diverged)} of {len(victims)} victims diverged: they tell nothing of the "
-            f"poisons, and count as no trial. The first: {diverged[0] if diverged else ''}"
+            f"{len(diverged)} of {len(victims)} victims diverged, or could not be repaired: they "
+            "tell nothing of the poisons, and count as no trial. The first: "
+            f"{diverged[0] if diverged else ''}"
         )
         sharing = max(row.sharing for row in self.rows)
         shared = (
