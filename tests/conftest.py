@@ -35,6 +35,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     # What a shell starts in the background ignores Ctrl-C, and so would the programs of tests.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What nohup starts ignores SIGHUP. Programs that are started get no handler handed down.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
     # Logical CPU devices stand in for GPUs; they must exist before TensorFlow starts.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 4)
