@@ -88,7 +88,7 @@ def test_brewings_draw_apart(tmp_path, monkeypatch):
     assert len({seed for seed, _ in calls}) == len(calls) == 6
 
 
-def test_success_without_poisons_is_that_of_the_column(tmp_path):
+def test_measures_without_poisons_are_those_of_the_column(tmp_path):
     clean = make_clean_networks(tmp_path, make_images())
     adversary = make_adversary(clean, tmp_path, clean_networks=0)
     poisons = adversary.poisons(0)
@@ -97,8 +97,12 @@ def test_success_without_poisons_is_that_of_the_column(tmp_path):
     columns = {"none": [make_reader()] * 3, "noise_uniform": [misled, misled, make_reader()]}
     clean.get = lambda which: columns[which.column][which.number]
     adversary = make_adversary(clean, tmp_path, clean_networks=3)
-    assert adversary.success_without_poisons(poisons, "none") == 0
-    assert adversary.success_without_poisons(poisons, "noise_uniform") == pytest.approx(2 / 3)
+    of_columns = [adversary.without_poisons(poisons, each) for each in columns]
+    assert [list(each.values()) for each in of_columns] == [
+        [0, 1],
+        [pytest.approx(2 / 3), pytest.approx(1 / 3)],
+    ]
+    assert list(of_columns[0]) == ["success_without_poisons", "robust_accuracy_without_poisons"]
 
 
 def test_a_threat_is_drawn_once_for_all_columns(tmp_path):

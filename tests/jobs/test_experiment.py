@@ -74,12 +74,15 @@ def check_surrogates(directory):
 
 
 def test_a_grid(tmp_path, monkeypatch):
-    directory, success = tmp_path / "grid", Adversary.success_without_poisons
-    monkeypatch.setattr(
-        Adversary,
-        "success_without_poisons",
-        lambda self, poisons, column: success(self, poisons, column) + 0.5 * (column != "none"),
-    )
+    directory, measures = tmp_path / "grid", Adversary.without_poisons
+
+    def of_column(self, poisons, column):
+        return {
+            name: abs(value - 0.5 * (column != "none"))
+            for name, value in measures(self, poisons, column).items()
+        }
+
+    monkeypatch.setattr(Adversary, "without_poisons", of_column)
     assert run(directory, "--trials=1", "--adversaries=standard,adaptive") == 0
     first = read(directory)
     # Undefended, defended, and defended against the adversary who knows.
@@ -93,7 +96,9 @@ def test_a_grid(tmp_path, monkeypatch):
             record["target_confidence"], abs=1e-4
         )
         # Of the record's own column, where no target is missed.
-        assert record["success_without_poisons"] == 0.5 * (record["defense"] != "none")
+        half = 0.5 * (record["defense"] != "none")
+        assert record["success_without_poisons"] == half
+        assert record["robust_accuracy_without_poisons"] == 1 - half
     check_surrogates(directory)
     # The same threat in all columns.
     assert len({tuple(record["target_ids"]) for record in first.values()}) == 1

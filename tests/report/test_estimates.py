@@ -316,5 +316,5 @@ def test_the_csv_has_all_fields():
     assert line["recipe"] == "gradient_matching"
     assert (line["success"], line["success_error"]) == ("50.0000", "50.0000")
     assert line["brewing_seconds"] == "20.0000"
-    assert len(line) == 34
+    assert len(line) == 36
     assert tables.csv_text([]) == ""

@@ -121,21 +121,27 @@ class Adversary:
             )
         return self._threats[trial, number]
 
-    def success_without_poisons(self, poisons: Poisons, column: str) -> float:
-        """Returns how often clean victims of a column call the targets what the adversary wants.
+    def without_poisons(self, poisons: Poisons, column: str) -> dict[str, float]:
+        """Returns what clean victims of a column call the targets, as shares of these.
 
-        NaN where there are no clean victims. Targets without a trigger are drawn among the images
-        that these victims classify rightly, so that it is 0 for them.
+        `success_without_poisons`, what the adversary wants, and `robust_accuracy_without_poisons`,
+        what they are: a trigger may well hide that from any network. NaN where there are no clean
+        victims. Targets without a trigger are drawn among the images that these victims classify
+        rightly, so that they are 0 and 1 for them.
         """
-        targets = poisons.threat.target_images(self._setup.images.validation)
-        successes = [
-            evaluation.poison_success(
-                Predictor(self._networks.get(victim)).probabilities(targets),
-                poisons.threat.adversarial_class,
+        validation, threat = self._setup.images.validation, poisons.threat
+        targets, labels = threat.target_images(validation), threat.target_labels(validation)
+        networks = [self._networks.get(each) for each in self._victims(column)]
+        answers = [Predictor(each).probabilities(targets) for each in networks]
+        wanted, right = np.full_like(labels, threat.adversarial_class), labels
+        return {
+            f"{name}_without_poisons": (
+                float(np.mean([evaluation.accuracy(each, classes) for each in answers]))
+                if answers
+                else float("nan")
             )
-            for victim in self._victims(column)
-        ]
-        return float(np.mean(successes)) if successes else float("nan")
+            for name, classes in [("success", wanted), ("robust_accuracy", right)]
+        }
 
     # Which networks.
 

@@ -204,7 +204,7 @@ class GridRunner:
             "adversarial_class": names[threat.adversarial_class],
             "poison_count": poisons.size,
             "epsilon": round(poisons.epsilon, 6),
-            "success_without_poisons": adversary.success_without_poisons(poisons, victim.defense),
+            **adversary.without_poisons(poisons, victim.defense),
             **measures,
             "seconds": adversary.seconds(victim.trial, number) | measures["seconds"],
         }

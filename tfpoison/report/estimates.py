@@ -74,6 +74,7 @@ class Row(Cell):
         target_class_accuracy: the accuracy on clean images of the targets' class.
         poison_class_accuracy: the accuracy on clean images of the poisons' class.
         success_without_poisons: the targets that get the adversarial class of a clean network.
+        robust_accuracy_without_poisons: the targets that get their true class of one.
         removed_share: the training examples that the defense removed.
         removed_poisons: the poisons that it removed.
         removed_clean: the clean training examples that it removed.
@@ -95,6 +96,7 @@ class Row(Cell):
     target_class_accuracy: Estimate
     poison_class_accuracy: Estimate
     success_without_poisons: Estimate
+    robust_accuracy_without_poisons: Estimate
     removed_share: Estimate
     removed_poisons: Estimate
     removed_clean: Estimate

@@ -18,7 +18,8 @@ THREAT, TRAINING = "threat", "training"
 # Measures as shares; records of earlier versions and of other settings lack some.
 _SHARES = (
     *("robust_accuracy", "clean_accuracy", "target_class_accuracy", "poison_class_accuracy"),
-    *("target_confidence", "true_confidence", "success_without_poisons"),
+    *("target_confidence", "true_confidence"),
+    *("success_without_poisons", "robust_accuracy_without_poisons"),
     *("removed_share", "removed_poisons", "removed_clean", "detection_auc"),
 )
 # Between a column's defense and the repair that its victims had after their training.
