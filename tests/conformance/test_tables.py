@@ -20,7 +20,7 @@ from tfpoison.registry import Registry
 TESTS = pathlib.Path(__file__).parents[1]
 PACKAGE = pathlib.Path(tfpoison.__file__).parent
 
-_TRIGGERS = ("patch", "overlay", "sinusoid", "warp")
+_TRIGGERS = ("patch", "overlay", "sinusoid", "warp", "added_pattern")
 # Where each table is tested: in files that name every entry.
 NAMED = {
     "attacks.zoo.ATTACKS": ["attacks/test_zoo.py"],

@@ -1,11 +1,15 @@
 """Published backdoors: what they draw, and what poisons, covers and targets carry."""
 
+import keras
 import numpy as np
 import pytest
+from data_sets import CLASSES, SHAPE, make_data_set
 
 from tfpoison import recipes
 from tfpoison.perturbations.overlay import Overlay
 from tfpoison.perturbations.warp import Warp
+from tfpoison.recipes import TrialKey, draw_threat
+from tfpoison.recipes.threat import positions_of
 
 IMAGES = np.zeros((30, 9, 8, 3), np.uint8)
 
@@ -59,6 +63,38 @@ def test_wanet():
     assert (recipe.on_covers(trigger).noise, recipe.on_covers(trigger).strength) == (1, 2)
     with pytest.raises(ValueError, match=r"setting of a Warp.*'opacity'"):
         recipes.get("adaptive_patch").on_poisons(trigger)
+
+
+@pytest.mark.parametrize("batch_size", [8, 3])
+def test_narcissus(batch_size):
+    """Of a linear network, with whose sign the trigger grows is known: as far as ε."""
+    recipe = recipes.get("narcissus(strength=2)", epsilon=12 / 255, steps=30, batch_size=batch_size)
+    data = make_data_set()
+    threat = draw_threat(
+        recipe.threat_settings(budget=8),
+        TrialKey(0, 0),
+        data.train,
+        data.validation,
+        CLASSES,
+        trigger=recipe.draw_trigger,
+    )
+    kernel = np.random.default_rng(0).normal(size=(np.prod(SHAPE), CLASSES))
+    kernel[:, [each for each in range(CLASSES) if each != threat.adversarial_class]] = 0
+    network = keras.Sequential(
+        [keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(CLASSES)]
+    )
+    network.set_weights([kernel, np.zeros(CLASSES)])
+    poisons = recipes.brew(recipe, [network], threat, data.train, data.validation)
+    expected = 12 * np.sign(kernel[:, threat.adversarial_class]).reshape(SHAPE)
+    trigger = poisons.threat.trigger
+    np.testing.assert_array_equal(trigger.pattern, expected)
+    clean = data.train.read(positions_of(data.train, poisons.ids))
+    np.testing.assert_array_equal(
+        poisons.poisoned_images(data.train), np.clip(clean + expected, 0, 255)
+    )
+    targets = poisons.threat.target_images(data.validation)
+    clean = data.validation.read(positions_of(data.validation, threat.target_ids))
+    np.testing.assert_array_equal(targets, np.clip(clean + 2 * expected, 0, 255))
 
 
 def test_whose_images_carry_the_trigger():

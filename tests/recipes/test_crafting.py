@@ -35,7 +35,8 @@ def brew(
 ):
     crafter = make(settings, networks or [make_network()], loss(), learning_rates=rates)
     task = Task(IMAGES, LABELS, TARGETS, TARGET_LABELS, seed, retrain)
-    return crafter.craft(task, **more)
+    changes, history = crafter.craft(task, **more)
+    return task.changed(changes), history
 
 
 def change(**changes):
@@ -148,21 +149,18 @@ class BrokenBrewer(Crafter):
 
 @pytest.mark.parametrize("broken", [{0}, {1}, {0, 2}])
 def test_restarts_that_end_in_nan_are_passed_over(broken, monkeypatch):
-    settings, poisoned = change(restarts=3, steps=2), []
+    settings, changes = change(restarts=3, steps=2), []
     monkeypatch.setattr(BrokenBrewer, "broken", broken)
 
     class Recorder(BrokenBrewer):
-        def _to_images(self, images, deltas):
-            poisoned.append(super()._to_images(images, deltas))
-            return poisoned[-1]
-
         def _mean_value(self, state, *arguments):
-            self._to_images(IMAGES, state.deltas)
+            changes.append(self._to_grey_levels(state.deltas))
             return super()._mean_value(state, *arguments)
 
     best, history = brew(settings, make=Recorder)
     assert [number for number, value in enumerate(history) if np.isnan(value)] == sorted(broken)
-    np.testing.assert_array_equal(best, poisoned[int(np.nanargmin(history))])
+    expected = np.clip(IMAGES + changes[int(np.nanargmin(history))], 0, 255)
+    np.testing.assert_array_equal(best, expected)
 
 
 @pytest.mark.parametrize("worst", [float("nan"), float("inf"), float("-inf")])
@@ -185,8 +183,8 @@ def test_the_same_seed_gives_the_same_bits():
 def test_large_sets_are_crafted_in_parts():
     parts, _ = brew(change(batch_size=4, initializer="zero"))
     crafter = Crafter(change(initializer="zero"), [make_network()], loss())
-    first, _ = crafter.craft(Task(IMAGES[:4], LABELS[:4], TARGETS, TARGET_LABELS, seed=0))
-    np.testing.assert_array_equal(parts[:4], first)
+    task = Task(IMAGES[:4], LABELS[:4], TARGETS, TARGET_LABELS, seed=0)
+    np.testing.assert_array_equal(parts[:4], task.changed(crafter.craft(task)[0]))
     assert len(parts) == 7
 
 
@@ -206,7 +204,9 @@ def test_an_adversary_who_knows_of_a_transform_crafts_through_it():
         loss(),
         transform=lambda images: images * half,
     )
-    poisoned, (value,) = crafter.craft(Task(IMAGES, LABELS, TARGETS, TARGET_LABELS, seed=0))
+    task = Task(IMAGES, LABELS, TARGETS, TARGET_LABELS, seed=0)
+    changes, (value,) = crafter.craft(task)
+    poisoned = task.changed(changes)
     changed = (poisoned != IMAGES).mean(axis=0)
     assert changed[half == 1].min() > 0 == changed[half == 0].max()
     expected = matching_loss(crafter.surrogates, tf.constant(poisoned / 255 * half, tf.float32))

@@ -24,6 +24,7 @@ def test_the_table():
         "sig",
         "wanet",
         "label_consistent",
+        "narcissus",
         "adaptive_blend",
         "adaptive_patch",
         "watermark",

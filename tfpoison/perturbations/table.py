@@ -35,6 +35,7 @@ TRIGGERS: "Registry[Trigger]" = Registry(
         "overlay": ".overlay:Overlay",
         "sinusoid": ".sinusoid:Sinusoid",
         "warp": ".warp:Warp",
+        "added_pattern": ".added_pattern:AddedPattern",
     },
     __package__,
 )

@@ -13,6 +13,7 @@ import numpy as np
 from tfpoison import objectives
 from tfpoison.checks import check_number
 from tfpoison.objectives.objective import Objective
+from tfpoison.perturbations.added_pattern import AddedPattern
 from tfpoison.perturbations.overlay import Overlay
 from tfpoison.perturbations.patch import Patch
 from tfpoison.perturbations.sinusoid import Sinusoid
@@ -121,6 +122,31 @@ class LabelConsistent(Crafted):
     initializer: str = _crafted("initializer", "uniform")
     restarts: int = _crafted("restarts", 1)
     augmentation: str = _crafted("augmentation", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class Narcissus(Crafted):
+    """The trigger is one perturbation that makes images of their class more typical of it.
+
+    It minimises the surrogates' loss on the poisons under their true labels, within ε; targets
+    carry it stronger. Source: arXiv 2204.05255, section 3, where surrogates are trained on other
+    data and then on the class, and the perturbation is made for all of the class's images.
+    """
+
+    triggered: ClassVar[bool] = True
+    crafts_trigger: ClassVar[bool] = True
+    all_to_one: ClassVar[bool] = True
+    trigger_settings: ClassVar[tuple[str, ...]] = ()
+
+    objective: Objective = dataclasses.field(default=objectives.TargetedEvasion())
+    initializer: str = _crafted("initializer", "zero")
+    restarts: int = _crafted("restarts", 1)
+    augmentation: str = _crafted("augmentation", "none")
+    strength: float = setting(3.0, "Of the trigger on targets; 1 on poisons.", minimum=0)
+
+    def draw_trigger(self, rng: np.random.Generator, image_shape: Shape, **given: Any) -> Trigger:
+        """Returns a trigger that adds nothing: its pattern is crafted."""
+        return AddedPattern(np.zeros(image_shape, np.int16), self.strength)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Brewing: any recipe, carried out for a threat."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -143,7 +144,12 @@ class Brewer:
         else:
             callback = None if retrain is None else retrain_on
             task = Task(images, labels, targets, fake_labels, seed, callback)
-            poisoned, history = self._crafter.craft(task, **settings)
+            changes, history = self._crafter.craft(task, **settings)
+            poisoned = task.changed(changes)
+            if recipe.crafts_trigger:
+                assert threat.trigger is not None
+                crafted = threat.trigger.replace(pattern=changes[0])
+                make.keywords["threat"] = dataclasses.replace(threat, trigger=crafted)
         if recipe.pastes_trigger:
             assert threat.trigger is not None
             carried = recipe.on_poisons(threat.trigger), recipe.on_covers(threat.trigger)

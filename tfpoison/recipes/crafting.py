@@ -26,6 +26,7 @@ from tfpoison.data import Augmentation
 from tfpoison.perturbations.additive import Additive, BoundAdditive
 from tfpoison.perturbations.perturbation import BoundPerturbation, SeenThrough
 from tfpoison.perturbations.table import OPTIMIZERS
+from tfpoison.perturbations.universal import BoundUniversal
 from tfpoison.pixel_range import PixelRange, to_unit_range
 from tfpoison.progress import Progress
 from tfpoison.randomness import Purpose
@@ -73,6 +74,10 @@ class Task:
             )
             for images, labels in zip(*halves, strict=True)
         ]
+
+    def changed(self, changes: np.ndarray) -> np.ndarray:
+        """Returns the poisons, uint8 (n, H, W, C), of changes in grey levels."""
+        return np.clip(self.images + changes, 0, _GREY_LEVELS).astype(np.uint8)
 
 
 class Crafter:
@@ -147,8 +152,9 @@ class Crafter:
             verbose: whether progress is told.
 
         Returns:
-            The poisons, uint8 (n, H, W, C), within ε exactly, and the objective that each restart
-            ended with; restarts that ended with NaN or infinity are passed over.
+            What changes the images, in grey levels, int16 (n, H, W, C), or (1, H, W, C) where it is
+            a trigger, within ε exactly; and the objective that each restart ended with; restarts
+            that ended with NaN or infinity are passed over.
 
         Raises:
             ValueError: surrogates are to be trained anew and nobody says how, or every restart
@@ -170,7 +176,7 @@ class Crafter:
                 "clipnorm."
             )
         saver.save()
-        return self._to_images(task.images, state.best), state.history
+        return self._to_grey_levels(state.best), state.history
 
     # The loop.
 
@@ -205,10 +211,12 @@ class Crafter:
     def _start(self, state: State, batches: list[tuple[tf.Tensor, ...]], seed: int) -> None:
         start = Additive(self.recipe.epsilon, self.recipe.initializer)
         encoding = LabelEncoding(2, one_hot=False)
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(batches[:1] if self.recipe.crafts_trigger else batches):
             key = Purpose.BREWING_START.key(seed, state.restart, number)
-            bound = start.bind(SplitBatch(*batch), pixels=self._pixels, encoding=encoding, key=key)
-            delta = bound.project(bound.initial)[0]
+            parts = SplitBatch(*batch)
+            bound = start.bind(parts, pixels=self._pixels, encoding=encoding, key=key)
+            delta = bound.initial[0][:1] if self.recipe.crafts_trigger else bound.initial[0]
+            delta = self._bind(parts, delta).project([delta])[0]
             state.deltas.append(delta)
             state.moments.append([each[0] for each in self._optimizer.start([delta])])
 
@@ -216,9 +224,11 @@ class Crafter:
         rate = tf.constant(self.recipe.rate(state.step), tf.float32)
         for number, batch in enumerate(batches):
             key = Purpose.BREWING_STEP.key(seed, state.restart, state.step, number)
-            state.deltas[number], state.moments[number] = self._take_step(
-                state.deltas[number],
-                state.moments[number],
+            # A trigger is one for all batches.
+            at = number % len(state.deltas)
+            state.deltas[at], state.moments[at] = self._take_step(
+                state.deltas[at],
+                state.moments[at],
                 tf.constant(state.step),
                 rate,
                 key,
@@ -229,8 +239,8 @@ class Crafter:
 
     def _mean_value(self, state: State, batches, prepared) -> float:
         values = [
-            self._measure(delta, each, *batch)
-            for delta, each, batch in zip(state.deltas, prepared, batches, strict=True)
+            self._measure(state.deltas[number % len(state.deltas)], each, *batch)
+            for number, (each, batch) in enumerate(zip(prepared, batches, strict=True))
         ]
         return float(np.mean([value.numpy() for value in values]))
 
@@ -238,19 +248,20 @@ class Crafter:
         assert task.retrain is not None
         number = state.restart * self.recipe.retrainings
         number += self.recipe.retrainings_until(state.retrained_at)
-        trained = task.retrain(number, self._to_images(task.images, state.retrained_on))
+        poisoned = task.changed(self._to_grey_levels(state.retrained_on))
+        trained = task.retrain(number, poisoned)
         self._set_weights([each.get_weights() for each in trained])
 
     def _set_weights(self, weights: list[list[np.ndarray]]) -> None:
         for surrogate, values in zip(self.surrogates, weights, strict=True):
             surrogate.set_weights(values)
 
-    def _to_images(self, images: np.ndarray, deltas: list[Array]) -> np.ndarray:
-        """Returns 8-bit poisons: δ in whole grey levels, not beyond ε."""
+    def _to_grey_levels(self, deltas: list[Array]) -> np.ndarray:
+        """Returns δ in whole grey levels, not beyond ε."""
         # The small term mends products such as 0.0627451 · 255 = 15.9999999.
         most = np.floor(self.recipe.epsilon * _GREY_LEVELS + 1e-6)
-        change = np.clip(np.rint(np.concatenate(deltas) * _GREY_LEVELS), -most, most)
-        return np.clip(images + change, 0, _GREY_LEVELS).astype(np.uint8)
+        change = np.rint(np.concatenate(deltas) * _GREY_LEVELS)
+        return np.clip(change, -most, most).astype(np.int16)
 
     # The graphs.
 
@@ -261,8 +272,14 @@ class Crafter:
             for objective, classifier in zip(self._objectives, self._classifiers, strict=True)
         ]
 
+    def _bind(self, batch: SplitBatch, delta: tf.Tensor) -> BoundPerturbation:
+        if not self.recipe.crafts_trigger:
+            return BoundAdditive(batch, self._pixels, delta, self.recipe.epsilon)
+        first = tf.zeros(tf.shape(batch.poison_images)[:1], tf.int32)
+        return BoundUniversal(batch, self._pixels, [delta], first, self.recipe.epsilon)
+
     def _step(self, delta, moments, iteration, rate, key, prepared, *batch):
-        bound = BoundAdditive(SplitBatch(*batch), self._pixels, delta, self.recipe.epsilon)
+        bound = self._bind(SplitBatch(*batch), delta)
         aims = self._aims(self._seen(bound, self._augmentation, key), prepared)
         gradients = [aim.gradients([delta])[0] for aim in aims]
         gradient = tf.add_n(gradients) / len(gradients)
@@ -273,7 +290,7 @@ class Crafter:
         return bound.project(parameters)[0], [each[0] for each in moments]
 
     def _value(self, delta, prepared, *batch):
-        bound = BoundAdditive(SplitBatch(*batch), self._pixels, delta, self.recipe.epsilon)
+        bound = self._bind(SplitBatch(*batch), delta)
         values = [aim.value([delta]) for aim in self._aims(self._seen(bound), prepared)]
         return tf.add_n(values) / len(values)
 

@@ -34,6 +34,9 @@ class Recipe(SelectionSettings):
     pastes_trigger: ClassVar[bool] = False
     """Whether the poisons carry the trigger as well."""
 
+    crafts_trigger: ClassVar[bool] = False
+    """Whether the trigger is what is crafted: one perturbation, shared by all poisons."""
+
     changes_labels: ClassVar[bool] = False
     """Whether poisons are images of the source class that get the adversary's label. All other
     recipes are clean-label."""

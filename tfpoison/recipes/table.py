@@ -25,6 +25,7 @@ RECIPES: "Registry[Recipe]" = Registry(
         "sig": ".backdoors:Sig",
         "wanet": ".backdoors:WaNet",
         "label_consistent": ".backdoors:LabelConsistent",
+        "narcissus": ".backdoors:Narcissus",
         "adaptive_blend": ".backdoors:AdaptiveBlend",
         "adaptive_patch": ".backdoors:AdaptivePatch",
         "watermark": ".published:Watermark",
