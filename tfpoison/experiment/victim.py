@@ -91,11 +91,11 @@ def measure_victim(
     some = repairs.choose(validation, poisons, seed)
     repaired = repairs.repaired(predictor.network, validation.select(some), seed)
     measured = {}
-    for column, (each, seconds) in zip(columns, [(predictor, {}), *repaired], strict=True):
+    for column, (outcome, seconds) in zip(columns, [(predictor, {}), *repaired], strict=True):
         measures = (
-            [_lost(each)] * len(poisons)
-            if isinstance(each, ValueError)
-            else _measure(each, validation, poisons, targets, used=validation.ids[some])
+            [_lost(outcome)] * len(poisons)
+            if isinstance(outcome, ValueError)
+            else _measure(outcome, validation, poisons, targets, used=validation.ids[some])
         )
         measured[column] = [{**own, "seconds": training | seconds} for own in measures]
     removes = setup.settings.defenses[victim.defense].changes_training_set
