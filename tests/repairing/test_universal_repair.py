@@ -1,4 +1,4 @@
-"""Universal perturbations against a network: where they lie, and the ε that turns most."""
+"""Universal perturbations against a network: where they lie, and how large they are."""
 
 import numpy as np
 import planted
@@ -22,8 +22,21 @@ def test_they_move_pixels_toward_each_class():
         assert found[label, 1:, label].mean() > 0.15 > others.mean()
 
 
-def test_the_least_that_turns(monkeypatch):
-    """Five pixels of weight 2 are ahead by 7.5 in the mean, which 2 · 10 ε must outweigh."""
-    monkeypatch.setattr(universal, "_FIRST_EPSILON", 0.3)
-    subject = Subject.of(planted.network(), IMAGES, LABELS)
-    assert UnlearnUniversal()._least_that_turns(subject) == pytest.approx(0.3 * 2**0.5)
+def test_sizes_in_turn(monkeypatch):
+    made, used = [], []
+
+    class Recorded(_Crafting):
+        def __init__(self, subject, epsilon, steps):
+            super().__init__(subject, epsilon, steps)
+            made.append(epsilon)
+
+        def __call__(self, number, generator):
+            used.append((number, self._epsilon))
+            return super().__call__(number, generator)
+
+    monkeypatch.setattr(universal, "_Crafting", Recorded)
+    subject = Subject.of(planted.network(), IMAGES, LABELS).copy()
+    UnlearnUniversal(epsilon=0.4, rounds=6, steps=1, batches=1).repair(subject)
+    sizes = [0.05, 0.1, 0.2, 0.4]
+    assert made == pytest.approx(sizes)
+    assert used == [(number, pytest.approx(sizes[number % 4])) for number in range(6)]

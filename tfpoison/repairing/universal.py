@@ -10,14 +10,13 @@ from tfpoison import attacks
 from tfpoison.batch import SplitBatch
 from tfpoison.randomness import Purpose
 from tfpoison.repairing.base import FineTuning, Repair
-from tfpoison.repairing.subject import Subject, batches, predict
+from tfpoison.repairing.subject import Subject, batches
 from tfpoison.settings import setting
 
 # Images that perturbations are crafted on in a step, of all classes together.
 _CRAFTED_ON = 512
-_FIRST_EPSILON = 8 / 255
-# The share of perturbed images that an ε of the right size turns.
-_MOST = 0.9
+# Of ε, in one round after the other: triggers are faint or strong.
+_SIZES = (1 / 8, 1 / 4, 1 / 2, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,23 +24,22 @@ class UnlearnUniversal(Repair):
     """Universal perturbations, unlearned.
 
     answers ← the probabilities that the network gives clean images
-    in each round:
+    in each round, r = ε/8, ε/4, ε/2, ε in turn:
         δ_c ← for each class c: steps along the sign of ∇δ L(x + δ, c) over images x of other
-              classes, |δ|∞ ≤ ε
+              classes, |δ|∞ ≤ r
         for each of some batches: `share` of its images carry a δ of a class drawn for each; the
             network is trained toward its own former answers
 
     A trigger is a shortcut to a class, and so is a universal perturbation: without any trigger
-    known, both go. The former answers, in place of the labels, keep the accuracy. ε decides: too
-    small a one leaves triggers, too large a one costs accuracy. Unset, it is the least of 8/255 and
-    its multiples by √2 at which nine of ten perturbed images are called what they aim at.
+    known, both go. The former answers, in place of the labels, keep the accuracy. With one size in
+    all rounds, triggers that are fainter or stronger than it are left.
 
     The attack is that of universal adversarial training (arXiv 1811.11304), here toward each class
     and after the training.
     """
 
-    epsilon: float | None = setting(
-        None, "ε, a share of the pixel range; unset: as much as turns most.", above=0, maximum=1
+    epsilon: float = setting(
+        64 / 255, "ε, the largest, a share of the pixel range.", above=0, maximum=1
     )
     rounds: int = setting(24, "How often perturbations are crafted and unlearned.", minimum=1)
     steps: int = setting(8, "Steps of crafting in a round.", minimum=1)
@@ -50,17 +48,16 @@ class UnlearnUniversal(Repair):
         0.5, "The share of a batch that carries a perturbation.", above=0, maximum=1
     )
     batch_size: int = setting(64, "Images of a step.", minimum=1)
-    learning_rate: float = setting(0.01, "That of the first round; it falls to 0.", above=0)
+    learning_rate: float = setting(0.005, "That of the first round; it falls to 0.", above=0)
 
     def repair(self, subject: Subject) -> None:
         """Crafts and unlearns, round by round."""
         generator, training = subject.generator(), FineTuning(subject)
         answers, count = subject.answers, len(subject.images)
-        epsilon = self.epsilon or self._least_that_turns(subject)
-        craft = _Crafting(subject, epsilon, self.steps)
+        craft = [_Crafting(subject, size * self.epsilon, self.steps) for size in _SIZES]
         drawn = batches(count, self.batch_size, self.rounds * self.batches, generator)
         for number in range(self.rounds):
-            perturbations = craft(number, generator)
+            perturbations = craft[number % len(craft)](number, generator)
             rate = self.learning_rate * (1 - number / self.rounds)
             for positions in itertools.islice(drawn, self.batches):
                 images = subject.images[positions]
@@ -68,20 +65,6 @@ class UnlearnUniversal(Repair):
                 which = generator.integers(subject.classes, size=some)
                 images[:some] = subject.perturbed(images[:some], perturbations[which])
                 training.step(images, answers[positions], rate)
-
-    def _least_that_turns(self, subject: Subject) -> float:
-        """Returns the ε of which the docstring tells; 1 where none is enough."""
-        for half_doublings in range(10):
-            epsilon = _FIRST_EPSILON * 2 ** (half_doublings / 2)
-            generator = subject.generator()
-            perturbations = _Crafting(subject, epsilon, self.steps)(0, generator)
-            aims = generator.integers(subject.classes, size=len(subject.images))
-            perturbed = subject.perturbed(subject.images, perturbations[aims])
-            others = subject.answers.argmax(axis=1) != aims
-            called = predict(subject.network, perturbed).argmax(axis=1)
-            if (called == aims)[others].mean() >= _MOST:
-                return epsilon
-        return 1.0
 
 
 class _Crafting:
