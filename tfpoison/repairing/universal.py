@@ -39,7 +39,7 @@ class UnlearnUniversal(Repair):
     """
 
     epsilon: float = setting(
-        64 / 255, "ε, the largest, a share of the pixel range.", above=0, maximum=1
+        128 / 255, "ε, the largest, a share of the pixel range.", above=0, maximum=1
     )
     rounds: int = setting(24, "How often perturbations are crafted and unlearned.", minimum=1)
     steps: int = setting(8, "Steps of crafting in a round.", minimum=1)
