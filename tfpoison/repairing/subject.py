@@ -122,6 +122,11 @@ class Subject:
     def _outputs(self) -> np.ndarray:
         return predict(self.network, self.images)
 
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Returns the probability of each class, as the network is now, float32 (n, classes)."""
+        outputs = self.classifier.predictions(tf.constant(images))
+        return (outputs if self.answers_probabilities else tf.nn.softmax(outputs)).numpy()
+
     def accuracy(self) -> float:
         """Returns the share of the images that the network, as it is now, answers rightly."""
         answers = predict(self.network, self.images)

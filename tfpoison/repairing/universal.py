@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfpoison import attacks
 from tfpoison.batch import SplitBatch
+from tfpoison.data import AUGMENTATIONS
 from tfpoison.randomness import Purpose
 from tfpoison.repairing.base import FineTuning, Repair
 from tfpoison.repairing.subject import Subject, batches
@@ -23,12 +24,11 @@ _SIZES = (1 / 8, 1 / 4, 1 / 2, 1)
 class UnlearnUniversal(Repair):
     """Universal perturbations, unlearned.
 
-    answers ← the probabilities that the network gives clean images
     in each round, r = ε/8, ε/4, ε/2, ε in turn:
         δ_c ← for each class c: steps along the sign of ∇δ L(x + δ, c) over images x of other
               classes, |δ|∞ ≤ r
-        for each of some batches: `share` of its images carry a δ of a class drawn for each; the
-            network is trained toward its own former answers
+        for each of some batches, augmented: `share` of its images carry a δ of a class drawn for
+            each; the network is trained toward its own former answers to the batch without any
 
     A trigger is a shortcut to a class, and so is a universal perturbation: without any trigger
     known, both go. The former answers, in place of the labels, keep the accuracy. With one size in
@@ -39,7 +39,7 @@ class UnlearnUniversal(Repair):
     """
 
     epsilon: float = setting(
-        128 / 255, "ε, the largest, a share of the pixel range.", above=0, maximum=1
+        64 / 255, "ε, the largest, a share of the pixel range.", above=0, maximum=1
     )
     rounds: int = setting(24, "How often perturbations are crafted and unlearned.", minimum=1)
     steps: int = setting(8, "Steps of crafting in a round.", minimum=1)
@@ -47,24 +47,35 @@ class UnlearnUniversal(Repair):
     share: float = setting(
         0.5, "The share of a batch that carries a perturbation.", above=0, maximum=1
     )
+    augmentation: str = setting(
+        "shift_flip(shift=2;interpolation=nearest;border=reflect)",
+        "How clean images are augmented, of which there are few.",
+        choices="tfpoison.data:AUGMENTATIONS",
+        expressions=True,
+    )
     batch_size: int = setting(64, "Images of a step.", minimum=1)
     learning_rate: float = setting(0.005, "That of the first round; it falls to 0.", above=0)
 
     def repair(self, subject: Subject) -> None:
         """Crafts and unlearns, round by round."""
         generator, training = subject.generator(), FineTuning(subject)
-        answers, count = subject.answers, len(subject.images)
+        before, augment = subject.copy(), AUGMENTATIONS.get(self.augmentation)
         craft = [_Crafting(subject, size * self.epsilon, self.steps) for size in _SIZES]
-        drawn = batches(count, self.batch_size, self.rounds * self.batches, generator)
+        passes = self.rounds * self.batches
+        drawn = batches(len(subject.images), self.batch_size, passes, generator)
         for number in range(self.rounds):
             perturbations = craft[number % len(craft)](number, generator)
             rate = self.learning_rate * (1 - number / self.rounds)
-            for positions in itertools.islice(drawn, self.batches):
+            for step, positions in enumerate(itertools.islice(drawn, self.batches)):
                 images = subject.images[positions]
+                if augment is not None:
+                    key = Purpose.REPAIR.key(subject.seed, number, self.steps + step)
+                    images = np.array(augment(tf.constant(images), key))
+                answers = before.probabilities(images)
                 some = round(self.share * len(images))
                 which = generator.integers(subject.classes, size=some)
                 images[:some] = subject.perturbed(images[:some], perturbations[which])
-                training.step(images, answers[positions], rate)
+                training.step(images, answers, rate)
 
 
 class _Crafting:
