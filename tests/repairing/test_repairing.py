@@ -12,7 +12,7 @@ from tfpoison.repairing.base import Repair
 IMAGES, LABELS = planted.images(60)
 # As much of each as the planted backdoor takes.
 SETTINGS = {
-    "universal": {"rounds": 4, "epsilon": 0.5, "learning_rate": 0.05, "augmentation": "none"},
+    "universal": {"rounds": 4, "epsilon": 0.5, "learning_rate": 0.05},
     "fine_tuning_sam": {"epochs": 10, "batch_size": 20},
     "anp": {"steps": 40, "batch_size": 30},
     "unlearning": {"epochs": 10, "batch_size": 20, "steps": 120},

@@ -3,6 +3,7 @@
 import numpy as np
 import planted
 import pytest
+import tensorflow as tf
 
 from tfpoison.repairing import universal
 from tfpoison.repairing.subject import Subject
@@ -40,3 +41,23 @@ def test_sizes_in_turn(monkeypatch):
     sizes = [0.05, 0.1, 0.2, 0.4]
     assert made == pytest.approx(sizes)
     assert used == [(number, pytest.approx(sizes[number % 4])) for number in range(6)]
+
+
+def test_augmented_images_are_trained_toward_what_the_network_says_of_them(monkeypatch):
+    trained, network = [], planted.network()
+    monkeypatch.setattr(
+        universal.FineTuning, "step", lambda self, *batch: trained.append(batch[:2])
+    )
+    UnlearnUniversal(rounds=2, steps=1, batches=2, augmentation="flip", share=0.5).repair(
+        Subject.of(network, IMAGES, LABELS).copy()
+    )
+    every = np.concatenate([IMAGES, IMAGES[:, :, ::-1]])
+    mirrored = 0
+    for images, answers in trained:
+        unperturbed = images[len(images) // 2 :]
+        distances = np.abs(unperturbed[:, np.newaxis] - every).max(axis=(2, 3, 4))
+        assert distances.min(axis=1).max() < 1e-6
+        mirrored += (distances.argmin(axis=1) >= len(IMAGES)).sum()
+        expected = tf.nn.softmax(network(unperturbed)).numpy()
+        np.testing.assert_allclose(answers[len(images) // 2 :], expected, atol=1e-5)
+    assert mirrored > 0

@@ -39,7 +39,7 @@ class UnlearnUniversal(Repair):
     """
 
     epsilon: float = setting(
-        64 / 255, "ε, the largest, a share of the pixel range.", above=0, maximum=1
+        128 / 255, "ε, the largest, a share of the pixel range.", above=0, maximum=1
     )
     rounds: int = setting(24, "How often perturbations are crafted and unlearned.", minimum=1)
     steps: int = setting(8, "Steps of crafting in a round.", minimum=1)
@@ -48,8 +48,8 @@ class UnlearnUniversal(Repair):
         0.5, "The share of a batch that carries a perturbation.", above=0, maximum=1
     )
     augmentation: str = setting(
-        "shift_flip(shift=2;interpolation=nearest;border=reflect)",
-        "How clean images are augmented, of which there are few.",
+        "none",
+        "Of the clean images, of which there are few: as the network was trained, if it was.",
         choices="tfpoison.data:AUGMENTATIONS",
         expressions=True,
     )
