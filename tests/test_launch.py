@@ -178,6 +178,13 @@ def make_job(arguments):
     return jobs.make_job(CommandLine(arguments))
 
 
+@pytest.mark.parametrize("clean_networks", [0, 1])
+def test_columns_may_be_added_where_targets_do_not_depend_on_them(clean_networks, tmp_path):
+    line = f"--job=experiment --dataset=digits --clean_networks={clean_networks}"
+    job = make_job([*line.split(), f"--output_dir={tmp_path / 'out'}"])
+    assert ("defenses" in job.directory.free) == (clean_networks == 0)
+
+
 @pytest.mark.parametrize("line", REFUSED)
 def test_refused_before_any_image_is_read(line, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("tfpoison.data.Selection.load", None)

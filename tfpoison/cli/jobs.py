@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import pathlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from tfpoison import expression, recipes
@@ -49,6 +49,7 @@ class JobEntry:
         fields: returns the fields that no flag is named by, of a command line.
         takes: the groups of flags that it takes, and single flags.
         free: flags that a directory may be gone on with other values of: what is recorded stays.
+        free_without: flags that are free as well where another, the value, is 0.
         later: flags that may be set when scenarios are added that ask for them.
         latest: flags that may change as well, in place of what was there.
     """
@@ -58,6 +59,7 @@ class JobEntry:
     fields: Callable[[CommandLine], dict[str, Any]]
     takes: tuple[str, ...]
     free: tuple[str, ...] = ()
+    free_without: Mapping[str, str] = dataclasses.field(default_factory=dict)
     later: tuple[str, ...] = ()
     latest: tuple[str, ...] = ()
 
@@ -133,7 +135,10 @@ def _directory(line: CommandLine) -> "RunDirectory":
     return RunDirectory(
         pathlib.Path(line["output_dir"]),
         configuration(line),
-        free=entry.free,
+        free=(
+            *entry.free,
+            *(each for each, other in entry.free_without.items() if not line[other]),
+        ),
         latest=entry.latest,
         later=entry.later,
         files=_FILES,
@@ -289,6 +294,8 @@ JOBS = {
             *("crafting", "attack's settings", "output"),
         ),
         free=("trials", "victims", "recipes", "scenarios", "adversaries", "repairs"),
+        # Targets are drawn among the images that the clean networks of all columns know.
+        free_without={"defenses": "clean_networks"},
         # Not the classes of the pretraining: the experiment does without them.
         later=tuple(
             name for name in GROUPS["pretraining"].flags() if name != "pretraining_classes"
