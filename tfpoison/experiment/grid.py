@@ -168,32 +168,32 @@ class GridRunner:
         """Trains a victim and returns a record for each adversary."""
         those = [(each, n) for each in self._adversaries_of(victim) for n in each.numbers]
         poisons = [each.poisons(victim.trial, number) for each, number in those]
-        seconds = self._common["checkpoint_seconds"]
         measured = measure_victim(
             victim,
             self._networks,
             poisons,
             work,
-            checkpoint_seconds=seconds,
+            checkpoint_seconds=self._common["checkpoint_seconds"],
             repairs=self._grid.repairs,
         )
+        common = [
+            self._same_in_all_columns(victim, each, made)
+            for (each, _), made in zip(those, poisons, strict=True)
+        ]
         records = []
         for column, measures in measured.items():
-            for who, each, of_one in zip(those, poisons, measures, strict=True):
-                record = self._record(victim, who, each, of_one) | {"defense": column}
+            for (each, number), same, of_one in zip(those, common, measures, strict=True):
+                seconds = each.seconds(victim.trial, number) | of_one["seconds"]
+                record = same | of_one | {"defense": column, "seconds": seconds}
                 if len(those) > 1:
-                    record |= {TRAINING: victim.recipe, "threats": len(those), THREAT: who[1]}
+                    record |= {TRAINING: victim.recipe, "threats": len(those), THREAT: number}
                 records.append(record)
         return records
 
-    def _record(
-        self,
-        victim: Victim,
-        who: tuple[Adversary, int],
-        poisons: Poisons,
-        measures: dict[str, Any],
+    def _same_in_all_columns(
+        self, victim: Victim, adversary: Adversary, poisons: Poisons
     ) -> dict[str, Any]:
-        adversary, number = who
+        """Returns what is the same in all columns that come of a victim."""
         threat, names = poisons.threat, self._setup.images.class_names
         return dataclasses.asdict(victim) | {
             "recipe": adversary.settings.recipe,
@@ -205,8 +205,6 @@ class GridRunner:
             "poison_count": poisons.size,
             "epsilon": round(poisons.epsilon, 6),
             **adversary.without_poisons(poisons, victim.defense),
-            **measures,
-            "seconds": adversary.seconds(victim.trial, number) | measures["seconds"],
         }
 
     def _adversaries_of(self, victim: Victim) -> list[Adversary]:

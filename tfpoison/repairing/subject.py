@@ -103,8 +103,7 @@ class Subject:
     @functools.cached_property
     def answers(self) -> np.ndarray:
         """The probability of each class before any repair, float32 (n, classes)."""
-        outputs = self._outputs
-        return outputs if self.answers_probabilities else tf.nn.softmax(outputs).numpy()
+        return self._as_probabilities(self._outputs)
 
     @functools.cached_property
     def answers_probabilities(self) -> bool:
@@ -124,8 +123,10 @@ class Subject:
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Returns the probability of each class, as the network is now, float32 (n, classes)."""
-        outputs = self.classifier.predictions(tf.constant(images))
-        return (outputs if self.answers_probabilities else tf.nn.softmax(outputs)).numpy()
+        return self._as_probabilities(self.classifier.predictions(tf.constant(images)).numpy())
+
+    def _as_probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        return outputs if self.answers_probabilities else tf.nn.softmax(outputs).numpy()
 
     def accuracy(self) -> float:
         """Returns the share of the images that the network, as it is now, answers rightly."""
