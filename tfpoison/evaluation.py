@@ -31,6 +31,7 @@ class Predictor:
         self._features = tf.function(self._extract, [images])
         self._norms = tf.function(self._gradient_norms, [images, labels])
         self._losses = tf.function(self._cross_entropies, [images, labels])
+        self._margins = tf.function(self._log_odds, [images, labels])
 
     def probabilities(self, images: np.ndarray | Examples) -> np.ndarray:
         """Returns the probability of each class, float32 (n, classes)."""
@@ -43,6 +44,10 @@ class Predictor:
     def losses(self, images: np.ndarray | Examples, labels: np.ndarray) -> np.ndarray:
         """Returns the cross-entropy of each example in nats, float32 (n,)."""
         return _batchwise(self._losses, images, labels)
+
+    def margins(self, images: np.ndarray | Examples, labels: np.ndarray) -> np.ndarray:
+        """Returns the log odds of each example's label, log p - log(1 - p), float32 (n,)."""
+        return _batchwise(self._margins, images, labels)
 
     def gradient_norms(self, images: np.ndarray | Examples, labels: np.ndarray) -> np.ndarray:
         """Returns the norm of each example's loss gradient by the last layer's weights, (n,).
@@ -61,6 +66,12 @@ class Predictor:
 
     def _cross_entropies(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return self._classifier.losses(to_unit_range(images), labels)
+
+    def _log_odds(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        logits = self._classifier.predictions(to_unit_range(images))
+        is_label = tf.one_hot(labels, logits.shape[-1], True, False)
+        own = tf.reduce_sum(tf.where(is_label, logits, 0.0), axis=1)
+        return own - tf.reduce_logsumexp(tf.where(is_label, -np.inf, logits), axis=1)
 
     def _gradient_norms(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         images = to_unit_range(images)

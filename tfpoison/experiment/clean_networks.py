@@ -15,10 +15,10 @@ from tfpoison import files
 from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor, most_probable
 from tfpoison.experiment.setup import PRETRAINING, Setup
-from tfpoison.fitting.divergence import DivergedError
 from tfpoison.fitting.trainer import Weights, load_weights, save_weights
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import WORK, RunDirectory, file_name
+from tfpoison.training.divergence import DivergedError
 
 _FOLDER = "networks"
 

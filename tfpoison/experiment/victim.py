@@ -12,13 +12,13 @@ from tfpoison.data import Examples
 from tfpoison.evaluation import Predictor
 from tfpoison.experiment.clean_networks import CleanNetworks
 from tfpoison.experiment.repairs import NO_REPAIRS, Repairs
-from tfpoison.fitting.divergence import DivergedError
 from tfpoison.fitting.training_set import TrainingSet
 from tfpoison.recipes.poisoned_examples import PoisonedExamples
 from tfpoison.recipes.poisons import Poisons
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.record_checks import columns_of
 from tfpoison.runs.run_directory import RunDirectory, file_name
+from tfpoison.training.divergence import DivergedError
 
 # Of an adversary's targets, after every epoch: with a trigger there are thousands.
 _MOST_WATCHED = 500

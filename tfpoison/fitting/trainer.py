@@ -1,7 +1,7 @@
 """The one way to train: networks of one kind, each from fresh weights."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,15 +14,17 @@ from tfpoison.defenses import Defense, GradientShaping
 from tfpoison.defenses.filters.base import Evidence
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting import optimization
-from tfpoison.fitting.divergence import DivergenceCheck
 from tfpoison.fitting.local_ascent import LocalAscent
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.stream import Stream, check_steps
 from tfpoison.fitting.training_set import TrainingSet
+from tfpoison.randomness import Purpose
 from tfpoison.recipes.scenario import Scenario
+from tfpoison.repairing.repairing import repair
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory, file_name
 from tfpoison.training import RobustModel
+from tfpoison.training.divergence import DivergenceCheck
 
 Weights = list[np.ndarray]
 
@@ -171,18 +173,18 @@ class Trainer:
             checkpoint: from a name to the checkpoint of a training.
             **settings: other arguments of `train`.
         """
-        plain, answers = self._plain(evidence.ascent), []
+        plain = self._plain(evidence.ascent)
         epochs = evidence.epochs(self.training.epochs)
+        answers: list[np.ndarray] = []
         for number in range(evidence.networks):
-            named = file_name("asked", *dataclasses.astuple(evidence), number)
-            name = "plain" if evidence == Evidence() else named
+            named = file_name("asked", *evidence.training, number)
+            name = "plain" if (*evidence.training, number) == (1, None, 0) else named
             predictor, _ = plain.train(
                 examples, seed + number, checkpoint(name), until_epoch=epochs, **settings
             )
-            if evidence.losses:
-                answers.append(predictor.losses(examples, examples.labels)[:, np.newaxis])
-            else:
-                answers.append(predictor.features(examples))
+            answers.append(_asked(predictor, evidence, examples))
+            for repaired in _repaired(predictor.network, evidence, examples, seed + number):
+                answers.append(_asked(repaired, evidence, examples))
         return np.concatenate(answers, axis=1)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
@@ -302,6 +304,27 @@ class Trainer:
     def _loss(self) -> keras.losses.Loss:
         loss = self._settings.loss(one_hot=self._one_hot_classes is not None)
         return loss if self.ascent is None else LocalAscent(loss, self.ascent)
+
+
+def _asked(predictor: Predictor, evidence: Evidence, examples: Examples) -> np.ndarray:
+    """Returns what a network says of each example, (n, d)."""
+    if evidence.answers == "features":
+        return predictor.features(examples)
+    ask = {"losses": predictor.losses, "margins": predictor.margins}[evidence.answers]
+    return ask(examples, examples.labels)[:, np.newaxis]
+
+
+def _repaired(
+    network: keras.Model, evidence: Evidence, examples: Examples, seed: int
+) -> Iterator[Predictor]:
+    """Yields the network, repaired with some of the examples, then with others."""
+    if evidence.repair is None:
+        return
+    draw = Purpose.REPAIR.generator(seed)
+    for number in range(evidence.repairs):
+        some = np.sort(draw.choice(examples.size, evidence.repair_images, replace=False))
+        images, labels = examples.read(some), examples.labels[some]
+        yield Predictor(repair(network, images, labels, evidence.repair, seed=seed + number))
 
 
 def save_weights(directory: RunDirectory, name: str, weights: Sequence[np.ndarray]) -> None:

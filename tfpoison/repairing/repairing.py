@@ -5,10 +5,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfpoison.fitting.divergence import DivergedError
 from tfpoison.repairing.base import Repair
 from tfpoison.repairing.subject import Subject
 from tfpoison.repairing.table import REPAIRS
+from tfpoison.training.divergence import DivergedError
 
 
 def repair(

@@ -20,7 +20,7 @@ def test_a_table_of_losses():
 
 def test_what_is_asked():
     evidence = Isolation(networks=3).evidence
-    assert evidence == Evidence(losses=True, share=0.2, ascent=0.5, networks=3)
+    assert evidence == Evidence("losses", share=0.2, ascent=0.5, networks=3)
     assert [evidence.epochs(total) for total in (1, 10, 100)] == [1, 2, 20]
     assert Evidence().epochs(7) == 7
 

@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from typing import Literal
 
 import keras
 import numpy as np
@@ -30,16 +31,29 @@ class Evidence:
     """What a filter asks of undefended networks, which are trained on all examples.
 
     Attributes:
-        losses: whether it looks at each example's loss, not at its features.
+        answers: what of each example it looks at: its features, its loss, or its margin, which is
+            the log odds of its label, log p - log(1 - p).
         share: of the epochs of a training, after which the networks are asked; one epoch at least.
         ascent: the loss in nats below which it is climbed; None for plain training.
         networks: how many there are, of different seeds.
+        repair: how a network is repaired, to be asked once more: an expression, as
+            `tfpoison.repair` takes it. None: it is not.
+        repairs: how many times each network is, of different seeds and images.
+        repair_images: with how many of the examples.
     """
 
-    losses: bool = False
+    answers: Literal["features", "losses", "margins"] = "features"
     share: float = 1.0
     ascent: float | None = None
     networks: int = 1
+    repair: str | None = None
+    repairs: int = 1
+    repair_images: int = 500
+
+    @property
+    def training(self) -> tuple[float, float | None]:
+        """What the trainings of its networks depend on: `share` and `ascent`."""
+        return self.share, self.ascent
 
     def epochs(self, total: int) -> int:
         """Returns after how many of the epochs of a training a network is asked."""
@@ -47,7 +61,7 @@ class Evidence:
 
 
 class Filter(Configurable, abc.ABC):
-    """Finds suspects by the features that an undefended network has of them, or by their losses.
+    """Finds suspects by what undefended networks say of them: their features, losses or margins.
 
     In short:
 
@@ -70,7 +84,8 @@ class Filter(Configurable, abc.ABC):
 
         Args:
             features: of all examples, floats (n, d): the input of the network's last layer, or the
-                loss in each of d networks, side by side where there are several.
+                loss or margin, (n, 1); of several networks side by side, each followed by what its
+                repaired versions answer.
             labels: their classes as given, integers (n,).
             seed: the seed of random draws.
 

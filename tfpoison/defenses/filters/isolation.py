@@ -47,7 +47,7 @@ class Isolation(Filter):
 
     @property
     def evidence(self) -> Evidence:
-        return Evidence(True, self.isolation_share, self.gamma, self.networks)
+        return Evidence("losses", self.isolation_share, self.gamma, self.networks)
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         scores = -features.mean(axis=1)

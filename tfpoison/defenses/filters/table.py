@@ -15,6 +15,7 @@ FILTERS: "Registry[Filter]" = Registry(
         "deep_knn": ".deep_knn:DeepKNN",
         "activation_clustering": ".activation_clustering:ActivationClustering",
         "isolation": ".isolation:Isolation",
+        "margin_drop": ".margin_drop:MarginDrop",
     },
     __package__,
 )

@@ -10,9 +10,9 @@ from clean_networks_of_tests import make_clean_networks, make_images
 
 from tfpoison import launch
 from tfpoison.experiment.clean_networks import surrogates
-from tfpoison.fitting.divergence import DivergedError, DivergenceCheck
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
+from tfpoison.training.divergence import DivergedError, DivergenceCheck
 
 DIGITS = [
     *("--dataset=digits", "--train_size=100", "--validation_size=50", "--network=mlp"),
