@@ -44,6 +44,16 @@ def test_other_weights_need_no_other_predictor(network):
     assert (predictor.probabilities(IMAGES) != before).any()
 
 
+def test_margins(network):
+    """The log odds of the label, also where a probability rounds to 1."""
+    predictor = Predictor(network)
+    probabilities = predictor.probabilities(IMAGES)[np.arange(len(LABELS)), LABELS]
+    expected = np.log(probabilities) - np.log1p(-probabilities)
+    np.testing.assert_allclose(predictor.margins(IMAGES, LABELS), expected, atol=1e-4)
+    network.layers[-1].bias.assign(1e3 * tf.one_hot(LABELS[0], network.output_shape[-1]))
+    assert 900 < predictor.margins(IMAGES[:1], LABELS[:1])[0] < 1100
+
+
 def test_gradient_norms(network):
     norms = Predictor(network).gradient_norms(IMAGES[:20], LABELS[:20])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

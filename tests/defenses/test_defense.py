@@ -50,6 +50,7 @@ KINDS = {
     "deep_knn": ["filter"],
     "activation_clustering": ["filter"],
     "isolation": ["filter"],
+    "margin_drop": ["filter"],
     "epic": ["revision"],
     "friendly_noise": ["revision", "crafting"],
 }

@@ -1,9 +1,12 @@
 """Victims: trained one after the other by one model, they end as if each had its own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tfpoison import data, defenses
+from tfpoison.defenses.filters import Evidence
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.trainer import Trainer, load_weights, network_maker, save_weights
 from tfpoison.recipes import scenario
@@ -133,3 +136,25 @@ def test_the_seed_of_the_settings_is_not_that_of_a_training(tmp_path):
         (tmp_path / name).mkdir()
     ours, _ = train(make_trainer(seed=9), 4, tmp_path / "a")
     assert_same(ours, train(make_trainer(seed=4), 4, tmp_path / "b")[0])
+
+
+def test_what_filters_are_told_of_repaired_networks(tmp_path):
+    """Before the repair and after each, by the network that is asked for its features too."""
+    trainer, examples = make_trainer(epochs=2), IMAGES.train
+    directory = RunDirectory(tmp_path, {})
+
+    def ask(evidence, of=trainer):
+        return of.ask(evidence, examples, 1, Checkpoint(directory, seconds=60).inner)
+
+    evidence = Evidence("margins", repair="fine_tuning_sam", repairs=2, repair_images=40)
+    margins = ask(evidence)
+    assert margins.shape == (96, 3)
+    np.testing.assert_array_equal(margins[:, :1], ask(Evidence("margins")))
+    np.testing.assert_array_equal(margins, ask(evidence, make_trainer(epochs=2)))
+    losses = np.log1p(np.exp(-margins[:, :1]))
+    np.testing.assert_allclose(ask(Evidence("losses")), losses, rtol=1e-5)
+    # Each repair has examples of its own, and changes no more than its copy.
+    assert (margins[:, 1:] != margins[:, :1]).all() and (margins[:, 1] != margins[:, 2]).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["plain"]
+    everything = dataclasses.replace(evidence, repair_images=500)
+    assert ask(everything).shape == (96, 3)

@@ -183,8 +183,8 @@ class Trainer:
                 examples, seed + number, checkpoint(name), until_epoch=epochs, **settings
             )
             answers.append(_asked(predictor, evidence, examples))
-            for repaired in _repaired(predictor.network, evidence, examples, seed + number):
-                answers.append(_asked(repaired, evidence, examples))
+            if evidence.repair is not None:
+                answers += _asked_repaired(predictor, evidence, examples, seed + number)
         return np.concatenate(answers, axis=1)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
@@ -314,17 +314,22 @@ def _asked(predictor: Predictor, evidence: Evidence, examples: Examples) -> np.n
     return ask(examples, examples.labels)[:, np.newaxis]
 
 
-def _repaired(
-    network: keras.Model, evidence: Evidence, examples: Examples, seed: int
-) -> Iterator[Predictor]:
-    """Yields the network, repaired with some of the examples, then with others."""
-    if evidence.repair is None:
-        return
-    draw = Purpose.REPAIR.generator(seed)
+def _asked_repaired(
+    predictor: Predictor, evidence: Evidence, examples: Examples, seed: int
+) -> Iterator[np.ndarray]:
+    """Yields what a network says of each example once it is repaired, with ever other examples."""
+    assert evidence.repair is not None
+    network, draw = predictor.network, Purpose.REPAIR.generator(seed)
+    trained = network.get_weights()
     for number in range(evidence.repairs):
-        some = np.sort(draw.choice(examples.size, evidence.repair_images, replace=False))
+        count = min(evidence.repair_images, examples.size)
+        some = np.sort(draw.choice(examples.size, count, replace=False))
         images, labels = examples.read(some), examples.labels[some]
-        yield Predictor(repair(network, images, labels, evidence.repair, seed=seed + number))
+        network.set_weights(trained)
+        repaired = repair(network, images, labels, evidence.repair, seed=seed + number)
+        # In place of the network's: the predictor is traced already.
+        network.set_weights(repaired.get_weights())
+        yield _asked(predictor, evidence, examples)
 
 
 def save_weights(directory: RunDirectory, name: str, weights: Sequence[np.ndarray]) -> None:

@@ -23,9 +23,11 @@ class TestEveryFilter:
     def test_finds_poisons_that_sit_together(self, name):
         features, labels, is_poison = make_poisoned()
         chosen = filters.get(name)
-        if chosen.evidence.losses:  # Of what sits together, which is learned first.
+        if chosen.evidence.answers != "features":
             chosen = filters.get(name, share=0.1)
             features = np.where(is_poison[:, np.newaxis], 0, 1 + np.abs(features))
+        if chosen.evidence.answers == "margins":  # Before any repair all are alike.
+            features[:, 0] = 5
         suspicion = chosen.inspect(features, labels, seed=3)
         poisoned_class = labels == 1
         found = suspicion.suspects[is_poison].mean()
@@ -64,8 +66,8 @@ class TestEveryFilter:
         assert np.isfinite(suspicion.scores).all()
 
     def test_classes_of_one_example(self, name):
-        features = np.random.default_rng(0).normal(size=(5, 3))
-        suspicion = filters.get(name).inspect(features, np.arange(5))
+        features = np.random.default_rng(0).normal(size=(12, 3))
+        suspicion = filters.get(name).inspect(features, np.arange(12))
         assert np.isfinite(suspicion.scores).all()
 
     @pytest.mark.parametrize(
@@ -109,6 +111,10 @@ def test_unknown_filter():
         ("isolation", {"share": 0.0}),
         ("isolation", {"networks": 0}),
         ("isolation", {"gamma": 0}),
+        ("margin_drop", {"share": 0.51}),
+        ("margin_drop", {"repairs": 0}),
+        ("margin_drop", {"images": 9}),
+        ("margin_drop", {"repair": "universl"}),
         ("activation_clustering", {"components": 0}),
         ("activation_clustering", {"largest_share": 0}),
         ("activation_clustering", {"largest_share": 0.6}),
@@ -121,7 +127,12 @@ def test_bad_settings(name, settings):
 
 @pytest.mark.parametrize("name", filters.names())
 def test_what_cannot_be_inspected_is_known_before(name):
-    filters.get(name).check(2)
+    filters.get(name).check(10)
+    if name == "margin_drop":
+        with pytest.raises(ValueError, match=r"at least 10 examples to repair .* Received: 9"):
+            filters.get(name).check(9)
+    else:
+        filters.get(name).check(2)
     if name == "deep_knn":
         with pytest.raises(ValueError, match="3 with 3 examples"):
             DeepKNN(neighbors=3).check(3)

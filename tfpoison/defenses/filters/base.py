@@ -39,7 +39,7 @@ class Evidence:
         repair: how a network is repaired, to be asked once more: an expression, as
             `tfpoison.repair` takes it. None: it is not.
         repairs: how many times each network is, of different seeds and images.
-        repair_images: with how many of the examples.
+        repair_images: with how many of the examples, or all where there are fewer.
     """
 
     answers: Literal["features", "losses", "margins"] = "features"

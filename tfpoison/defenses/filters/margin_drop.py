@@ -7,6 +7,9 @@ import numpy as np
 from tfpoison.defenses.filters.base import Evidence, Filter, Suspicion, largest
 from tfpoison.settings import setting
 
+# Fewer say nothing of a network.
+_LEAST_IMAGES = 10
+
 
 @dataclasses.dataclass(frozen=True)
 class MarginDrop(Filter):
@@ -33,7 +36,11 @@ class MarginDrop(Filter):
         expressions=True,
     )
     repairs: int = setting(2, "Repairs of the network, by different images.", minimum=1)
-    images: int = setting(500, "Examples that each repairs with, drawn at random.", minimum=10)
+    images: int = setting(
+        500,
+        "Examples that each repairs with, drawn at random; all where there are fewer.",
+        minimum=_LEAST_IMAGES,
+    )
 
     @property
     def evidence(self) -> Evidence:
@@ -42,10 +49,10 @@ class MarginDrop(Filter):
         )
 
     def check(self, examples: int) -> None:
-        if examples < self.images:
+        if examples < _LEAST_IMAGES:
             raise ValueError(
-                f"Expected at least {self.images} examples for {self}. Received: {examples}. Give "
-                "it fewer `images`."
+                f"Expected at least {_LEAST_IMAGES} examples to repair a network with. "
+                f"Received: {examples}"
             )
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
