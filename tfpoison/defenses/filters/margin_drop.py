@@ -26,16 +26,17 @@ class MarginDrop(Filter):
     one) loses probability. One that has both (a backdoor under its own label) keeps that, and
     loses its margin, which was unusually wide. No clean image is needed: the repair that tells them
     apart need not be one to use the network after, and trains toward the network's own answers.
+    Which shortcut a repair takes depends on its draws; the mean of several short ones takes most.
     """
 
     share: float = setting(0.15, "The share of all examples that is removed.", above=0, maximum=0.5)
     repair: str = setting(
-        "universal(rounds=12)",
+        "universal(rounds=4;learning_rate=0.01)",
         "How the network is repaired.",
         choices="tfpoison.repairing.table:REPAIRS",
         expressions=True,
     )
-    repairs: int = setting(2, "Repairs of the network, by different images.", minimum=1)
+    repairs: int = setting(6, "Repairs of the network, by different images.", minimum=1)
     images: int = setting(
         500,
         "Examples that each repairs with, drawn at random; all where there are fewer.",
