@@ -31,7 +31,7 @@ class MarginDrop(Filter):
 
     share: float = setting(0.15, "The share of all examples that is removed.", above=0, maximum=0.5)
     repair: str = setting(
-        "universal(rounds=4;learning_rate=0.01)",
+        "universal(epsilon=64/255;rounds=4;learning_rate=0.01)",
         "How the network is repaired.",
         choices="tfpoison.repairing.table:REPAIRS",
         expressions=True,
