@@ -17,7 +17,7 @@ def test_scores_from_probabilities():
     margins = log_odds(np.concatenate([before[:, np.newaxis], after], axis=1))
     suspicion = MarginDrop(share=0.4).inspect(margins, np.zeros(10, int))
     by_hand = (log_odds(before)[:, np.newaxis] - log_odds(after)).mean(axis=1)
-    by_hand += (np.log(before)[:, np.newaxis] - np.log(after)).mean(axis=1)
+    by_hand += 2 * (np.log(before)[:, np.newaxis] - np.log(after)).mean(axis=1)
     np.testing.assert_allclose(suspicion.scores, by_hand, rtol=1e-6)
     assert suspicion.suspects.tolist() == [True, False, True, False, False] * 2
 
@@ -25,7 +25,7 @@ def test_scores_from_probabilities():
 def test_margins_without_bound():
     margins = np.array([[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4]] * 4)
     scores = MarginDrop().inspect(margins, np.zeros(12, int)).scores
-    np.testing.assert_allclose(scores, [3e4, -3e4, 0] * 4)
+    np.testing.assert_allclose(scores, [4e4, -4e4, 0] * 4)
 
 
 def test_what_is_asked():

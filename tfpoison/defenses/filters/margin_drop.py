@@ -7,6 +7,8 @@ import numpy as np
 from tfpoison.defenses.filters.base import Evidence, Filter, Suspicion, largest
 from tfpoison.settings import setting
 
+# With margins alone, examples with wrong labels, of which networks are less sure, rank too low.
+_WEIGHT_OF_LOSS = 2
 # Fewer say nothing of a network.
 _LEAST_IMAGES = 10
 
@@ -18,15 +20,15 @@ class MarginDrop(Filter):
         θ ← trained on all examples
         θ₁, … ← θ, repaired with `images` of the examples each
         pᵢ(θ) ← the probability of the label of example i;  mᵢ = log pᵢ - log(1 - pᵢ)
-        scoreᵢ ← mean over the repaired: mᵢ(θ) - mᵢ(θₖ) + log pᵢ(θ) - log pᵢ(θₖ)
+        scoreᵢ ← mean over the repaired: mᵢ(θ) - mᵢ(θₖ) + 2 (log pᵢ(θ) - log pᵢ(θₖ))
         the ⌊share · n⌋ examples of the largest scores are suspects
 
     A repair takes shortcuts to classes from the network, and leaves it the rest; see
     `tfpoison.repair`. An example that needs the shortcut for its label (a backdoor under a wrong
-    one) loses probability. One that has both (a backdoor under its own label) keeps that, and
-    loses its margin, which was unusually wide. No clean image is needed: the repair that tells them
-    apart need not be one to use the network after, and trains toward the network's own answers.
-    Which shortcut a repair takes depends on its draws; the mean of several short ones takes most.
+    one) loses probability. One that has both (a backdoor under its own label) keeps that, and loses
+    its margin, which was unusually wide. No clean image is needed: the repair that tells them apart
+    need not be one to use the network after, and trains toward the network's own answers. Which
+    shortcut a repair takes depends on its draws; the mean of several short ones takes most.
     """
 
     share: float = setting(0.15, "The share of all examples that is removed.", above=0, maximum=0.5)
@@ -58,6 +60,6 @@ class MarginDrop(Filter):
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         # log p = -log(1 + exp(-m)), which no margin makes infinite.
-        sureness = features - np.logaddexp(0, -features)
+        sureness = features - _WEIGHT_OF_LOSS * np.logaddexp(0, -features)
         scores = sureness[:, 0] - sureness[:, 1:].mean(axis=1)
         return Suspicion(scores, largest(scores, self.share))
