@@ -166,15 +166,16 @@ class Auditor:
         set_up_keras(self.training)
         make_network = network_maker(self.network, images)
         trainer = Trainer(make_network, images.classes, self.data, self.training)
-        checkpoint = Checkpoint(directory, seconds=self.checkpoint_seconds)
         done = itertools.count(1)
         told = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: progress.show(next(done)))
 
-        def inner(name: str) -> Checkpoint:
-            return checkpoint if name == "plain" else checkpoint.inner(name)
+        def checkpoint(name: str) -> Checkpoint:
+            # A new one each time: two filters may ask the same network for different things.
+            folder = directory if name == "plain" else directory.folder(name)
+            return Checkpoint(folder, seconds=self.checkpoint_seconds)
 
         return {
-            each: trainer.ask(each, examples, self.training.seed, inner, callbacks=[told])
+            each: trainer.ask(each, examples, self.training.seed, checkpoint, callbacks=[told])
             for each in asked
         }
 
