@@ -107,3 +107,38 @@ def test_success_is_that_of_the_record(row):
         if (each.recipe, each.adversary) == (recipe, "standard")
     }
     assert [each for each in shown()[row] if each] == [success[each] for each in columns]
+
+
+_REPAIR = "universal(epsilon=64/255;augmentation=shift_flip(shift=2;interpolation=nearest;border=reflect))"
+_TRIGGERS = {
+    "patch": "backdoor_patch",
+    "BadNets": "badnets",
+    "Blended": "blended",
+    "label-consistent": "label_consistent",
+    "SIG": "sig",
+    "WaNet": "wanet",
+    "adaptive blend": "adaptive_blend",
+    "adaptive patch": "adaptive_patch",
+}
+OF_BACKDOORS = {
+    "undefended": "none",
+    "margin_drop": "margin_drop",
+    "tfpoison.repair with 500 clean images": f"none, repair={_REPAIR}",
+    "both": "margin_drop, repair=universal",
+    "the default in the step": "gradient_matching_last_layer",
+}
+
+
+def test_backdoors_are_what_the_record_says():
+    records = read_records(pages.DOCS / "results/cifar10_backdoors/records.jsonl.gz")
+    header, *rows = [row for row in table(10) if "--" not in row[0]]
+    assert [row[0].replace("`", "") for row in rows] == list(OF_BACKDOORS)
+    assert header[1:-1] == list(_TRIGGERS)
+    for row in rows:
+        of_defense = [
+            each for each in records if each["defense"] == OF_BACKDOORS[row[0].replace("`", "")]
+        ]
+        found = {each["recipe"].partition("(")[0]: each for each in of_defense}
+        expected = [f"{100 * found[name]['success']:.0f}" for name in _TRIGGERS.values()]
+        accuracy = f"{100 * of_defense[0]['clean_accuracy']:.1f}"
+        assert row[1:] == [*expected, accuracy]
