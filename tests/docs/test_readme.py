@@ -109,7 +109,8 @@ def test_success_is_that_of_the_record(row):
     assert [each for each in shown()[row] if each] == [success[each] for each in columns]
 
 
-_REPAIR = "universal(epsilon=64/255;augmentation=shift_flip(shift=2;interpolation=nearest;border=reflect))"
+_AUGMENTATION = "shift_flip(shift=2;interpolation=nearest;border=reflect)"
+_REPAIR = f"universal(epsilon=64/255;augmentation={_AUGMENTATION})"
 _TRIGGERS = {
     "patch": "backdoor_patch",
     "BadNets": "badnets",
