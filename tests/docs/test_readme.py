@@ -124,8 +124,9 @@ _TRIGGERS = {
 OF_BACKDOORS = {
     "undefended": "none",
     "margin_drop": "margin_drop",
+    "jpeg+margin_drop": "jpeg+margin_drop",
     "tfpoison.repair with 500 clean images": f"none, repair={_REPAIR}",
-    "both": "margin_drop, repair=universal",
+    "margin_drop, then repair": "margin_drop, repair=universal",
     "the default in the step": "gradient_matching_last_layer",
 }
 
