@@ -156,5 +156,8 @@ def test_what_filters_are_told_of_repaired_networks(tmp_path):
     # Each repair has examples of its own, and changes no more than its copy.
     assert (margins[:, 1:] != margins[:, :1]).all() and (margins[:, 1] != margins[:, 2]).all()
     assert [path.name for path in tmp_path.iterdir()] == ["plain"]
+    with pytest.raises(AssertionError, match="make another"):
+        once = Checkpoint(directory, seconds=60)
+        [trainer.train(examples, 1, once) for _ in range(2)]
     everything = dataclasses.replace(evidence, repair_images=500)
     assert ask(everything).shape == (96, 3)

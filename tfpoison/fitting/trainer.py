@@ -129,6 +129,7 @@ class Trainer:
             ValueError: the data are too few or too many for the defense, the checkpoint is another
                 training's, or behind a revision whose outcome is gone.
         """
+        assert not checkpoint.began, "A checkpoint restores one training: make another one."
         last = self.training.epochs if until_epoch is None else until_epoch
         left = TrainingSet(examples, self.defense, checkpoint.directory, seed)
         more: dict[str, Any] = {"pretrained": pretrained, "verbose": verbose}
@@ -178,7 +179,8 @@ class Trainer:
         answers: list[np.ndarray] = []
         for number in range(evidence.networks):
             named = file_name("asked", *evidence.training, number)
-            name = "plain" if (*evidence.training, number) == (1, None, 0) else named
+            is_plain = evidence.training == Evidence().training and number == 0
+            name = "plain" if is_plain else named
             predictor, _ = plain.train(
                 examples, seed + number, checkpoint(name), until_epoch=epochs, **settings
             )
@@ -320,9 +322,8 @@ def _asked_repaired(
     """Yields what a network says of each example once it is repaired, with ever other examples."""
     assert evidence.repair is not None
     network, draw = predictor.network, Purpose.REPAIR.generator(seed)
-    trained = network.get_weights()
+    trained, count = network.get_weights(), min(evidence.repair_images, examples.size)
     for number in range(evidence.repairs):
-        count = min(evidence.repair_images, examples.size)
         some = np.sort(draw.choice(examples.size, count, replace=False))
         images, labels = examples.read(some), examples.labels[some]
         network.set_weights(trained)

@@ -34,6 +34,7 @@ class Checkpoint(keras.callbacks.Callback):
     Attributes:
         epoch: the epoch to go on in, and `batch` its batch to go on with.
         rows: the metrics of the epochs that are done.
+        began: whether a training has gone on from here; it restores one model, once.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.epoch, self.batch = 0, 0
         self.rows: list[dict[str, float]] = []
+        self.began = False
         self.directory = directory
         self._seconds = seconds
         self._writes = writes
@@ -88,6 +90,7 @@ class Checkpoint(keras.callbacks.Callback):
         Raises:
             ValueError: the checkpoint is of another network, optimizer or number of replicas.
         """
+        self.began = True
         self._saved_at = time.monotonic()
         self._strategy = self.model.distribute_strategy
         if self._unread is None:
