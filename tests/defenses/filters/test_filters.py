@@ -66,8 +66,10 @@ class TestEveryFilter:
         assert np.isfinite(suspicion.scores).all()
 
     def test_classes_of_one_example(self, name):
-        features = np.random.default_rng(0).normal(size=(12, 3))
-        suspicion = filters.get(name).inspect(features, np.arange(12))
+        # Of a repair's images there must be some.
+        size = 5 if filters.get(name).evidence.repair is None else 12
+        features = np.random.default_rng(0).normal(size=(size, 3))
+        suspicion = filters.get(name).inspect(features, np.arange(size))
         assert np.isfinite(suspicion.scores).all()
 
     @pytest.mark.parametrize(
@@ -127,8 +129,8 @@ def test_bad_settings(name, settings):
 
 @pytest.mark.parametrize("name", filters.names())
 def test_what_cannot_be_inspected_is_known_before(name):
-    filters.get(name).check(10)
     if name == "margin_drop":
+        filters.get(name).check(10)
         with pytest.raises(ValueError, match=r"at least 10 examples to repair .* Received: 9"):
             filters.get(name).check(9)
     else:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tfpoison.defenses.filters import Evidence, MarginDrop
+from tfpoison.repairing.settings import LEAST_IMAGES
 
 
 def log_odds(probability):
@@ -32,6 +33,14 @@ def test_what_is_asked():
     evidence = MarginDrop(repair="fine_pruning", repairs=3, images=50).evidence
     assert evidence == Evidence("margins", repair="fine_pruning", repairs=3, repair_images=50)
     assert evidence.training == Evidence().training
+
+
+def test_it_asks_for_as_many_examples_as_a_repair_does():
+    MarginDrop(images=LEAST_IMAGES).check(LEAST_IMAGES)
+    with pytest.raises(ValueError, match=f"at least {LEAST_IMAGES} examples"):
+        MarginDrop().check(LEAST_IMAGES - 1)
+    with pytest.raises(ValueError, match="`images`"):
+        MarginDrop(images=LEAST_IMAGES - 1)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25])
