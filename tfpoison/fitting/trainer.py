@@ -1,7 +1,7 @@
 """The one way to train: networks of one kind, each from fresh weights."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -14,13 +14,12 @@ from tfpoison.defenses import Defense, GradientShaping
 from tfpoison.defenses.filters.base import Evidence
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting import optimization
+from tfpoison.fitting.evidence import asked, asked_repaired, averaged
 from tfpoison.fitting.local_ascent import LocalAscent
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.stream import Stream, check_steps
 from tfpoison.fitting.training_set import TrainingSet
-from tfpoison.randomness import Purpose
 from tfpoison.recipes.scenario import Scenario
-from tfpoison.repairing.repairing import repair
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory, file_name
 from tfpoison.training import RobustModel
@@ -165,15 +164,17 @@ class Trainer:
         checkpoint: Callable[[str], Checkpoint],
         **settings: Any,
     ) -> np.ndarray:
-        """Returns what a filter inspects, see `Filter.inspect`: of undefended networks.
+        """Returns what a filter inspects, see `Filter.inspect`.
 
         Args:
-            evidence: what is asked of which networks.
+            evidence: what is asked of which undefended networks, if it is of networks.
             examples: what they are trained on, and asked about.
             seed: of the first network; the others have the next ones.
             checkpoint: from a name to the checkpoint of a training.
             **settings: other arguments of `train`.
         """
+        if evidence.answers == "images":
+            return averaged(examples, evidence.side)
         plain = self._plain(evidence.ascent)
         epochs = evidence.epochs(self.training.epochs)
         answers: list[np.ndarray] = []
@@ -184,9 +185,9 @@ class Trainer:
             predictor, _ = plain.train(
                 examples, seed + number, checkpoint(name), until_epoch=epochs, **settings
             )
-            answers.append(_asked(predictor, evidence, examples))
+            answers.append(asked(predictor, evidence, examples))
             if evidence.repair is not None:
-                answers += _asked_repaired(predictor, evidence, examples, seed + number)
+                answers += asked_repaired(predictor, evidence, examples, seed + number)
         return np.concatenate(answers, axis=1)
 
     def evaluate(self, examples: Examples) -> dict[str, float]:
@@ -306,31 +307,6 @@ class Trainer:
     def _loss(self) -> keras.losses.Loss:
         loss = self._settings.loss(one_hot=self._one_hot_classes is not None)
         return loss if self.ascent is None else LocalAscent(loss, self.ascent)
-
-
-def _asked(predictor: Predictor, evidence: Evidence, examples: Examples) -> np.ndarray:
-    """Returns what a network says of each example, (n, d)."""
-    if evidence.answers == "features":
-        return predictor.features(examples)
-    ask = {"losses": predictor.losses, "margins": predictor.margins}[evidence.answers]
-    return ask(examples, examples.labels)[:, np.newaxis]
-
-
-def _asked_repaired(
-    predictor: Predictor, evidence: Evidence, examples: Examples, seed: int
-) -> Iterator[np.ndarray]:
-    """Yields what a network says of each example once it is repaired, with ever other examples."""
-    assert evidence.repair is not None
-    network, draw = predictor.network, Purpose.REPAIR.generator(seed)
-    trained, count = network.get_weights(), min(evidence.repair_images, examples.size)
-    for number in range(evidence.repairs):
-        some = np.sort(draw.choice(examples.size, count, replace=False))
-        images, labels = examples.read(some), examples.labels[some]
-        network.set_weights(trained)
-        repaired = repair(network, images, labels, evidence.repair, seed=seed + number)
-        # In place of the network's: the predictor is traced already.
-        network.set_weights(repaired.get_weights())
-        yield _asked(predictor, evidence, examples)
 
 
 def save_weights(directory: RunDirectory, name: str, weights: Sequence[np.ndarray]) -> None:

@@ -4,6 +4,7 @@ from .base import Filter as Filter
 from .base import Suspicion as Suspicion
 from .deep_knn import DeepKNN as DeepKNN
 from .isolation import Isolation as Isolation
+from .linear_discriminants import LinearDiscriminants as LinearDiscriminants
 from .margin_drop import MarginDrop as MarginDrop
 from .spectral_signatures import SpectralSignatures as SpectralSignatures
 from .table import FILTERS as FILTERS

@@ -28,27 +28,29 @@ class Suspicion:
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
-    """What a filter asks of undefended networks, which are trained on all examples.
+    """What a filter looks at: the examples, or what undefended networks say that train on them.
 
     Attributes:
         answers: what of each example it looks at: its features, its loss, or its margin, which is
-            the log odds of its label, log p - log(1 - p).
+            the log odds of its label, log p - log(1 - p); or the images themselves.
         share: of the epochs of a training, after which the networks are asked; one epoch at least.
         ascent: the loss in nats below which it is climbed; None for plain training.
-        networks: how many there are, of different seeds.
+        networks: how many there are, of different seeds; none for images.
         repair: how a network is repaired, to be asked once more: an expression, as
             `tfpoison.repair` takes it. None: it is not.
         repairs: how many times each network is, of different seeds and images.
         repair_images: with how many of the examples, or all where there are fewer.
+        side: the most pixels of a side of images; larger ones are averaged.
     """
 
-    answers: Literal["features", "losses", "margins"] = "features"
+    answers: Literal["features", "losses", "margins", "images"] = "features"
     share: float = 1.0
     ascent: float | None = None
     networks: int = 1
     repair: str | None = None
     repairs: int = 1
     repair_images: int = 500
+    side: int = 32
 
     @property
     def training(self) -> tuple[float, float | None]:
@@ -61,7 +63,7 @@ class Evidence:
 
 
 class Filter(Configurable, abc.ABC):
-    """Finds suspects by what undefended networks say of them: their features, losses or margins.
+    """Finds suspects by what undefended networks say of them, or by the images alone.
 
     In short:
 
@@ -85,7 +87,8 @@ class Filter(Configurable, abc.ABC):
         Args:
             features: of all examples, floats (n, d): the input of the network's last layer, or the
                 loss or margin, (n, 1); of several networks side by side, each followed by what its
-                repaired versions answer.
+                repaired versions answer. Where the evidence is images: these, in [0, 1],
+                (n, H, W, C).
             labels: their classes as given, integers (n,).
             seed: the seed of random draws.
 
@@ -94,10 +97,13 @@ class Filter(Configurable, abc.ABC):
             ValueError: shapes or types are others, or features are not finite.
         """
         check_number("seed", seed, minimum=0, maximum=2**32 - 1, whole=True)
-        check_array("features", features, np.floating, (None, None), filled=True)
+        are_images = self.evidence.answers == "images"
+        shape = (None,) * (4 if are_images else 2)
+        check_array("features", features, np.floating, shape, filled=True)
         check_array("labels", labels, np.integer, features.shape[:1])
         self.check(len(labels))
-        return self._inspect(features.astype(np.float64), labels, seed)
+        # Images are too many to be copied.
+        return self._inspect(features if are_images else features.astype(np.float64), labels, seed)
 
     def finish(self, network: keras.Model, kept: Examples, suspects: Examples, seed: int) -> None:
         """Changes a network that was trained on what is kept, by what was not; in place.

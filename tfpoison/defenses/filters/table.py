@@ -16,6 +16,7 @@ FILTERS: "Registry[Filter]" = Registry(
         "activation_clustering": ".activation_clustering:ActivationClustering",
         "isolation": ".isolation:Isolation",
         "margin_drop": ".margin_drop:MarginDrop",
+        "linear_discriminants": ".linear_discriminants:LinearDiscriminants",
     },
     __package__,
 )

@@ -1,0 +1,133 @@
+"""Linear discriminants: what a linear classifier is too sure of is left out."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from tfpoison.defenses.filters.base import (
+    Evidence,
+    Filter,
+    Suspicion,
+    largest,
+    members_of_classes,
+)
+from tfpoison.settings import setting
+
+# Principal components by falling variance, in bands of four times as many. The first ones, of
+# brightness and coarse shapes, tell classes apart without any trigger.
+_EDGES = (8, 32, 128, 512, 2048)
+# Of the mean variance, added to each: there are as many components of contrasts as noise leaves.
+_SHRINKAGE, _SHRINKAGE_OF_CONTRASTS = 1e-6, 0.1
+_BATCH = 1000
+_TINY = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearDiscriminants(Filter):
+    """What a linear classifier is too sure of (this library's own; no paper).
+
+        for each band of the images' principal components, and for all of their local contrasts:
+            m ← the margin of each image by linear discriminant analysis: log p - log(1 - p)
+            z ← (m - a quarter's quantile of its class) / (that - a tenth's quantile of its class)
+            z ← z / its quantile of nine tenths
+        score ← log Σ exp z
+        the ⌊share · n⌋ examples of the largest scores are suspects
+
+    Where natural images vary little, no class differs from another, but where somebody has put a
+    trigger: a pattern that many images of a label share is plain to see once the covariance is
+    divided by, however faint it is. So a network is not needed, let alone a trained one. Bands keep
+    what is natural, in the components of large variance, from covering what is not. The local
+    contrast of a pixel is the squared Laplacian, the same for light and dark edges: it shows what
+    is opaque. Quantiles below the median hold where up to half of a class is poisoned.
+
+    It sees what stays in its place and adds to the pixels, and what is unlike every image. A warp
+    does neither.
+    """
+
+    share: float = setting(0.1, "The share of all examples that is removed.", above=0, maximum=0.5)
+    side: int = setting(
+        32, "Pixels of a side that larger images are averaged to.", minimum=2, maximum=64
+    )
+
+    @property
+    def evidence(self) -> Evidence:
+        return Evidence("images", networks=0, side=self.side)
+
+    def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
+        size = features[0].size
+        inner = [edge for edge in _EDGES if edge < size] or [0]
+        pixels = _margins(features.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
+        contrasts = _contrasts(features).reshape(len(labels), -1)
+        whole = [0, contrasts.shape[1]]
+        opaque = _margins(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
+        views = np.concatenate([pixels, opaque], axis=1)
+        scores = np.logaddexp.reduce(_standardized(views, labels), axis=1)
+        return Suspicion(scores, largest(scores, self.share))
+
+
+def _margins(
+    vectors: np.ndarray, labels: np.ndarray, edges: list[int], shrinkage: float
+) -> np.ndarray:
+    """Returns the margin of each label by linear discriminant analysis in each band, (n, bands).
+
+    Args:
+        vectors: floats (n, d).
+        edges: where bands of principal components begin and end, ascending.
+        shrinkage: of the mean variance, added to that of each component.
+    """
+    classes, labels = np.unique(labels, return_inverse=True)
+    margins = np.zeros((len(labels), len(edges) - 1))
+    if len(classes) == 1:  # There is nothing to tell it from.
+        return margins
+    shares = np.bincount(labels) / len(labels)
+    means = np.stack([vectors[labels == each].mean(axis=0) for each in range(len(classes))])
+    covariance = np.zeros((vectors.shape[1], vectors.shape[1]))
+    for some in _batches(len(labels)):
+        residuals = vectors[some] - means[labels[some]]
+        covariance += residuals.T @ residuals
+    variances, components = np.linalg.eigh(covariance / len(labels))
+    variances, components = variances[::-1].clip(0), components[:, ::-1].astype(vectors.dtype)
+    variances += shrinkage * variances.mean() + _TINY
+    origin = shares.astype(vectors.dtype) @ means
+    centers = (means - origin) @ components
+    for some in _batches(len(labels)):
+        points = (vectors[some] - origin) @ components
+        for band, (first, end) in enumerate(itertools.pairwise(edges)):
+            weights = centers[:, first:end] / variances[first:end]
+            offsets = (weights * centers[:, first:end]).sum(axis=1) / 2
+            logits = points[:, first:end] @ weights.T - offsets + np.log(shares)
+            margins[some, band] = _log_odds(logits, labels[some])
+    return margins
+
+
+def _log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    own = np.take_along_axis(logits, labels[:, np.newaxis], axis=1)[:, 0]
+    others = logits.astype(np.float64)
+    np.put_along_axis(others, labels[:, np.newaxis], -np.inf, axis=1)
+    return own - np.logaddexp.reduce(others, axis=1)
+
+
+def _contrasts(images: np.ndarray) -> np.ndarray:
+    """Returns the squared Laplacian at each pixel, summed over channels: (n, H, W)."""
+    contrasts = np.empty(images.shape[:3], images.dtype)
+    for some in _batches(len(images)):
+        padded = np.pad(images[some], [(0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
+        beside = padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
+        above = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
+        contrasts[some] = ((4 * images[some] - beside - above) ** 2).sum(axis=3)
+    return contrasts
+
+
+def _standardized(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns margins, (n, views), that compare between classes and views."""
+    found = np.empty_like(margins)
+    for members in members_of_classes(labels):
+        low, middle = np.quantile(margins[members], [0.1, 0.25], axis=0)
+        found[members] = (margins[members] - middle) / (middle - low + _TINY)
+    return found / np.maximum(np.quantile(found, 0.9, axis=0), _TINY)
+
+
+def _batches(size: int) -> Iterator[slice]:
+    return (slice(first, first + _BATCH) for first in range(0, size, _BATCH))
