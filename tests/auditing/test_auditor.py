@@ -24,12 +24,13 @@ def digits():
 def test_arrays_are_audited_and_saved(digits, tmp_path):
     images, labels = digits
     names = ["spectral_signatures", "deep_knn", "activation_clustering", "isolation(networks=2)"]
-    names.append("margin_drop(share=0.2;repairs=2)")
+    names += ["linear_discriminants(share=0.05)", "margin_drop(share=0.2;repairs=2)"]
     audit = tfpoison.audit(images, labels, is_poison=np.arange(200) < 20, filters=names, **FAST)
     assert list(audit.suspicions) == names
     # The filter that looks at losses has asked networks of its own.
     assert audit.suspicions["isolation(networks=2)"].suspects.sum() == 2
     assert audit.suspicions["isolation(networks=2)"].scores.max() < 0
+    assert audit.suspicions["linear_discriminants(share=0.05)"].suspects.sum() == 10
     # The one that looks at margins asks the network of the others once more.
     alone = tfpoison.audit(images, labels, filters=names[-1:], agreement=1, **FAST)
     margins = audit.suspicions[names[-1]]

@@ -51,6 +51,7 @@ KINDS = {
     "activation_clustering": ["filter"],
     "isolation": ["filter"],
     "margin_drop": ["filter"],
+    "linear_discriminants": ["filter"],
     "epic": ["revision"],
     "friendly_noise": ["revision", "crafting"],
 }

@@ -161,3 +161,15 @@ def test_what_filters_are_told_of_repaired_networks(tmp_path):
         [trainer.train(examples, 1, once) for _ in range(2)]
     everything = dataclasses.replace(evidence, repair_images=500)
     assert ask(everything).shape == (96, 3)
+
+
+def test_a_filter_of_images_has_no_network_trained(tmp_path):
+    images = make_trainer().ask(
+        Evidence("images", networks=0, side=4),
+        IMAGES.train,
+        1,
+        Checkpoint(RunDirectory(tmp_path, {}), seconds=60).inner,
+    )
+    blocks = IMAGES.train.images.reshape(96, 4, 2, 4, 2, 1).mean(axis=(2, 4)) / 255
+    np.testing.assert_allclose(images, blocks, rtol=1e-5)
+    assert not list(tmp_path.iterdir())

@@ -58,16 +58,16 @@ class LinearDiscriminants(Filter):
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         size = features[0].size
         inner = [edge for edge in _EDGES if edge < size] or [0]
-        pixels = _margins(features.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
-        contrasts = _contrasts(features).reshape(len(labels), -1)
+        pixels = margins_of(features.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
+        contrasts = contrasts_of(features).reshape(len(labels), -1)
         whole = [0, contrasts.shape[1]]
-        opaque = _margins(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
+        opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
         views = np.concatenate([pixels, opaque], axis=1)
-        scores = np.logaddexp.reduce(_standardized(views, labels), axis=1)
+        scores = np.logaddexp.reduce(standardized(views, labels), axis=1)
         return Suspicion(scores, largest(scores, self.share))
 
 
-def _margins(
+def margins_of(
     vectors: np.ndarray, labels: np.ndarray, edges: list[int], shrinkage: float
 ) -> np.ndarray:
     """Returns the margin of each label by linear discriminant analysis in each band, (n, bands).
@@ -109,7 +109,7 @@ def _log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return own - np.logaddexp.reduce(others, axis=1)
 
 
-def _contrasts(images: np.ndarray) -> np.ndarray:
+def contrasts_of(images: np.ndarray) -> np.ndarray:
     """Returns the squared Laplacian at each pixel, summed over channels: (n, H, W)."""
     contrasts = np.empty(images.shape[:3], images.dtype)
     for some in _batches(len(images)):
@@ -120,7 +120,7 @@ def _contrasts(images: np.ndarray) -> np.ndarray:
     return contrasts
 
 
-def _standardized(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def standardized(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns margins, (n, views), that compare between classes and views."""
     found = np.empty_like(margins)
     for members in members_of_classes(labels):

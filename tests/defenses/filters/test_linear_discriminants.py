@@ -1,0 +1,103 @@
+"""Linear discriminants: margins as another implementation has them, and what they show."""
+
+import numpy as np
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from tfpoison.defenses.filters import Evidence, LinearDiscriminants
+from tfpoison.defenses.filters.linear_discriminants import contrasts_of, margins_of, standardized
+
+
+def make_clouds(dimensions=6, size=200):
+    """Three classes of different sizes whose components have different variances."""
+    draw = np.random.default_rng(0)
+    labels = draw.choice([0, 1, 3], size, p=[0.2, 0.3, 0.5])
+    scales = 2.0 ** -np.arange(dimensions)
+    return scales * (
+        draw.normal(size=(size, dimensions)) + draw.normal(size=(4, 1))[labels]
+    ), labels
+
+
+def margins_by_scikit_learn(vectors, labels):
+    reference = LinearDiscriminantAnalysis(solver="lsqr").fit(vectors, labels)
+    probabilities = reference.predict_proba(vectors)
+    own = probabilities[np.arange(len(labels)), np.searchsorted(reference.classes_, labels)]
+    return np.log(own) - np.log1p(-own)
+
+
+def test_margins_are_those_of_scikit_learn():
+    vectors, labels = make_clouds()
+    margins = margins_of(vectors, labels, [0, 6], 0)
+    np.testing.assert_allclose(margins[:, 0], margins_by_scikit_learn(vectors, labels), rtol=1e-6)
+
+
+def test_a_band_is_a_discriminant_of_its_components():
+    vectors, labels = make_clouds()
+    means = np.stack([vectors[labels == each].mean(axis=0) for each in range(4) if each != 2])
+    residuals = vectors - means[np.searchsorted([0, 1, 3], labels)]
+    _, components = np.linalg.eigh(residuals.T @ residuals)
+    margins = margins_of(vectors, labels, [0, 2, 5, 6], 0)
+    for band, chosen in enumerate([[5, 4], [3, 2, 1], [0]]):
+        expected = margins_by_scikit_learn(vectors @ components[:, chosen], labels)
+        np.testing.assert_allclose(margins[:, band], expected, rtol=1e-6)
+
+
+def test_shrinkage_is_of_the_mean_variance():
+    """Of two classes at ±1, variances 1 and 3: m = 2 (x / (1 + 2 s) + y / (3 + 2 s)) label."""
+    points = [[1, 3**0.5], [1, -(3**0.5)], [-1, 3**0.5], [-1, -(3**0.5)]]
+    vectors = np.concatenate([np.add(points, side) for side in (-1, 1)])
+    margins = margins_of(vectors, np.repeat([0, 1], 4), [0, 2], 0.5)
+    side = np.repeat([-1, 1], 4)
+    np.testing.assert_allclose(margins[:, 0], side * 2 * (vectors / [2, 4]).sum(axis=1))
+
+
+def test_one_class_has_no_margins():
+    assert not margins_of(np.random.default_rng(0).normal(size=(9, 3)), np.ones(9), [0, 3], 0).any()
+
+
+def test_contrasts():
+    images = np.zeros((1, 4, 5, 2), np.float32)
+    images[0, 1, 2], images[0, 3, 0, 0] = 1, 2  # One in both channels, one in a corner.
+    expected = np.array([[0, 0, 1, 0, 0], [0, 1, 16, 1, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
+    corner = np.zeros((4, 5))
+    corner[3, 0], corner[2, 0], corner[3, 1] = 16, 4, 4
+    np.testing.assert_allclose(contrasts_of(images)[0], 2 * expected + corner)
+
+
+def test_classes_and_views_compare():
+    """By quantiles of each class, which larger margins of up to half of it do not move much."""
+    margins = np.arange(21.0)[:, np.newaxis] * [1, 5]
+    margins = np.concatenate([margins, 100 + 3 * margins])
+    found = standardized(margins, np.repeat([0, 1], 21))
+    one = (np.arange(21) - 5) / 3
+    np.testing.assert_allclose(found, np.tile((one / one[18])[:, np.newaxis], (2, 2)), rtol=1e-6)
+
+
+def make_images(seed=0, size=600):
+    """Ten classes of waves that are brighter or darker, with little noise, and a faint pattern."""
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(10, size=size)
+    grid = np.linspace(0, np.pi, 8)
+    waves = np.stack(
+        [np.cos(k * grid)[:, None] * np.cos(j * grid) for k in range(3) for j in range(3)]
+    )
+    images = 0.5 + 0.1 * np.tensordot(draw.normal(size=(size, 9)), waves, 1)
+    images += 0.02 * labels[:, np.newaxis, np.newaxis] + 0.02 * draw.normal(size=images.shape)
+    return images[..., np.newaxis].astype(np.float32), labels, draw
+
+
+@pytest.mark.parametrize("kind", ["faint", "opaque"])
+def test_triggers_stand_out(kind):
+    """A pattern of a third of the noise's deviation, or a dot, in a tenth of one class."""
+    images, labels, draw = make_images()
+    is_poison = np.flatnonzero(labels == 4)[:12]
+    if kind == "faint":
+        images[is_poison] += 0.03 * np.sign(draw.normal(size=(8, 8, 1))).astype(np.float32)
+    else:
+        images[is_poison, 2, 3] = 1
+    suspicion = LinearDiscriminants(share=0.05).inspect(images, labels)
+    assert suspicion.suspects.sum() == 30 and suspicion.suspects[is_poison].all()
+
+
+def test_what_is_asked():
+    assert LinearDiscriminants(side=16).evidence == Evidence("images", networks=0, side=16)
