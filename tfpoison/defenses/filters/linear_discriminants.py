@@ -28,25 +28,28 @@ _TINY = 1e-12
 class LinearDiscriminants(Filter):
     """What a linear classifier is too sure of (this library's own; no paper).
 
-        for each band of the images' principal components, and for all of their local contrasts:
-            m ← the margin of each image by linear discriminant analysis: log p - log(1 - p)
-            z ← (m - a quarter's quantile of its class) / (that - a tenth's quantile of its class)
-            z ← z / its quantile of nine tenths
-        score ← log Σ exp z
-        the ⌊share · n⌋ examples of the largest scores are suspects
+        in each round r of R, over the examples that are no suspects yet:
+            for each band of their principal components, and for all of their local contrasts:
+                m ← the margin of each by linear discriminant analysis: log p - log(1 - p)
+                z ← (m - a quarter's quantile of its class) / (that - a tenth's quantile)
+                z ← z / its quantile of nine tenths
+            score ← log Σ exp z, where it is larger than in the rounds before
+            suspects ← the ⌊share · n · r / R⌋ examples of the largest scores
 
     Where natural images vary little, no class differs from another, but where somebody has put a
     trigger: a pattern that many images of a label share is plain to see once the covariance is
     divided by, however faint it is. So a network is not needed, let alone a trained one. Bands keep
     what is natural, in the components of large variance, from covering what is not. The local
     contrast of a pixel is the squared Laplacian, the same for light and dark edges: it shows what
-    is opaque. Quantiles below the median hold where up to half of a class is poisoned.
+    is opaque. Quantiles below the median hold where up to half of a class is poisoned. Without the
+    plainest poisons, rarer ones are plain in the next round.
 
     It sees what stays in its place and adds to the pixels, and what is unlike every image. A warp
     does neither.
     """
 
     share: float = setting(0.1, "The share of all examples that is removed.", above=0, maximum=0.5)
+    rounds: int = setting(3, "Rounds, in each of which as many are removed.", minimum=1)
     side: int = setting(
         32, "Pixels of a side that larger images are averaged to.", minimum=2, maximum=64
     )
@@ -56,15 +59,25 @@ class LinearDiscriminants(Filter):
         return Evidence("images", networks=0, side=self.side)
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
-        size = features[0].size
-        inner = [edge for edge in _EDGES if edge < size] or [0]
-        pixels = margins_of(features.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
-        contrasts = contrasts_of(features).reshape(len(labels), -1)
-        whole = [0, contrasts.shape[1]]
-        opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
-        views = np.concatenate([pixels, opaque], axis=1)
-        scores = np.logaddexp.reduce(standardized(views, labels), axis=1)
-        return Suspicion(scores, largest(scores, self.share))
+        scores, suspects = np.full(len(labels), -np.inf), np.zeros(len(labels), bool)
+        for number in range(1, self.rounds + 1):
+            left = ~suspects
+            fresh = scores_of(features[left] if suspects.any() else features, labels[left])
+            scores[left] = np.maximum(scores[left], fresh)
+            suspects = largest(scores, self.share * number / self.rounds)
+        return Suspicion(scores, suspects)
+
+
+def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns how much surer of each label some discriminant is than of others, float64 (n,)."""
+    size = images[0].size
+    inner = [edge for edge in _EDGES if edge < size] or [0]
+    pixels = margins_of(images.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
+    contrasts = contrasts_of(images).reshape(len(labels), -1)
+    whole = [0, contrasts.shape[1]]
+    opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
+    views = standardized(np.concatenate([pixels, opaque], axis=1), labels)
+    return np.logaddexp.reduce(views, axis=1)
 
 
 def margins_of(
