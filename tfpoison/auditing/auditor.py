@@ -1,4 +1,4 @@
-"""An audit from start to end: train a network, have filters look at its features."""
+"""An audit from start to end: train the networks that filters ask for, have them inspect."""
 
 import dataclasses
 import functools
@@ -42,7 +42,7 @@ def audit(
     batch_size: int = 64,
     verbose: bool = True,
 ) -> Audit:
-    """Trains a network on a training set and has filters look for what was done to it.
+    """Has filters look for what was done to a training set, by networks that are trained on it.
 
     ```python
     audit = tfpoison.audit(images, labels)
@@ -57,7 +57,8 @@ def audit(
         class_names: the names of the classes; None for their numbers.
         files: what the images' files are called, for table and keep-list.
         is_poison: which are known to be poisons, bool (n,), to measure the filters by.
-        filters: names or expressions, as "deep_knn(neighbors=50)", or filters.
+        filters: names or expressions, as "deep_knn(neighbors=50)", or filters. With
+            "linear_discriminants" alone no network is trained.
         agreement: how many of them must suspect an image for the keep-list to leave it out.
         network: a name of `tfpoison.networks`.
         training: how the network is trained: None for 15 epochs of Adam. The same seed makes the

@@ -29,7 +29,7 @@ _FILES = {
 
 @dataclasses.dataclass(frozen=True)
 class AuditJob:
-    """Has filters inspect a training set, by the features of a network trained on it.
+    """Has filters inspect a training set, by what networks trained on it say, or by its images.
 
     Of a data set without a validation split nothing is held out: an audit validates nothing. Images
     that are not looked at, as `train_size` or the poisons' own training set have it, stay on the
