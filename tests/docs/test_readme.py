@@ -123,10 +123,12 @@ _TRIGGERS = {
 }
 OF_BACKDOORS = {
     "undefended": "none",
+    "linear_discriminants": "linear_discriminants",
+    "linear_discriminants and the default in the step": (
+        "linear_discriminants+gradient_matching_last_layer"
+    ),
     "margin_drop": "margin_drop",
-    "jpeg+margin_drop": "jpeg+margin_drop",
     "tfpoison.repair with 500 clean images": f"none, repair={_REPAIR}",
-    "margin_drop, then repair": "margin_drop, repair=universal",
     "the default in the step": "gradient_matching_last_layer",
 }
 
