@@ -18,7 +18,8 @@ from tfpoison.settings import setting
 # Principal components by falling variance, in bands of four times as many. The first ones, of
 # brightness and coarse shapes, tell classes apart without any trigger.
 _EDGES = (8, 32, 128, 512, 2048)
-# Of the mean variance, added to each: there are as many components of contrasts as noise leaves.
+# Of the mean variance, added to that of each component. Contrasts have few large ones and many
+# that hardly vary: they need more.
 _SHRINKAGE, _SHRINKAGE_OF_CONTRASTS = 1e-6, 0.1
 _BATCH = 1000
 _TINY = 1e-12
