@@ -165,7 +165,7 @@ def test_what_filters_are_told_of_repaired_networks(tmp_path):
 
 def test_a_filter_of_images_has_no_network_trained(tmp_path):
     images = make_trainer().ask(
-        Evidence("images", networks=0, side=4),
+        Evidence("images", side=4),
         IMAGES.train,
         1,
         Checkpoint(RunDirectory(tmp_path, {}), seconds=60).inner,

@@ -93,7 +93,7 @@ def make_images(seed=0, size=600):
 
 @pytest.mark.parametrize("kind", ["faint", "opaque"])
 def test_triggers_stand_out(kind):
-    """A pattern of a third of the noise's deviation, or a dot, in a tenth of one class."""
+    """A pattern of one and a half of the noise's deviations, or a dot, in a fifth of one class."""
     images, labels, draw = make_images()
     is_poison = np.flatnonzero(labels == 4)[:12]
     if kind == "faint":
@@ -117,4 +117,6 @@ def test_a_round_is_without_the_suspects_of_the_one_before():
 
 
 def test_what_is_asked():
-    assert LinearDiscriminants(side=16).evidence == Evidence("images", networks=0, side=16)
+    evidence = LinearDiscriminants(side=16).evidence
+    assert evidence == Evidence("images", side=16)
+    assert evidence.epochs(7) == 0  # No network is trained.

@@ -35,7 +35,7 @@ class Evidence:
             the log odds of its label, log p - log(1 - p); or the images themselves.
         share: of the epochs of a training, after which the networks are asked; one epoch at least.
         ascent: the loss in nats below which it is climbed; None for plain training.
-        networks: how many there are, of different seeds; none for images.
+        networks: how many there are, of different seeds. None is trained for images.
         repair: how a network is repaired, to be asked once more: an expression, as
             `tfpoison.repair` takes it. None: it is not.
         repairs: how many times each network is, of different seeds and images.
@@ -58,8 +58,8 @@ class Evidence:
         return self.share, self.ascent
 
     def epochs(self, total: int) -> int:
-        """Returns after how many of the epochs of a training a network is asked."""
-        return max(1, round(self.share * total))
+        """Returns after how many of the epochs of a training a network is asked; 0 for images."""
+        return 0 if self.answers == "images" else max(1, round(self.share * total))
 
 
 class Filter(Configurable, abc.ABC):

@@ -62,7 +62,7 @@ class LinearDiscriminants(Filter):
 
     @property
     def evidence(self) -> Evidence:
-        return Evidence("images", networks=0, side=self.side)
+        return Evidence("images", side=self.side)
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
         scores, suspects = np.full(len(labels), -np.inf), np.zeros(len(labels), bool)
