@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,6 +12,8 @@ from tfpoison.defenses.filters.base import (
     largest,
     members_of_classes,
 )
+from tfpoison.defenses.filters.local_contrasts import batches, contrasts_of, textures_of
+from tfpoison.defenses.filters.relative_components import projections_of
 from tfpoison.settings import setting
 
 # Principal components by falling variance, in bands of four times as many. The first ones, of
@@ -20,8 +21,7 @@ from tfpoison.settings import setting
 _EDGES = (8, 32, 128, 512, 2048)
 # Of the mean variance, added to that of each component. Contrasts have few large ones and many
 # that hardly vary: they need more.
-_SHRINKAGE, _SHRINKAGE_OF_CONTRASTS = 1e-6, 0.1
-_BATCH = 1000
+_SHRINKAGE, _SHRINKAGE_OF_CONTRASTS, _SHRINKAGE_OF_TEXTURES = 1e-6, 0.1, 0.01
 _TINY = 1e-12
 
 
@@ -82,7 +82,9 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     contrasts = contrasts_of(images).reshape(len(labels), -1)
     whole = [0, contrasts.shape[1]]
     opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
-    views = standardized(np.concatenate([pixels, opaque], axis=1), labels)
+    textures = textures_of(images).reshape(len(labels), -1)
+    warped = projections_of(textures, labels, _SHRINKAGE_OF_TEXTURES)[:, np.newaxis]
+    views = standardized(np.concatenate([pixels, opaque, warped], axis=1), labels)
     return np.logaddexp.reduce(views, axis=1)
 
 
@@ -103,7 +105,7 @@ def margins_of(
     shares = np.bincount(labels) / len(labels)
     means = np.stack([vectors[labels == each].mean(axis=0) for each in range(len(classes))])
     covariance = np.zeros((vectors.shape[1], vectors.shape[1]))
-    for some in _batches(len(labels)):
+    for some in batches(len(labels)):
         residuals = vectors[some] - means[labels[some]]
         covariance += residuals.T @ residuals
     variances, components = np.linalg.eigh(covariance / len(labels))
@@ -111,7 +113,7 @@ def margins_of(
     variances += shrinkage * variances.mean() + _TINY
     origin = shares.astype(vectors.dtype) @ means
     centers = (means - origin) @ components
-    for some in _batches(len(labels)):
+    for some in batches(len(labels)):
         points = (vectors[some] - origin) @ components
         for band, (first, end) in enumerate(itertools.pairwise(edges)):
             weights = centers[:, first:end] / variances[first:end]
@@ -128,17 +130,6 @@ def _log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return own - np.logaddexp.reduce(others, axis=1)
 
 
-def contrasts_of(images: np.ndarray) -> np.ndarray:
-    """Returns the squared Laplacian at each pixel, summed over channels: (n, H, W)."""
-    contrasts = np.empty(images.shape[:3], images.dtype)
-    for some in _batches(len(images)):
-        padded = np.pad(images[some], [(0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
-        beside = padded[:, 1:-1, :-2] + padded[:, 1:-1, 2:]
-        above = padded[:, :-2, 1:-1] + padded[:, 2:, 1:-1]
-        contrasts[some] = ((4 * images[some] - beside - above) ** 2).sum(axis=3)
-    return contrasts
-
-
 def standardized(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns margins, (n, views), that compare between classes and views."""
     found = np.empty_like(margins)
@@ -146,7 +137,3 @@ def standardized(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
         low, middle = np.quantile(margins[members], [0.1, 0.25], axis=0)
         found[members] = (margins[members] - middle) / (middle - low + _TINY)
     return found / np.maximum(np.quantile(found, 0.9, axis=0), _TINY)
-
-
-def _batches(size: int) -> Iterator[slice]:
-    return (slice(first, first + _BATCH) for first in range(0, size, _BATCH))
