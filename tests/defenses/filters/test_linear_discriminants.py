@@ -6,7 +6,6 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from tfpoison.defenses.filters import Evidence, LinearDiscriminants
 from tfpoison.defenses.filters.linear_discriminants import (
-    contrasts_of,
     margins_of,
     scores_of,
     standardized,
@@ -60,15 +59,6 @@ def test_one_class_has_no_margins():
     assert not margins_of(np.random.default_rng(0).normal(size=(9, 3)), np.ones(9), [0, 3], 0).any()
 
 
-def test_contrasts():
-    images = np.zeros((1, 4, 5, 2), np.float32)
-    images[0, 1, 2], images[0, 3, 0, 0] = 1, 2  # One in both channels, one in a corner.
-    expected = np.array([[0, 0, 1, 0, 0], [0, 1, 16, 1, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]])
-    corner = np.zeros((4, 5))
-    corner[3, 0], corner[2, 0], corner[3, 1] = 16, 4, 4
-    np.testing.assert_allclose(contrasts_of(images)[0], 2 * expected + corner)
-
-
 def test_classes_and_views_compare():
     """By quantiles of each class, which larger margins of up to half of it do not move much."""
     margins = np.arange(21.0)[:, np.newaxis] * [1, 5]
@@ -102,6 +92,18 @@ def test_triggers_stand_out(kind):
         images[is_poison, 2, 3] = 1
     suspicion = LinearDiscriminants(share=0.05).inspect(images, labels)
     assert suspicion.suspects.sum() == 30 and suspicion.suspects[is_poison].sum() >= 11
+
+
+def test_what_is_blurred_stands_out():
+    """Half of an image is taken from between its pixels, as by a warp, in a fifth of one class."""
+    draw = np.random.default_rng(0)
+    labels = draw.integers(4, size=800)
+    images = (0.5 + 0.2 * draw.normal(size=(800, 16, 16, 1))).astype(np.float32)
+    is_poison = np.flatnonzero(labels == 2)[:40]
+    left = images[is_poison, :, :9]
+    images[is_poison, :, :8] = (left[:, :, :8] + left[:, :, 1:]) / 2
+    suspicion = LinearDiscriminants().inspect(images, labels)
+    assert suspicion.suspects[is_poison].sum() >= 38
 
 
 def test_a_round_is_without_the_suspects_of_the_one_before():

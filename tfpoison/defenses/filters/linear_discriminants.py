@@ -30,9 +30,11 @@ class LinearDiscriminants(Filter):
     """What a linear classifier is too sure of (this library's own; no paper).
 
         in each round r of R, over the examples that are no suspects yet:
-            for each band of their principal components, and for all of their local contrasts:
-                m ← the margin of each by linear discriminant analysis: log p - log(1 - p)
-                z ← (m - a quarter's quantile of its class) / (that - a tenth's quantile)
+            views ← of each band of their principal components, and of their local contrasts: the
+                margin of each by linear discriminant analysis, log p - log(1 - p);
+                of their textures: the coordinate of each on its class's first relative component
+            for each view v:
+                z ← (v - a quarter's quantile of its class) / (that - a tenth's quantile)
                 z ← z / its quantile of nine tenths
             score ← log Σ exp z, where it is larger than in the rounds before
             suspects ← the ⌊share · n · r / R⌋ examples of the largest scores
@@ -42,11 +44,11 @@ class LinearDiscriminants(Filter):
     divided by, however faint it is. So a network is not needed, let alone a trained one. Bands keep
     what is natural, in the components of large variance, from covering what is not. The local
     contrast of a pixel is the squared Laplacian, the same for light and dark edges: it shows what
-    is opaque. Quantiles below the median hold where up to half of a class is poisoned. Without the
-    plainest poisons, rarer ones are plain in the next round.
-
-    It sees what stays in its place and adds to the pixels, and what is unlike every image. A warp
-    does neither.
+    is opaque. A warp adds nothing, but blurs here more and there less: part of a class then varies
+    in its textures as no other class does, which no discriminant shows, since images of another
+    class are as much too unlike their label as the warp is like it. Quantiles below the median hold
+    where up to half of a class is poisoned. Without the plainest poisons, rarer ones are plain in
+    the next round.
 
     Images are held as float32, twice from the second round on: 12 kB for each of 32×32 in colour.
     """
@@ -75,7 +77,7 @@ class LinearDiscriminants(Filter):
 
 
 def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns how much surer of each label some discriminant is than of others, float64 (n,)."""
+    """Returns how much more some view says that each is of its label than of others, float64 (n,)."""
     size = images[0].size
     inner = [edge for edge in _EDGES if edge < size] or [0]
     pixels = margins_of(images.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
@@ -83,8 +85,8 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     whole = [0, contrasts.shape[1]]
     opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
     textures = textures_of(images).reshape(len(labels), -1)
-    warped = projections_of(textures, labels, _SHRINKAGE_OF_TEXTURES)[:, np.newaxis]
-    views = standardized(np.concatenate([pixels, opaque, warped], axis=1), labels)
+    blurred = projections_of(textures, labels, _SHRINKAGE_OF_TEXTURES)[:, np.newaxis]
+    views = standardized(np.concatenate([pixels, opaque, blurred], axis=1), labels)
     return np.logaddexp.reduce(views, axis=1)
 
 
