@@ -77,7 +77,7 @@ class LinearDiscriminants(Filter):
 
 
 def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns how much more some view says that each is of its label than of others, float64 (n,)."""
+    """Returns how suspicious some view finds each, float64 (n,): the larger, the more."""
     size = images[0].size
     inner = [edge for edge in _EDGES if edge < size] or [0]
     pixels = margins_of(images.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
