@@ -71,7 +71,7 @@ def test_floats_and_one_hot_labels_are_the_same_audit(digits):
         ({"labels": np.zeros(3, int)}, "3 labels"),
         ({"filters": []}, "Expected filters"),
         ({"filters": ["mixup"]}, "`filters` to be filters.*Received: mixup"),
-        ({"agreement": 4}, "`agreement`"),
+        ({"agreement": 5}, "`agreement`"),
         ({"files": ["a"]}, "`files` to have an entry for each of 4 images. Received: 1"),
         ({"is_poison": [True]}, "`is_poison` to have an entry for each of 4 images"),
         ({"class_names": ["a"], "labels": np.arange(4)}, "1 class name"),

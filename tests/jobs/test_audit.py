@@ -18,7 +18,7 @@ from tfpoison.auditing import page as audit_page
 from tfpoison.auditing.audit import Audit, Split
 from tfpoison.defenses import filters
 from tfpoison.defenses.filters import Filter, Suspicion
-from tfpoison.defenses.filters.table import OF_FEATURES
+from tfpoison.defenses.filters.table import IN_AUDITS
 from tfpoison.runs.run_directory import RunDirectory
 
 FLAGS = [
@@ -78,7 +78,7 @@ def test_what_it_leaves(audited, capsys):
     agreement = [int(row["agreement"]) for row in rows]
     assert agreement == sorted(agreement, reverse=True)
     for row in rows:
-        said = [int(row[f"{name} suspects"]) for name in OF_FEATURES]
+        said = [int(row[f"{name} suspects"]) for name in IN_AUDITS]
         assert sum(said) == int(row["agreement"])
         assert row["file"].startswith(f"{row['class']}/")
     assert sum(int(row["poison"]) for row in rows) == 51
@@ -271,7 +271,7 @@ def test_the_rest_of_a_split_with_poisons_is_kept(tmp_path):
             ["--filters=spectral_signatures,spectral_signatures(share=0.15)", "--agreement=2"],
             "filters that differ",
         ),
-        (["--agreement=4"], "--agreement to be an integer"),
+        (["--agreement=5"], "--agreement to be an integer"),
         (["--filters=deep_knn"], "--agreement"),
         (["--agreement=0"], "--agreement"),
         (["--known_poisons=nowhere.csv"], "nowhere.csv"),

@@ -17,7 +17,7 @@ from tfpoison.checks import check_number
 from tfpoison.data import Examples, ImageClassification, as_examples
 from tfpoison.defenses import Defense
 from tfpoison.defenses.filters import Evidence, Filter, Suspicion, names
-from tfpoison.defenses.filters.table import OF_FEATURES
+from tfpoison.defenses.filters.table import IN_AUDITS
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
 from tfpoison.fitting.trainer import Trainer, network_maker, set_up_keras
 from tfpoison.progress import Progress
@@ -35,7 +35,7 @@ def audit(
     class_names: Sequence[str] | None = None,
     files: Sequence[str] | None = None,
     is_poison: np.ndarray | None = None,
-    filters: Sequence[str | Filter] = OF_FEATURES,
+    filters: Sequence[str | Filter] = IN_AUDITS,
     agreement: int = 2,
     network: str = "convnet_small",
     training: TrainingSettings | None = None,

@@ -3,7 +3,7 @@
 import dataclasses
 
 from tfpoison.attacks.zoo import ATTACKS, DEFAULT
-from tfpoison.defenses.filters.table import OF_FEATURES
+from tfpoison.defenses.filters.table import IN_AUDITS
 from tfpoison.perturbations.table import INITIALIZERS, OPTIMIZERS
 from tfpoison.recipes.scenario import SCENARIOS
 from tfpoison.recipes.table import EXPORTS, RECIPES
@@ -120,7 +120,7 @@ class AuditSettings(Settings):
     """How a training set is looked through."""
 
     filters: tuple[str, ...] = setting(
-        OF_FEATURES,
+        IN_AUDITS,
         "Filters with commas between, each with settings as --defense.",
     )
     agreement: int = setting(

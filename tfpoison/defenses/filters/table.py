@@ -21,8 +21,8 @@ FILTERS: "Registry[Filter]" = Registry(
     __package__,
 )
 
-# Those that look at one network, trained once for all of them: what audits ask unless told others.
-OF_FEATURES = ("spectral_signatures", "deep_knn", "activation_clustering")
+# What audits ask unless told others: those that take the images, or one network trained once.
+IN_AUDITS = ("linear_discriminants", "spectral_signatures", "deep_knn", "activation_clustering")
 
 get, names, settings = FILTERS.get, FILTERS.names, FILTERS.settings
 register = FILTERS.register
