@@ -22,6 +22,8 @@ _EDGES = (8, 32, 128, 512, 2048)
 # Of the mean variance, added to that of each component. Contrasts have few large ones and many
 # that hardly vary: they need more.
 _SHRINKAGE, _SHRINKAGE_OF_CONTRASTS, _SHRINKAGE_OF_TEXTURES = 1e-6, 0.1, 0.01
+# Natural images have longer tails in margins than on relative components.
+_WEIGHT_OF_MARGINS, _WEIGHT_OF_TEXTURES = 2, 3
 _TINY = 1e-12
 
 
@@ -30,13 +32,15 @@ class LinearDiscriminants(Filter):
     """What a linear classifier is too sure of (this library's own; no paper).
 
         in each round r of R, over the examples that are no suspects yet:
-            views ← of each band of their principal components, and of their local contrasts: the
-                margin of each by linear discriminant analysis, log p - log(1 - p);
-                of their textures: the coordinate of each on its class's first relative component
-            for each view v:
-                z ← (v - a quarter's quantile of its class) / (that - a tenth's quantile)
+            margins ← of each band of their principal components, and of their local contrasts:
+                log p - log(1 - p) of each by linear discriminant analysis
+            coordinates ← of their textures by direction, and by channel:
+                that of each on the first relative component of its class
+            for each of both:
+                z ← (it - a quarter's quantile of its class) / (that - a tenth's quantile)
                 z ← z / its quantile of nine tenths
-            score ← log Σ exp z, where it is larger than in the rounds before
+            score ← log (Σ exp 2 z of margins + Σ exp 3 z of coordinates), where it is larger than
+                in the rounds before
             suspects ← the ⌊share · n · r / R⌋ examples of the largest scores
 
     Where natural images vary little, no class differs from another, but where somebody has put a
@@ -44,11 +48,11 @@ class LinearDiscriminants(Filter):
     divided by, however faint it is. So a network is not needed, let alone a trained one. Bands keep
     what is natural, in the components of large variance, from covering what is not. The local
     contrast of a pixel is the squared Laplacian, the same for light and dark edges: it shows what
-    is opaque. A warp adds nothing, but blurs here more and there less: part of a class then varies
-    in its textures as no other class does, which no discriminant shows, since images of another
-    class are as much too unlike their label as the warp is like it. Quantiles below the median hold
-    where up to half of a class is poisoned. Without the plainest poisons, rarer ones are plain in
-    the next round.
+    is opaque. A warp adds nothing, but blurs here more and there less: part of a class then has
+    textures that vary as no other class's do, which no discriminant shows, since images of another
+    class are as much too unlike their label as the warp is like it; a cast of colour likewise.
+    Quantiles below the median hold where up to half of a class is poisoned. Without the plainest
+    poisons, rarer ones are plain in the next round.
 
     Images are held as float32, twice from the second round on: 12 kB for each of 32×32 in colour.
     """
@@ -84,10 +88,12 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     contrasts = contrasts_of(images).reshape(len(labels), -1)
     whole = [0, contrasts.shape[1]]
     opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
-    textures = textures_of(images).reshape(len(labels), -1)
-    blurred = projections_of(textures, labels, _SHRINKAGE_OF_TEXTURES)[:, np.newaxis]
-    views = standardized(np.concatenate([pixels, opaque, blurred], axis=1), labels)
-    return np.logaddexp.reduce(views, axis=1)
+    margins = standardized(np.concatenate([pixels, opaque], axis=1), labels)
+    textures = [each.reshape(len(labels), -1) for each in textures_of(images)]
+    parts = [projections_of(each, labels, _SHRINKAGE_OF_TEXTURES) for each in textures]
+    coordinates = standardized(np.stack(parts, axis=1), labels)
+    views = [_WEIGHT_OF_MARGINS * margins, _WEIGHT_OF_TEXTURES * coordinates]
+    return np.logaddexp.reduce(np.concatenate(views, axis=1), axis=1)
 
 
 def margins_of(

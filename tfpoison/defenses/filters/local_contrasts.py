@@ -18,20 +18,23 @@ def contrasts_of(images: np.ndarray) -> np.ndarray:
     return contrasts
 
 
-def textures_of(images: np.ndarray) -> np.ndarray:
-    """Returns the logarithms of local energies at every other pixel, (n, ⌈H / 2⌉, ⌈W / 2⌉, 3).
+def textures_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the logarithms of local energies at every other pixel, by direction and by channel.
 
-    An energy is a squared second difference (of columns, of rows, of both), summed over channels
-    and averaged over 3×3 pixels. Whatever takes pixels from between pixels, as a warp does, blurs
-    them, here more and there less.
+    An energy is a squared second difference, averaged over 3×3 pixels: (n, ⌈H / 2⌉, ⌈W / 2⌉, 3) of
+    columns, of rows and of one after the other, summed over channels, and (n, ⌈H / 2⌉, ⌈W / 2⌉, C)
+    of columns and rows for each channel. Whatever takes pixels from between pixels, as a warp does,
+    blurs them, here more and there less; what changes colours does it to the steps between them.
     """
-    height, width = images.shape[1:3]
-    textures = np.empty((len(images), (height + 1) // 2, (width + 1) // 2, 3), images.dtype)
+    height, width, channels = images.shape[1:]
+    shape = len(images), (height + 1) // 2, (width + 1) // 2
+    directions = np.empty((*shape, 3), images.dtype)
+    colors = np.empty((*shape, channels), images.dtype)
     for some in batches(len(images)):
-        for kind, differences in enumerate(_second_differences(images[some])):
-            energies = _averaged((differences**2).sum(axis=3))
-            textures[some, ..., kind] = np.log(energies[:, ::2, ::2] + _FAINT)
-    return textures
+        energies = np.square(_second_differences(images[some]))
+        directions[some] = _textures(np.moveaxis(energies.sum(axis=4), 0, 3))
+        colors[some] = _textures(energies[0] + energies[1])
+    return directions, colors
 
 
 def batches(size: int) -> Iterator[slice]:
@@ -48,8 +51,9 @@ def _second_differences(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     return columns, rows, images - right - below + padded[:, 2:, 2:]
 
 
-def _averaged(energies: np.ndarray) -> np.ndarray:
-    """Returns the means of 3×3 pixels, fewer of them apart at the border."""
-    padded = np.pad(energies, [(0, 0), (1, 1), (1, 1)], mode="edge")
+def _textures(energies: np.ndarray) -> np.ndarray:
+    """Returns the logarithms of the means of 3×3 pixels, edges repeated, at every other one."""
+    padded = np.pad(energies, [(0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
     rows = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
-    return (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+    means = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
+    return np.log(means[:, ::2, ::2] + _FAINT)
