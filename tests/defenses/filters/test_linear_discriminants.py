@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from tfpoison.defenses.filters import Evidence, LinearDiscriminants
+from tfpoison.defenses.filters import Evidence, LinearDiscriminants, linear_discriminants
 from tfpoison.defenses.filters.linear_discriminants import (
     margins_of,
     scores_of,
@@ -98,12 +98,41 @@ def test_what_is_blurred_stands_out():
     """Half of an image is taken from between its pixels, as by a warp, in a fifth of one class."""
     draw = np.random.default_rng(0)
     labels = draw.integers(4, size=800)
-    images = (0.5 + 0.2 * draw.normal(size=(800, 16, 16, 1))).astype(np.float32)
+    images = (0.5 + 0.2 * draw.normal(size=(800, 8, 8, 1))).astype(np.float32)
     is_poison = np.flatnonzero(labels == 2)[:40]
-    left = images[is_poison, :, :9]
-    images[is_poison, :, :8] = (left[:, :, :8] + left[:, :, 1:]) / 2
+    left = images[is_poison, :, :5]
+    images[is_poison, :, :4] = (left[:, :, :4] + left[:, :, 1:]) / 2
     suspicion = LinearDiscriminants().inspect(images, labels)
-    assert suspicion.suspects[is_poison].sum() >= 38
+    assert suspicion.suspects[is_poison].mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("size", "dimensions"), [(4 * 4 * 48, [48, 16]), (4 * 4 * 48 - 1, [16]), (4 * 63, [])]
+)
+def test_textures_are_asked_where_classes_are_large(size, dimensions, monkeypatch):
+    """Four members for each number: 4×4 places in 3 directions and one channel."""
+    asked = []
+
+    def project(vectors, labels, shrinkage):
+        asked.append(vectors.shape[1])
+        return np.zeros(len(labels))
+
+    monkeypatch.setattr(linear_discriminants, "projections_of", project)
+    images = np.random.default_rng(0).random((size, 8, 8, 1))
+    scores_of(images, np.arange(size) % 4)
+    assert asked == dimensions
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_a_cast_of_color_stands_out(channel):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(4, size=800)
+    images = 0.5 + 0.1 * draw.normal(size=(800, 8, 8, 1))
+    images = np.repeat(images, 2, axis=3) + 0.01 * draw.normal(size=(800, 8, 8, 2))
+    is_poison = np.flatnonzero(labels == 1)[:40]
+    images[is_poison, ..., channel] *= 1.3
+    suspicion = LinearDiscriminants().inspect(images.astype(np.float32), labels)
+    assert suspicion.suspects[is_poison].mean() > 0.8
 
 
 def test_a_round_is_without_the_suspects_of_the_one_before():

@@ -24,6 +24,8 @@ _EDGES = (8, 32, 128, 512, 2048)
 _SHRINKAGE, _SHRINKAGE_OF_CONTRASTS, _SHRINKAGE_OF_TEXTURES = 1e-6, 0.1, 0.01
 # Natural images have longer tails in margins than on relative components.
 _WEIGHT_OF_MARGINS, _WEIGHT_OF_TEXTURES = 2, 3
+# Of a class in the mean, for each of the numbers that textures are: 4 · 768 for images of 32×32.
+_MEMBERS = 4
 _TINY = 1e-12
 
 
@@ -34,7 +36,7 @@ class LinearDiscriminants(Filter):
         in each round r of R, over the examples that are no suspects yet:
             margins ← of each band of their principal components, and of their local contrasts:
                 log p - log(1 - p) of each by linear discriminant analysis
-            coordinates ← of their textures by direction, and by channel:
+            coordinates ← of their textures by direction, and by channel, where classes are large:
                 that of each on the first relative component of its class
             for each of both:
                 z ← (it - a quarter's quantile of its class) / (that - a tenth's quantile)
@@ -89,10 +91,13 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     whole = [0, contrasts.shape[1]]
     opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
     margins = standardized(np.concatenate([pixels, opaque], axis=1), labels)
-    textures = [each.reshape(len(labels), -1) for each in textures_of(images)]
-    parts = [projections_of(each, labels, _SHRINKAGE_OF_TEXTURES) for each in textures]
-    coordinates = standardized(np.stack(parts, axis=1), labels)
-    views = [_WEIGHT_OF_MARGINS * margins, _WEIGHT_OF_TEXTURES * coordinates]
+    views = [_WEIGHT_OF_MARGINS * margins]
+    for textures in textures_of(images):
+        # With fewer members a class varies by chance as no other does.
+        if _MEMBERS * textures[0].size <= len(labels) / len(np.unique(labels)):
+            vectors = textures.reshape(len(labels), -1)
+            coordinates = projections_of(vectors, labels, _SHRINKAGE_OF_TEXTURES)
+            views.append(_WEIGHT_OF_TEXTURES * standardized(coordinates[:, np.newaxis], labels))
     return np.logaddexp.reduce(np.concatenate(views, axis=1), axis=1)
 
 
