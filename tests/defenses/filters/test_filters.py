@@ -5,6 +5,7 @@ import pytest
 
 from tfpoison.defenses import filters
 from tfpoison.defenses.filters import DeepKNN
+from tfpoison.defenses.filters.base import batches
 
 
 def make_poisoned(seed=0, size=60, poisons=12, dimensions=8):
@@ -156,3 +157,11 @@ def test_what_cannot_be_inspected_is_known_before(name):
     if name == "deep_knn":
         with pytest.raises(ValueError, match="3 with 3 examples"):
             DeepKNN(neighbors=3).check(3)
+
+
+def test_batches_hold_everything_once():
+    positions = np.arange(2500)
+    np.testing.assert_array_equal(
+        np.concatenate([positions[each] for each in batches(2500)]), positions
+    )
+    assert [len(positions[each]) for each in batches(2500)] == [1000, 1000, 500]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tfpoison.defenses.filters.local_contrasts import batches, contrasts_of, textures_of
+from tfpoison.defenses.filters.local_contrasts import contrasts_of, textures_of
 
 
 def test_contrasts():
@@ -40,11 +40,3 @@ def test_flat_images_have_the_least_texture():
     for textures in textures_of(np.full((2, 4, 4, 3), 0.3, np.float32)):
         assert textures.dtype == np.float32 and textures.shape == (2, 2, 2, 3)
         np.testing.assert_allclose(textures, np.log(1e-4), rtol=1e-5)
-
-
-def test_batches_hold_everything_once():
-    positions = np.arange(2500)
-    np.testing.assert_array_equal(
-        np.concatenate([positions[each] for each in batches(2500)]), positions
-    )
-    assert [len(positions[each]) for each in batches(2500)] == [1000, 1000, 500]

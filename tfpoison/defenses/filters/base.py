@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+from collections.abc import Iterator
 from typing import Literal
 
 import keras
@@ -10,6 +11,8 @@ import numpy as np
 from tfpoison.checks import check_array, check_number
 from tfpoison.configurable import Configurable
 from tfpoison.data import Examples
+
+_BATCH = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,3 +135,8 @@ def largest(scores: np.ndarray, share: float) -> np.ndarray:
     # Rounding guards against 0.29 · 100 being less than 29.
     found[np.argsort(-scores, kind="stable")[: int(round(share * len(scores), 9))]] = True
     return found
+
+
+def batches(size: int) -> Iterator[slice]:
+    """Yields slices of 1,000 examples, of which there is room for several copies."""
+    return (slice(first, first + _BATCH) for first in range(0, size, _BATCH))

@@ -9,10 +9,11 @@ from tfpoison.defenses.filters.base import (
     Evidence,
     Filter,
     Suspicion,
+    batches,
     largest,
     members_of_classes,
 )
-from tfpoison.defenses.filters.local_contrasts import batches, contrasts_of, textures_of
+from tfpoison.defenses.filters.local_contrasts import contrasts_of, textures_of
 from tfpoison.defenses.filters.relative_components import projections_of
 from tfpoison.settings import setting
 

@@ -1,10 +1,9 @@
 """Local contrasts: what a pixel has that its neighbors do not, whether lighter or darker."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
-_BATCH = 1000
+from tfpoison.defenses.filters.base import batches
+
 # The square of a contrast that hardly shows, of the pixel range; rounding alone makes 1e-5.
 _FAINT = 1e-4
 
@@ -35,11 +34,6 @@ def textures_of(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         directions[some] = _textures(np.moveaxis(energies.sum(axis=4), 0, 3))
         colors[some] = _textures(energies[0] + energies[1])
     return directions, colors
-
-
-def batches(size: int) -> Iterator[slice]:
-    """Yields slices of 1,000 examples, of which there is room for several copies."""
-    return (slice(first, first + _BATCH) for first in range(0, size, _BATCH))
 
 
 def _second_differences(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

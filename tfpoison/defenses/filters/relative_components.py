@@ -28,21 +28,16 @@ def projections_of(vectors: np.ndarray, labels: np.ndarray, shrinkage: float) ->
     classes = members_of_classes(labels)
     if len(classes) == 1:  # There is nothing to compare it with.
         return coordinates
-    scatter = sum(_scatter_of(vectors[members]) for members in classes)
-    for members in classes:
-        own = _scatter_of(vectors[members])
+    residuals = [vectors[members] - vectors[members].mean(axis=0) for members in classes]
+    scatters = [(each.T @ each).astype(np.float64) for each in residuals]
+    scatter = sum(scatters)
+    for members, of_class, own in zip(classes, residuals, scatters, strict=True):
         # What rounding leaves of a difference may be below zero by a little.
         others = (scatter - own) / (size - len(members))
         others.flat[:: len(others) + 1] += shrinkage * np.trace(others) / len(others) + _TINY
-        direction = _most_relative(own / len(members), others)
-        along = (vectors[members] - vectors[members].mean(axis=0)) @ direction
+        along = of_class @ _most_relative(own / len(members), others)
         coordinates[members] = along * np.copysign(1, (along**3).sum())
     return coordinates
-
-
-def _scatter_of(vectors: np.ndarray) -> np.ndarray:
-    residuals = vectors - vectors.mean(axis=0)
-    return (residuals.T @ residuals).astype(np.float64)
 
 
 def _most_relative(variable: np.ndarray, reference: np.ndarray) -> np.ndarray:
