@@ -11,8 +11,8 @@ from tfpoison.defenses.filters.base import (
     Suspicion,
     batches,
     largest,
-    members_of_classes,
 )
+from tfpoison.defenses.filters.false_discoveries import rates_of
 from tfpoison.defenses.filters.local_contrasts import contrasts_of, textures_of
 from tfpoison.defenses.filters.relative_components import projections_of
 from tfpoison.settings import setting
@@ -23,10 +23,6 @@ _EDGES = (8, 32, 128, 512, 2048)
 # Of the mean variance, added to that of each component. Contrasts have few large ones and many
 # that hardly vary: they need more.
 _SHRINKAGE, _SHRINKAGE_OF_CONTRASTS, _SHRINKAGE_OF_TEXTURES = 1e-6, 0.1, 0.01
-# Natural images have longer tails in margins than on relative components.
-_WEIGHT_OF_MARGINS, _WEIGHT_OF_TEXTURES = 2, 3
-# Of a class in the mean, for each of the numbers that textures are: 4 · 768 for images of 32×32.
-_MEMBERS = 4
 _TINY = 1e-12
 
 
@@ -34,17 +30,13 @@ _TINY = 1e-12
 class LinearDiscriminants(Filter):
     """What a linear classifier is too sure of (this library's own; no paper).
 
-        in each round r of R, over the examples that are no suspects yet:
-            margins ← of each band of their principal components, and of their local contrasts:
-                log p - log(1 - p) of each by linear discriminant analysis
-            coordinates ← of their textures by direction, and by channel, where classes are large:
-                that of each on the first relative component of its class
-            for each of both:
-                z ← (it - a quarter's quantile of its class) / (that - a tenth's quantile)
-                z ← z / its quantile of nine tenths
-            score ← log (Σ exp 2 z of margins + Σ exp 3 z of coordinates), where it is larger than
-                in the rounds before
-            suspects ← the ⌊share · n · r / R⌋ examples of the largest scores
+        margins ← of each band of the images' principal components, and of their local contrasts:
+            log p - log(1 - p) of each label by linear discriminant analysis
+        coordinates ← of their textures by direction, and by channel:
+            that of each on the first relative component of its class
+        rates ← of each of both: the false discovery rate among those of its class that have as much
+        score ← log Σ 1 / rates
+        suspects ← the ⌊share · n⌋ examples of the largest scores
 
     Where natural images vary little, no class differs from another, but where somebody has put a
     trigger: a pattern that many images of a label share is plain to see once the covariance is
@@ -54,14 +46,13 @@ class LinearDiscriminants(Filter):
     is opaque. A warp adds nothing, but blurs here more and there less: part of a class then has
     textures that vary as no other class's do, which no discriminant shows, since images of another
     class are as much too unlike their label as the warp is like it; a cast of colour likewise.
-    Quantiles below the median hold where up to half of a class is poisoned. Without the plainest
-    poisons, rarer ones are plain in the next round.
+    What nobody touched lies on both sides of the middle of its class alike, so each view tells by
+    itself how much it is to be trusted: one that shows no trigger leaves it to the others.
 
-    Images are held as float32, twice from the second round on: 12 kB for each of 32×32 in colour.
+    Images are held as float32: 12 kB for each of 32×32 in colour.
     """
 
     share: float = setting(0.1, "The share of all examples that is removed.", above=0, maximum=0.5)
-    rounds: int = setting(3, "Rounds, in each of which as many are removed.", minimum=1)
     side: int = setting(
         32,
         "Pixels of a side that larger images are averaged to; time goes with its sixth power.",
@@ -74,13 +65,8 @@ class LinearDiscriminants(Filter):
         return Evidence("images", side=self.side)
 
     def _inspect(self, features: np.ndarray, labels: np.ndarray, seed: int) -> Suspicion:
-        scores, suspects = np.full(len(labels), -np.inf), np.zeros(len(labels), bool)
-        for number in range(1, self.rounds + 1):
-            left = ~suspects
-            fresh = scores_of(features[left] if suspects.any() else features, labels[left])
-            scores[left] = np.maximum(scores[left], fresh)
-            suspects = largest(scores, self.share * number / self.rounds)
-        return Suspicion(scores, suspects)
+        scores = scores_of(features, labels)
+        return Suspicion(scores, largest(scores, self.share))
 
 
 def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -91,15 +77,13 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     contrasts = contrasts_of(images).reshape(len(labels), -1)
     whole = [0, contrasts.shape[1]]
     opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
-    margins = standardized(np.concatenate([pixels, opaque], axis=1), labels)
-    views = [_WEIGHT_OF_MARGINS * margins]
-    for textures in textures_of(images):
-        # With fewer members a class varies by chance as no other does.
-        if _MEMBERS * textures[0].size <= len(labels) / len(np.unique(labels)):
-            vectors = textures.reshape(len(labels), -1)
-            coordinates = projections_of(vectors, labels, _SHRINKAGE_OF_TEXTURES)
-            views.append(_WEIGHT_OF_TEXTURES * standardized(coordinates[:, np.newaxis], labels))
-    return np.logaddexp.reduce(np.concatenate(views, axis=1), axis=1)
+    coordinates = [
+        projections_of(textures.reshape(len(labels), -1), labels, _SHRINKAGE_OF_TEXTURES)
+        for textures in textures_of(images)
+    ]
+    views = np.concatenate([pixels, opaque, np.stack(coordinates, axis=1)], axis=1)
+    rates = rates_of(views, labels)
+    return np.logaddexp.reduce(-np.log(rates), axis=1)
 
 
 def margins_of(
@@ -142,12 +126,3 @@ def _log_odds(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     others = logits.astype(np.float64)
     np.put_along_axis(others, labels[:, np.newaxis], -np.inf, axis=1)
     return own - np.logaddexp.reduce(others, axis=1)
-
-
-def standardized(margins: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns margins, (n, views), that compare between classes and views."""
-    found = np.empty_like(margins)
-    for members in members_of_classes(labels):
-        low, middle = np.quantile(margins[members], [0.1, 0.25], axis=0)
-        found[members] = (margins[members] - middle) / (middle - low + _TINY)
-    return found / np.maximum(np.quantile(found, 0.9, axis=0), _TINY)
