@@ -19,8 +19,8 @@ from tfpoison.randomness import split_key
 
 def only(defense):
     """The kinds of parts that a defense has."""
-    kinds = ("filter", "revision", "crafting", "transform", "mixing", "gradient_shaping")
-    return [kind for kind in kinds if getattr(defense, kind) is not None]
+    kinds = ("filters", "revision", "crafting", "transform", "mixing", "gradient_shaping")
+    return [kind for kind in kinds if getattr(defense, kind) not in (None, ())]
 
 
 def resolved(defense):
@@ -46,12 +46,12 @@ KINDS = {
     "cutmix": ["mixing"],
     "cutout": ["mixing"],
     "maxup": ["mixing"],
-    "spectral_signatures": ["filter"],
-    "deep_knn": ["filter"],
-    "activation_clustering": ["filter"],
-    "isolation": ["filter"],
-    "margin_drop": ["filter"],
-    "linear_discriminants": ["filter"],
+    "spectral_signatures": ["filters"],
+    "deep_knn": ["filters"],
+    "activation_clustering": ["filters"],
+    "isolation": ["filters"],
+    "margin_drop": ["filters"],
+    "linear_discriminants": ["filters"],
     "epic": ["revision"],
     "friendly_noise": ["revision", "crafting"],
 }
@@ -204,6 +204,13 @@ def test_combination_does_not_depend_on_the_order():
         backward = backward.combine(part)
     assert forward == backward
     assert only(forward) == ["revision", "crafting", "mixing", "gradient_shaping"]
+
+
+def test_filters_act_in_the_order_that_they_are_given_in():
+    both = defenses.from_text("deep_knn(neighbors=3)+mixup+margin_drop")
+    assert both.filters == (filters.get("deep_knn", neighbors=3), filters.MarginDrop())
+    assert both.mixing == mixing.get("mixup")
+    assert defenses.from_text("margin_drop+deep_knn").filters[0] == filters.MarginDrop()
 
 
 def test_the_optimizer():

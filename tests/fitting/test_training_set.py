@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
@@ -11,7 +12,8 @@ from examples_on_disk import put_on_disk
 from tfpoison import data, defenses, files
 from tfpoison.data import InMemoryExamples
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filters import Filter, Isolation, Suspicion
+from tfpoison.defenses.filters import Evidence, Filter, Isolation, Suspicion
+from tfpoison.defenses.filters.base import largest
 from tfpoison.defenses.revisions.base import Revised, Revision
 from tfpoison.evaluation import Predictor
 from tfpoison.fitting.settings import DataSettings, NetworkSettings, TrainingSettings
@@ -31,6 +33,30 @@ class SuspectNines(Filter):
 
     def _inspect(self, features, labels, seed):
         return Suspicion(labels.astype("float64"), labels == 9)
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class SuspectBright(Filter):
+    """Suspects the 30 brightest images."""
+
+    @property
+    def evidence(self):
+        return Evidence("images")
+
+    def _inspect(self, features, labels, seed):
+        brightness = features.mean(axis=(1, 2, 3), dtype="float64")
+        return Suspicion(brightness, largest(brightness, 30 / len(labels)))
+
+
+@keras.saving.register_keras_serializable("tests")
+@dataclasses.dataclass(frozen=True)
+class SuspectEights(SuspectNines):
+    """Suspects every eight, where there are no nines."""
+
+    def _inspect(self, features, labels, seed):
+        assert len(features) == len(labels) and not (labels == 9).any()
+        return Suspicion(labels.astype("float64"), labels == 8)
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -88,7 +114,7 @@ def is_same(ours, theirs):
 
 
 def test_suspects_are_removed(tmp_path):
-    weights, kept = train(Defense(filter=SuspectNines()), tmp_path / "filtered")
+    weights, kept = train(Defense(filters=(SuspectNines(),)), tmp_path / "filtered")
     assert (IMAGES.train.labels[kept] != 9).all()
     assert len(kept) == (IMAGES.train.labels != 9).sum()
     # What the filter made of them is remembered with what is left.
@@ -100,12 +126,37 @@ def test_suspects_are_removed(tmp_path):
     assert not is_same(weights, plain)
 
 
+def test_a_filter_looks_at_what_those_before_it_have_left(tmp_path):
+    filters = (SuspectNines(), SuspectBright(), SuspectEights())
+    trainer = make_trainer(Defense(filters), epochs=1)
+    checkpoint = Checkpoint(RunDirectory(tmp_path, {}), seconds=0)
+    _, left = trainer.train(IMAGES.train, 1, checkpoint)
+    labels, images = IMAGES.train.labels, IMAGES.train.read(np.arange(IMAGES.train.size))
+    brightness = (images / np.float32(255)).mean(axis=(1, 2, 3), dtype="float64")
+    others = np.flatnonzero(labels != 9)
+    darker = others[np.argsort(np.argsort(brightness[others])) < len(others) - 30]
+    expected = darker[labels[darker] != 8]
+    np.testing.assert_array_equal(left.kept, expected)
+    # What was dropped first is the most suspicious, as each filter has it among its own.
+    stages = [expected, darker[labels[darker] == 8], np.setdiff1d(others, darker)]
+    stages.append(np.flatnonzero(labels == 9))
+    for less, more in itertools.pairwise(stages):
+        assert left.scores[less].max() < left.scores[more].min()
+    third = stages[2][np.argsort(brightness[stages[2]], kind="stable")]
+    assert (np.diff(left.scores[third]) >= 0).all()
+    assert sorted(path.name for path in tmp_path.rglob("without_suspects*")) == [
+        "without_suspects.npz",
+        "without_suspects_2.npz",
+        "without_suspects_3.npz",
+    ]
+
+
 def test_suspects_are_unlearned_once_however_often_a_training_is_gone_on_with(
     tmp_path, monkeypatch
 ):
     isolation = Isolation(share=0.1, networks=2, unlearning_rate=0.1)
     trainer, finish, learned = (
-        make_trainer(Defense(filter=isolation), epochs=2),
+        make_trainer(Defense(filters=(isolation,)), epochs=2),
         Isolation.finish,
         [],
     )
@@ -135,7 +186,9 @@ def test_the_training_set_is_revised(tmp_path):
 
 DEFENSES = {
     "friendly_noise, cutmix": defenses.from_text("friendly_noise(epoch=1;steps=1)+cutmix"),
-    "filter, evasion, epic, mixup, gradient_shaping": Defense(filter=SuspectNines()).combine(
+    "filters, evasion, epic, mixup, gradient_shaping": Defense(
+        (SuspectNines(), SuspectBright())
+    ).combine(
         defenses.from_text(
             "evasion(steps=1)+epic(share=0.3;first_epoch=1;last_epoch=2)+mixup+gradient_shaping"
         )
@@ -178,7 +231,7 @@ def test_killed_after_every_write(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "defense",
-    [Defense(), Defense(filter=SuspectNines()), Defense(revision=DropZerosAndDim())],
+    [Defense(), Defense(filters=(SuspectNines(),)), Defense(revision=DropZerosAndDim())],
     ids=["none", "filter", "revision"],
 )
 def test_a_training_whose_result_was_lost(defense, tmp_path):
@@ -205,7 +258,7 @@ def test_a_revision_that_was_lost(tmp_path):
 
 def test_everything_is_suspected(tmp_path):
     with pytest.raises(ValueError, match="all are suspects"):
-        train(Defense(filter=SuspectAll()), tmp_path)
+        train(Defense(filters=(SuspectAll(),)), tmp_path)
 
 
 NETWORK = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
@@ -239,8 +292,8 @@ def test_suspects_on_disk_are_removed(tmp_path):
 
     def without_suspects(examples, folder):
         directory = RunDirectory(tmp_path, {}).folder(folder)
-        left = TrainingSet(examples, Defense(filter=SuspectNines()), directory, 1)
-        left.remove_suspects(lambda _: predictor.features(examples))
+        left = TrainingSet(examples, Defense(filters=(SuspectNines(),)), directory, 1)
+        left.remove_suspects(lambda *_: predictor.features(examples))
         return left
 
     examples = put_on_disk(IMAGES.train)
@@ -253,7 +306,7 @@ def test_suspects_on_disk_are_removed(tmp_path):
 
 def test_images_on_disk_are_not_revised(tmp_path):
     examples = put_on_disk(IMAGES.train)
-    defense = Defense(filter=SuspectNines(), revision=DropZerosAndDim())
+    defense = Defense(filters=(SuspectNines(),), revision=DropZerosAndDim())
     checkpoint = Checkpoint(RunDirectory(tmp_path, {}), seconds=0)
     with pytest.raises(ValueError, match="up to 2 GiB for a defense that revises"):
         make_trainer(defense).train(examples, 1, checkpoint)

@@ -185,11 +185,11 @@ def _filter(which: str | Filter) -> Filter:
     if isinstance(which, Filter):
         return which
     defense = defenses.from_text(which)
-    if defense.filter is None or defense != Defense(filter=defense.filter):
+    if len(defense.filters) != 1 or defense != Defense(defense.filters):
         raise ValueError(
             f"Expected `filters` to be filters, of {', '.join(names())}. Received: {which}"
         )
-    return defense.filter
+    return defense.filters[0]
 
 
 def _write_suspicions(directory: RunDirectory, suspicions: dict[str, Suspicion]) -> None:

@@ -18,7 +18,7 @@ class Defense:
     """A defense, or several that go together.
 
     Attributes:
-        filter: removes suspects before training.
+        filters: remove suspects before training, each of those that the ones before it have left.
         revision: changes the training set in mid-training.
         crafting: the attack that is crafted inside every training step, on batches with their true
             labels.
@@ -31,7 +31,7 @@ class Defense:
         ValueError: a setting's value cannot be, or two exclude each other.
     """
 
-    filter: Filter | None = None
+    filters: tuple[Filter, ...] = ()
     revision: Revision | None = None
     crafting: Crafting | None = None
     transform: Transform | None = None
@@ -64,7 +64,7 @@ class Defense:
     @property
     def changes_training_set(self) -> bool:
         """Whether it removes or changes training examples."""
-        return self.filter is not None or self.revision is not None
+        return bool(self.filters) or self.revision is not None
 
     @property
     def needs_one_hot(self) -> bool:
@@ -72,18 +72,19 @@ class Defense:
         return self.mixing is not None and self.mixing.needs_one_hot
 
     def combine(self, other: "Defense") -> "Defense":
-        """Returns both defenses together.
+        """Returns both defenses together: the filters of both, ours first, and all other parts.
 
         Raises:
-            ValueError: both have a part of the same kind.
+            ValueError: both have a part of the same kind that is no filter.
         """
         ours, theirs = (
             {kind: part for kind, part in vars(each).items() if part is not None}
             for each in (self, other)
         )
+        filters = ours.pop("filters") + theirs.pop("filters")
         if clash := sorted(ours.keys() & theirs.keys()):
             raise ValueError(
                 "Expected defenses that act in different ways to be combined. Received: two with "
                 f"their own {', '.join(clash)}"
             )
-        return Defense(**ours | theirs)
+        return Defense(filters, **ours | theirs)

@@ -44,8 +44,14 @@ def crafting_with(attack: str) -> Maker:
 
 def part(kind: str, table: Registry, name: str) -> Maker:
     """Returns what makes a defense of a part that has a table of its own."""
+    several = kind == "filters"
+
+    def make(**settings: Any) -> Defense:
+        made = table.get(name, **settings)
+        return Defense(**{kind: (made,) if several else made})
+
     return Maker(
-        lambda **settings: Defense(**{kind: table.get(name, **settings)}),
+        make,
         lambda **_: table.settings(name),
         (table[name],),
     )

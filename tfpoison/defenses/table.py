@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PARTS: dict[str, Registry] = {
     "transform": TRANSFORMS,
     "mixing": MIXINGS,
-    "filter": FILTERS,
+    "filters": FILTERS,
     "revision": REVISIONS,
 }
 # What a defense was called before: recorded configurations name it so.
@@ -65,9 +65,11 @@ class DefenseRegistry(Registry["Defense"]):
     def get(self, identifier: Any, **settings: Any) -> Any:
         """Returns a defense by its name; an expression may be several with `+` between, combined.
 
+        Of several filters each looks at what the ones before it have left.
+
         Raises:
             ValueError: a name is unknown, a defense has no such setting or one that cannot be, or
-                defenses that act in the same way are combined.
+                defenses other than filters that act in the same way are combined.
             TypeError: the identifier is none of these, or a setting has the wrong type.
         """
         if isinstance(identifier, str) and len(expression.split(identifier)) > 1 and not settings:

@@ -182,8 +182,8 @@ def _check(setup: Setup, attacks: tuple[AttackSettings, ...], trials: int) -> No
     for defense in settings.defenses.values():
         optimization.check(settings.training, defense)
         defense.check_sides(images.image_shape[:2])
-        if defense.filter is not None:
-            defense.filter.check(images.train.size)
+        for each in defense.filters:
+            each.check(images.train.size)
     check_attacks(attacks, settings, images.description, range(trials))
     set_up_keras(settings.training)
     network, other = make(0), make(0)

@@ -73,8 +73,8 @@ def check_data(
     for defense in defenses:
         if description.image_shape is not None:
             defense.check_sides(description.image_shape[:2])
-        if defense.filter is not None:
-            defense.filter.check(description.train_size)
+        for each in defense.filters:
+            each.check(description.train_size)
 
 
 def check_steps(training: TrainingSettings, batches: int) -> None:

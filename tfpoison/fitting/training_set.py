@@ -9,7 +9,7 @@ import numpy as np
 from tfpoison.checks import check_array
 from tfpoison.data import Examples, ImageClassification, InMemoryExamples
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filters.base import Evidence
+from tfpoison.defenses.filters.base import Evidence, Filter
 from tfpoison.defenses.revisions.base import with_stand_ins
 from tfpoison.fitting.settings import DataSettings
 from tfpoison.recipes import Poisons
@@ -17,7 +17,8 @@ from tfpoison.recipes.fingerprints import fingerprint
 from tfpoison.runs.checkpoint import FILE
 from tfpoison.runs.run_directory import RunDirectory
 
-_SUSPECTS = "without_suspects.npz"
+# With the number of a filter that is not the first.
+_SUSPECTS = "without_suspects{}.npz"
 
 
 def load(settings: DataSettings, poisons: Poisons | None) -> ImageClassification:
@@ -60,14 +61,15 @@ class TrainingSet:
         examples: the examples at the start.
         defense: what removes and revises them.
         directory: that of the checkpoint.
-        seed: of filter, revisions and stand-ins.
+        seed: of filters, revisions and stand-ins.
 
     Attributes:
         kept: positions among the examples at the start, ascending int64, (kept,).
         images: how all examples look now, dropped ones included, uint8 in 0–255, (size, H, W, C);
             None where they are as they were.
-        scores: how suspicious the defense's filter found each example, float64 (size,); None where
-            there is none, or an earlier version left what it suspects.
+        scores: how suspicious the defense's filters found each example, float64 (size,); of
+            several the ranks, those highest that were dropped first. None where there is no filter,
+            or an earlier version left what it suspects.
 
     Raises:
         ValueError: the defense revises examples that are on disk.
@@ -87,7 +89,7 @@ class TrainingSet:
         self._defense = defense
         self._directory = directory
         self._seed = seed
-        self._suspects = np.empty(0, int)
+        self._suspects: list[np.ndarray] = []
 
     @property
     def may_change(self) -> bool:
@@ -95,47 +97,65 @@ class TrainingSet:
         return self._defense.changes_training_set
 
     @property
+    def _positions(self) -> np.ndarray:
+        return with_stand_ins(self.kept, self._examples.size, self._seed)
+
+    @property
     def current(self) -> Examples:
         """As many examples as there were at the start; see `with_stand_ins`."""
         examples = self._examples
         if self.images is None and len(self.kept) == examples.size:
             return examples
-        positions = with_stand_ins(self.kept, examples.size, self._seed)
+        positions = self._positions
         if self.images is None:
             return examples.select(positions)
         return InMemoryExamples(
             self.images[positions], examples.labels[positions], examples.ids[positions]
         )
 
-    def remove_suspects(self, gather: Callable[[Evidence], np.ndarray]) -> None:
-        """Drops what the defense's filter, if any, suspects by what `gather` is answered.
+    def remove_suspects(self, gather: Callable[[Evidence, Examples, int], np.ndarray]) -> None:
+        """Drops what the defense's filters suspect, each of what the ones before it have left.
+
+        Args:
+            gather: from what a filter asks, as many examples as there were at the start, and its
+                number to what it inspects.
 
         Raises:
-            ValueError: everything is suspected, or the filter cannot inspect so few examples.
+            ValueError: everything is suspected, or a filter cannot inspect so few examples.
         """
-        examples, suspects = self._examples, self._defense.filter
-        if suspects is None:
-            return
-        if not self._load(_SUSPECTS):
-            suspects.check(examples.size)
-            evidence = gather(suspects.evidence)
-            suspicion = suspects.inspect(evidence, examples.labels, self._seed)
-            self._drop(suspicion.suspects)
+        for number, each in enumerate(self._defense.filters):
+            name, before = _SUSPECTS.format(f"_{number + 1}" if number else ""), self.kept
+            if not self._load(name):
+                each.check(len(self.kept))
+                self._inspect(each, gather(each.evidence, self.current, number))
+                self._save(name)
+            self._suspects.append(np.setdiff1d(before, self.kept))
+
+    def _inspect(self, suspects: Filter, evidence: np.ndarray) -> None:
+        """Drops what one filter suspects of those that are left, by what is said of `current`."""
+        before, labels = self.kept, self._examples.labels[self.kept]
+        if len(before) < len(evidence):  # Stand-ins are no examples of their own.
+            evidence = evidence[np.unique(self._positions, return_index=True)[1]]
+        suspicion = suspects.inspect(evidence, labels, self._seed)
+        if suspicion.suspects.all():
+            raise ValueError(
+                "Expected the filter to leave examples to train on. Received: all are suspects "
+                f"of {suspects}"
+            )
+        self.kept = before[~suspicion.suspects]
+        if self.scores is None:
             self.scores = suspicion.scores
-            if not len(self.kept):
-                raise ValueError(
-                    "Expected the filter to leave examples to train on. Received: all are suspects "
-                    f"of {suspects}"
-                )
-            self._save(_SUSPECTS)
-        self._suspects = np.setdiff1d(np.arange(examples.size), self.kept)
+        else:
+            self.scores = _ranks(self.scores) + self._examples.size
+            self.scores[before] = _ranks(suspicion.scores)
 
     def finish(self, network: keras.Model) -> None:
-        """Has the defense's filter do to the trained network what it does in the end."""
-        examples, suspects = self._examples, self._suspects
-        if self._defense.filter is not None and len(suspects):
-            kept = examples.select(self.kept)
-            self._defense.filter.finish(network, kept, examples.select(suspects), self._seed)
+        """Has the defense's filters do to the trained network what they do in the end."""
+        examples = self._examples
+        for each, suspects in zip(self._defense.filters, self._suspects, strict=True):
+            if len(suspects):
+                kept = examples.select(self.kept)
+                each.finish(network, kept, examples.select(suspects), self._seed)
 
     def revised_after(self, epochs: int, *, before: int) -> list[int]:
         """Returns after how many epochs of a training it is revised, ascending, before an epoch."""
@@ -187,3 +207,8 @@ class TrainingSet:
             self.kept, self.images = arrays["kept"], arrays.get("images")
             self.scores = arrays.get("scores")
             return True
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+    """Returns how many different scores are less, float64 (n,)."""
+    return np.unique(scores, return_inverse=True)[1].astype(np.float64)

@@ -135,7 +135,6 @@ def test_unknown_filter():
         ("margin_drop", {"repair": "universl"}),
         ("linear_discriminants", {"share": 0.51}),
         ("linear_discriminants", {"side": 65}),
-        ("linear_discriminants", {"rounds": 0}),
         ("activation_clustering", {"components": 0}),
         ("activation_clustering", {"largest_share": 0}),
         ("activation_clustering", {"largest_share": 0.6}),

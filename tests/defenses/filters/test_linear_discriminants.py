@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from tfpoison.defenses.filters import Evidence, LinearDiscriminants, linear_discriminants
-from tfpoison.defenses.filters.linear_discriminants import (
-    margins_of,
-    scores_of,
-    standardized,
-)
+from tfpoison.defenses.filters import Evidence, LinearDiscriminants
+from tfpoison.defenses.filters.linear_discriminants import margins_of, scores_of
 
 
 def make_clouds(dimensions=6, size=200):
@@ -31,7 +27,7 @@ def margins_by_scikit_learn(vectors, labels):
 
 def test_margins_are_those_of_scikit_learn():
     vectors, labels = make_clouds()
-    margins = margins_of(vectors, labels, [0, 6], 0)
+    margins = margins_of(vectors, labels, [(0, 6)], 0)
     np.testing.assert_allclose(margins[:, 0], margins_by_scikit_learn(vectors, labels), rtol=1e-6)
 
 
@@ -40,8 +36,8 @@ def test_a_band_is_a_discriminant_of_its_components():
     means = np.stack([vectors[labels == each].mean(axis=0) for each in range(4) if each != 2])
     residuals = vectors - means[np.searchsorted([0, 1, 3], labels)]
     _, components = np.linalg.eigh(residuals.T @ residuals)
-    margins = margins_of(vectors, labels, [0, 2, 5, 6], 0)
-    for band, chosen in enumerate([[5, 4], [3, 2, 1], [0]]):
+    margins = margins_of(vectors, labels, [(0, 2), (2, 5), (5, 6), (0, 5)], 0)
+    for band, chosen in enumerate([[5, 4], [3, 2, 1], [0], [5, 4, 3, 2, 1]]):
         expected = margins_by_scikit_learn(vectors @ components[:, chosen], labels)
         np.testing.assert_allclose(margins[:, band], expected, rtol=1e-6)
 
@@ -50,22 +46,15 @@ def test_shrinkage_is_of_the_mean_variance():
     """Of two classes at ±1, variances 1 and 3: m = 2 (x / (1 + 2 s) + y / (3 + 2 s)) label."""
     points = [[1, 3**0.5], [1, -(3**0.5)], [-1, 3**0.5], [-1, -(3**0.5)]]
     vectors = np.concatenate([np.add(points, side) for side in (-1, 1)])
-    margins = margins_of(vectors, np.repeat([0, 1], 4), [0, 2], 0.5)
+    margins = margins_of(vectors, np.repeat([0, 1], 4), [(0, 2)], 0.5)
     side = np.repeat([-1, 1], 4)
     np.testing.assert_allclose(margins[:, 0], side * 2 * (vectors / [2, 4]).sum(axis=1))
 
 
 def test_one_class_has_no_margins():
-    assert not margins_of(np.random.default_rng(0).normal(size=(9, 3)), np.ones(9), [0, 3], 0).any()
-
-
-def test_classes_and_views_compare():
-    """By quantiles of each class, which larger margins of up to half of it do not move much."""
-    margins = np.arange(21.0)[:, np.newaxis] * [1, 5]
-    margins = np.concatenate([margins, 100 + 3 * margins])
-    found = standardized(margins, np.repeat([0, 1], 21))
-    one = (np.arange(21) - 5) / 3
-    np.testing.assert_allclose(found, np.tile((one / one[18])[:, np.newaxis], (2, 2)), rtol=1e-6)
+    assert not margins_of(
+        np.random.default_rng(0).normal(size=(9, 3)), np.ones(9), [(0, 3)], 0
+    ).any()
 
 
 def make_images(seed=0, size=600):
@@ -106,23 +95,6 @@ def test_what_is_blurred_stands_out():
     assert suspicion.suspects[is_poison].mean() > 0.8
 
 
-@pytest.mark.parametrize(
-    ("size", "dimensions"), [(4 * 4 * 48, [48, 16]), (4 * 4 * 48 - 1, [16]), (4 * 63, [])]
-)
-def test_textures_are_asked_where_classes_are_large(size, dimensions, monkeypatch):
-    """Four members for each number: 4×4 places in 3 directions and one channel."""
-    asked = []
-
-    def project(vectors, labels, shrinkage):
-        asked.append(vectors.shape[1])
-        return np.zeros(len(labels))
-
-    monkeypatch.setattr(linear_discriminants, "projections_of", project)
-    images = np.random.default_rng(0).random((size, 8, 8, 1))
-    scores_of(images, np.arange(size) % 4)
-    assert asked == dimensions
-
-
 @pytest.mark.parametrize("channel", [0, 1])
 def test_a_cast_of_color_stands_out(channel):
     draw = np.random.default_rng(0)
@@ -135,16 +107,15 @@ def test_a_cast_of_color_stands_out(channel):
     assert suspicion.suspects[is_poison].mean() > 0.8
 
 
-def test_a_round_is_without_the_suspects_of_the_one_before():
-    images, labels, _ = make_images(size=300)
-    suspicion = LinearDiscriminants(share=0.2, rounds=2).inspect(images, labels)
+def test_a_view_without_a_trigger_leaves_it_to_the_others():
+    """The faint pattern again, where opaque dots are all over the images of everybody else."""
+    images, labels, draw = make_images(size=2000)
+    is_poison = np.flatnonzero(labels == 4)[:40]
+    images[is_poison] += 0.03 * np.sign(draw.normal(size=(8, 8, 1))).astype(np.float32)
+    others = np.setdiff1d(np.arange(2000), is_poison)[::3]
+    images[others, *draw.integers(8, size=(2, len(others)))] = 1
     scores = scores_of(images, labels)
-    left = np.argsort(np.argsort(scores)) < 270
-    fresh = scores_of(images[left], labels[left])
-    assert (fresh > scores[left]).any()
-    scores[left] = np.maximum(scores[left], fresh)
-    np.testing.assert_array_equal(suspicion.scores, scores)
-    np.testing.assert_array_equal(suspicion.suspects, scores >= np.sort(scores)[-60])
+    assert (np.argsort(np.argsort(scores))[is_poison] >= 1900).mean() > 0.9
 
 
 def test_what_is_asked():

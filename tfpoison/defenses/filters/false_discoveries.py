@@ -10,6 +10,8 @@ from tfpoison.defenses.filters.base import members_of_classes
 _LOW, _HIGH = 0.15, 0.35
 _low, _high = (statistics.NormalDist().inv_cdf(each) for each in (_LOW, _HIGH))
 _TO_MIDDLE = _high / (_low - _high)
+# Of examples with one rate those that are farther above come first, which have fewer above them.
+_RARER = 1e-9
 
 
 def rates_of(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -46,4 +48,4 @@ def _rates(deviations: np.ndarray) -> np.ndarray:
     # What is found at one level is found at every lower one.
     order = np.argsort(deviations, kind="stable")
     rates[order] = np.minimum.accumulate(rates[order])
-    return rates
+    return np.minimum(rates * (1 + _RARER * above), 1)

@@ -30,12 +30,13 @@ _TINY = 1e-12
 class LinearDiscriminants(Filter):
     """What a linear classifier is too sure of (this library's own; no paper).
 
-        margins ← of each band of the images' principal components, and of their local contrasts:
+        margins ← of each band of the images' principal components, of each two neighboring bands,
+                and of the images' local contrasts:
             log p - log(1 - p) of each label by linear discriminant analysis
         coordinates ← of their textures by direction, and by channel:
             that of each on the first relative component of its class
         rates ← of each of both: the false discovery rate among those of its class that have as much
-        score ← log Σ 1 / rates
+        score ← Σ log² rates
         suspects ← the ⌊share · n⌋ examples of the largest scores
 
     Where natural images vary little, no class differs from another, but where somebody has put a
@@ -72,10 +73,11 @@ class LinearDiscriminants(Filter):
 def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns how suspicious some view finds each, float64 (n,): the larger, the more."""
     size = images[0].size
-    inner = [edge for edge in _EDGES if edge < size] or [0]
-    pixels = margins_of(images.reshape(len(labels), -1), labels, [*inner, size], _SHRINKAGE)
+    edges = [*([edge for edge in _EDGES if edge < size] or [0]), size]
+    bands = [*itertools.pairwise(edges), *zip(edges, edges[2:], strict=False)]
+    pixels = margins_of(images.reshape(len(labels), -1), labels, bands, _SHRINKAGE)
     contrasts = contrasts_of(images).reshape(len(labels), -1)
-    whole = [0, contrasts.shape[1]]
+    whole = [(0, contrasts.shape[1])]
     opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
     coordinates = [
         projections_of(textures.reshape(len(labels), -1), labels, _SHRINKAGE_OF_TEXTURES)
@@ -83,21 +85,21 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ]
     views = np.concatenate([pixels, opaque, np.stack(coordinates, axis=1)], axis=1)
     rates = rates_of(views, labels)
-    return np.logaddexp.reduce(-np.log(rates), axis=1)
+    return (np.log(rates) ** 2).sum(axis=1)
 
 
 def margins_of(
-    vectors: np.ndarray, labels: np.ndarray, edges: list[int], shrinkage: float
+    vectors: np.ndarray, labels: np.ndarray, bands: list[tuple[int, int]], shrinkage: float
 ) -> np.ndarray:
     """Returns the margin of each label by linear discriminant analysis in each band, (n, bands).
 
     Args:
         vectors: floats (n, d).
-        edges: where bands of principal components begin and end, ascending.
+        bands: of principal components by falling variance, the first of each and the end.
         shrinkage: of the mean variance, added to that of each component.
     """
     classes, labels = np.unique(labels, return_inverse=True)
-    margins = np.zeros((len(labels), len(edges) - 1))
+    margins = np.zeros((len(labels), len(bands)))
     if len(classes) == 1:  # There is nothing to tell it from.
         return margins
     shares = np.bincount(labels) / len(labels)
@@ -113,7 +115,7 @@ def margins_of(
     centers = (means - origin) @ components
     for some in batches(len(labels)):
         points = (vectors[some] - origin) @ components
-        for band, (first, end) in enumerate(itertools.pairwise(edges)):
+        for band, (first, end) in enumerate(bands):
             weights = centers[:, first:end] / variances[first:end]
             offsets = (weights * centers[:, first:end]).sum(axis=1) / 2
             logits = points[:, first:end] @ weights.T - offsets + np.log(shares)
