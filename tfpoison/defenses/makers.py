@@ -44,17 +44,13 @@ def crafting_with(attack: str) -> Maker:
 
 def part(kind: str, table: Registry, name: str) -> Maker:
     """Returns what makes a defense of a part that has a table of its own."""
-    several = kind == "filters"
 
     def make(**settings: Any) -> Defense:
         made = table.get(name, **settings)
-        return Defense(**{kind: (made,) if several else made})
+        parts: dict[str, Any] = {kind: (made,) if kind == "filters" else made}
+        return Defense(**parts)
 
-    return Maker(
-        make,
-        lambda **_: table.settings(name),
-        (table[name],),
-    )
+    return Maker(make, lambda **_: table.settings(name), (table[name],))
 
 
 def _crafting(attack: str = DEFAULT, **settings: Any) -> Defense:
