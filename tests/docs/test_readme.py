@@ -124,6 +124,7 @@ _TRIGGERS = {
 OF_BACKDOORS = {
     "undefended": "none",
     "linear_discriminants": "linear_discriminants",
+    "linear_discriminants+margin_drop": "linear_discriminants+margin_drop",
     "linear_discriminants and the default in the step": (
         "linear_discriminants+gradient_matching_last_layer"
     ),
