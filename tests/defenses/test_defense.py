@@ -206,7 +206,7 @@ def test_combination_does_not_depend_on_the_order():
     assert only(forward) == ["revision", "crafting", "mixing", "gradient_shaping"]
 
 
-def test_filters_act_in_the_order_that_they_are_given_in():
+def test_filters_are_combined():
     both = defenses.from_text("deep_knn(neighbors=3)+mixup+margin_drop")
     assert both.filters == (filters.get("deep_knn", neighbors=3), filters.MarginDrop())
     assert both.mixing == mixing.get("mixup")

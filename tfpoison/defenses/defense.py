@@ -18,7 +18,7 @@ class Defense:
     """A defense, or several that go together.
 
     Attributes:
-        filters: remove suspects before training, each of those that the ones before it have left.
+        filters: remove before training what any of them suspects.
         revision: changes the training set in mid-training.
         crafting: the attack that is crafted inside every training step, on batches with their true
             labels.

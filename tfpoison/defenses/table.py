@@ -65,7 +65,7 @@ class DefenseRegistry(Registry["Defense"]):
     def get(self, identifier: Any, **settings: Any) -> Any:
         """Returns a defense by its name; an expression may be several with `+` between, combined.
 
-        Of several filters each looks at what the ones before it have left.
+        Of several filters each looks at everything, and what any of them suspects is left out.
 
         Raises:
             ValueError: a name is unknown, a defense has no such setting or one that cannot be, or

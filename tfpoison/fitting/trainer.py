@@ -132,15 +132,9 @@ class Trainer:
         last = self.training.epochs if until_epoch is None else until_epoch
         left = TrainingSet(examples, self.defense, checkpoint.directory, seed)
         more: dict[str, Any] = {"pretrained": pretrained, "verbose": verbose}
-
-        def gather(evidence: Evidence, among: Examples, number: int) -> np.ndarray:
-            # What the first filter's networks train on is not what the second one's do.
-            suffix = f"_{number + 1}" if number else ""
-            return self.ask(
-                evidence, among, seed, lambda name: checkpoint.inner(name + suffix), **more
-            )
-
-        left.remove_suspects(gather)
+        left.remove_suspects(
+            lambda evidence: self.ask(evidence, examples, seed, checkpoint.inner, **more)
+        )
         model = self._start(self.stream(examples, seed), seed, pretrained)
         if watch is not None:
             callbacks = [*callbacks, self._watching(watch)]

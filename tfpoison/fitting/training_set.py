@@ -9,7 +9,7 @@ import numpy as np
 from tfpoison.checks import check_array
 from tfpoison.data import Examples, ImageClassification, InMemoryExamples
 from tfpoison.defenses import Defense
-from tfpoison.defenses.filters.base import Evidence, Filter
+from tfpoison.defenses.filters.base import Evidence
 from tfpoison.defenses.revisions.base import with_stand_ins
 from tfpoison.fitting.settings import DataSettings
 from tfpoison.recipes import Poisons
@@ -67,9 +67,9 @@ class TrainingSet:
         kept: positions among the examples at the start, ascending int64, (kept,).
         images: how all examples look now, dropped ones included, uint8 in 0–255, (size, H, W, C);
             None where they are as they were.
-        scores: how suspicious the defense's filters found each example, float64 (size,); of
-            several the ranks, those highest that were dropped first. None where there is no filter,
-            or an earlier version left what it suspects.
+        scores: how suspicious the defense's filter found each example, float64 (size,); of several
+            the largest share of the others that one of them found less so. None where there is no
+            filter, or an earlier version left what it suspects.
 
     Raises:
         ValueError: the defense revises examples that are on disk.
@@ -97,57 +97,45 @@ class TrainingSet:
         return self._defense.changes_training_set
 
     @property
-    def _positions(self) -> np.ndarray:
-        return with_stand_ins(self.kept, self._examples.size, self._seed)
-
-    @property
     def current(self) -> Examples:
         """As many examples as there were at the start; see `with_stand_ins`."""
         examples = self._examples
         if self.images is None and len(self.kept) == examples.size:
             return examples
-        positions = self._positions
+        positions = with_stand_ins(self.kept, examples.size, self._seed)
         if self.images is None:
             return examples.select(positions)
         return InMemoryExamples(
             self.images[positions], examples.labels[positions], examples.ids[positions]
         )
 
-    def remove_suspects(self, gather: Callable[[Evidence, Examples, int], np.ndarray]) -> None:
-        """Drops what the defense's filters suspect, each of what the ones before it have left.
-
-        Args:
-            gather: from what a filter asks, as many examples as there were at the start, and its
-                number to what it inspects.
+    def remove_suspects(self, gather: Callable[[Evidence], np.ndarray]) -> None:
+        """Drops what any of the defense's filters suspects by what `gather` is answered.
 
         Raises:
             ValueError: everything is suspected, or a filter cannot inspect so few examples.
         """
-        for number, each in enumerate(self._defense.filters):
-            name, before = _SUSPECTS.format(f"_{number + 1}" if number else ""), self.kept
+        for number, each in enumerate(self._defense.filters, 1):
+            name, before = _SUSPECTS.format(f"_{number}" if number > 1 else ""), self.kept
             if not self._load(name):
-                each.check(len(self.kept))
-                self._inspect(each, gather(each.evidence, self.current, number))
+                each.check(self._examples.size)
+                labels = self._examples.labels
+                suspicion = each.inspect(gather(each.evidence), labels, self._seed)
+                self._drop(suspicion.suspects)
+                self._remember(suspicion.scores)
+                if not len(self.kept):
+                    raise ValueError(
+                        "Expected the filter to leave examples to train on. Received: all are "
+                        f"suspects of {' and '.join(map(str, self._defense.filters[:number]))}"
+                    )
                 self._save(name)
             self._suspects.append(np.setdiff1d(before, self.kept))
 
-    def _inspect(self, suspects: Filter, evidence: np.ndarray) -> None:
-        """Drops what one filter suspects of those that are left, by what is said of `current`."""
-        before, labels = self.kept, self._examples.labels[self.kept]
-        if len(before) < len(evidence):  # Stand-ins are no examples of their own.
-            evidence = evidence[np.unique(self._positions, return_index=True)[1]]
-        suspicion = suspects.inspect(evidence, labels, self._seed)
-        if suspicion.suspects.all():
-            raise ValueError(
-                "Expected the filter to leave examples to train on. Received: all are suspects "
-                f"of {suspects}"
-            )
-        self.kept = before[~suspicion.suspects]
+    def _remember(self, scores: np.ndarray) -> None:
         if self.scores is None:
-            self.scores = suspicion.scores
+            self.scores = scores
         else:
-            self.scores = _ranks(self.scores) + self._examples.size
-            self.scores[before] = _ranks(suspicion.scores)
+            self.scores = np.maximum(_ranks(self.scores), _ranks(scores))
 
     def finish(self, network: keras.Model) -> None:
         """Has the defense's filters do to the trained network what they do in the end."""
@@ -210,5 +198,5 @@ class TrainingSet:
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
-    """Returns how many different scores are less, float64 (n,)."""
-    return np.unique(scores, return_inverse=True)[1].astype(np.float64)
+    """Returns the share of all whose scores are less, float64 (n,)."""
+    return np.searchsorted(np.sort(scores), scores) / len(scores)
