@@ -263,7 +263,7 @@ def test_the_rest_of_a_split_with_poisons_is_kept(tmp_path):
         (["--filters="], "Expected filters"),
         (["--filters=mixup"], "Expected --filters to be filters"),
         (["--filters=deep_knn+mixup"], "Expected --filters to be filters"),
-        (["--filters=deep_knn+spectral_signatures"], "Expected defenses that act in different"),
+        (["--filters=deep_knn+spectral_signatures"], "Expected --filters to be filters"),
         (["--filters=deep_knn(k=3)"], "Unknown setting"),
         (["--filters=deep_knn(neighbors=0)"], "`neighbors`"),
         (["--filters=deep_knn(neighbors=1797)", "--agreement=1"], "1797 with 1280 examples"),
