@@ -139,11 +139,12 @@ class TrainingSet:
 
     def finish(self, network: keras.Model) -> None:
         """Has the defense's filters do to the trained network what they do in the end."""
-        examples = self._examples
+        if not self._defense.filters:
+            return
+        kept = self._examples.select(self.kept)
         for each, suspects in zip(self._defense.filters, self._suspects, strict=True):
             if len(suspects):
-                kept = examples.select(self.kept)
-                each.finish(network, kept, examples.select(suspects), self._seed)
+                each.finish(network, kept, self._examples.select(suspects), self._seed)
 
     def revised_after(self, epochs: int, *, before: int) -> list[int]:
         """Returns after how many epochs of a training it is revised, ascending, before an epoch."""

@@ -114,7 +114,7 @@ class Filter(Configurable, abc.ABC):
         Args:
             network: from images in [0, 1], (n, H, W, C), to logits, (n, classes).
             kept: the examples that it was trained on.
-            suspects: those that were left out.
+            suspects: those that were left out, but for what a filter before it had suspected.
             seed: the seed of random draws.
         """
 
