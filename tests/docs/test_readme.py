@@ -135,15 +135,13 @@ OF_BACKDOORS = {
 
 
 def test_backdoors_are_what_the_record_says():
-    records = read_records(pages.DOCS / "results/cifar10_backdoors/records.jsonl.gz")
+    summarised = summary("cifar10_backdoors")
     header, *rows = [row for row in table(10) if "--" not in row[0]]
     assert [row[0].replace("`", "") for row in rows] == list(OF_BACKDOORS)
     assert header[1:-1] == list(_TRIGGERS)
     for row in rows:
-        of_defense = [
-            each for each in records if each["defense"] == OF_BACKDOORS[row[0].replace("`", "")]
-        ]
-        found = {each["recipe"].partition("(")[0]: each for each in of_defense}
-        expected = [f"{100 * found[name]['success']:.0f}" for name in _TRIGGERS.values()]
-        accuracy = f"{100 * of_defense[0]['clean_accuracy']:.1f}"
-        assert row[1:] == [*expected, accuracy]
+        defense = OF_BACKDOORS[row[0].replace("`", "")]
+        of_defense = [each for each in summarised if each.defense == defense]
+        found = {each.recipe.partition("(")[0]: each for each in of_defense}
+        expected = [found[name].success.text(0) for name in _TRIGGERS.values()]
+        assert row[1:] == [*expected, f"{of_defense[0].clean_accuracy.mean:.1f}"]

@@ -81,6 +81,14 @@ def test_trials_that_agree_have_the_error_of_the_paper(success, text):
     assert row.success.text() == text
 
 
+def test_shares_of_many_targets_that_agree_have_a_small_error():
+    # 100/√2500 = 2 in place of 100: 2/4/√20.
+    records = [*trials([1] * 20, targets=2500), *trials([0] * 20, defense="x", targets=2500)]
+    row, _ = summary.summarise(records)
+    assert row.success.text() == "100.00 ± 0.11"
+    assert summary.compare(records)[0].success.text() == "-100.00 ± 0.22"
+
+
 def test_a_single_trial_has_no_error():
     records = [record(), record(victim=1), record(defense="x")]
     row = summary.summarise(records)[0]

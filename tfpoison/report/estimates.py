@@ -205,7 +205,7 @@ def _summarise_cell(cell: tuple[str, ...], inside: list[Record], undefended: lis
     values |= {
         name: _over_outcomes(
             by_outcome(networks if name in _OF_NETWORKS else records, name),
-            span=100 if name == "success" else None,
+            span=_span(records) if name == "success" else None,
         )
         for name in _MEASURES
     }
@@ -244,13 +244,22 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
             Comparison(
                 **named,
                 pairs=len(success),
-                success=_over_outcomes(_differences(success), span=200),
+                success=_over_outcomes(_differences(success), span=2 * _span(defended)),
                 target_confidence=_over_outcomes(_differences(confidence)),
                 prevented=int((before & ~after).sum()),
                 caused=int((~before & after).sum()),
             )
         )
     return comparisons
+
+
+def _span(records: Iterable[Record]) -> float:
+    """Returns the span of a success in percent: 100 for one target, for the share of n 100 / √n.
+
+    As a mean of n, a share varies by √n less than the answer on one target.
+    """
+    fewest = min((record.get("targets", 1) for record in records), default=1)
+    return 100 / math.sqrt(max(fewest, 1))
 
 
 def _over_outcomes(outcomes: Mapping[tuple, float], *, span: float | None = None) -> Estimate:
