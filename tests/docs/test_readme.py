@@ -52,6 +52,14 @@ OF_THE_DEFAULT = [
         ("gradient_matching", "gradient_matching_last_layer", _EVASION),
     ),
     (
+        *("small/gradient_matching_four_easy_classes", "standard"),
+        ("none", "gradient_matching", "gradient_matching_last_layer", _EVASION),
+    ),
+    (
+        *("small/gradient_matching_four_easy_classes", "adaptive"),
+        ("gradient_matching_last_layer", _EVASION),
+    ),
+    (
         *("comparison_digits_steps", "standard"),
         ("none", "gradient_matching", _LAST, "evasion(steps=1;epsilon=0.25)"),
     ),
@@ -86,7 +94,7 @@ def test_the_default_is_what_the_records_say():
         found = {each.defense: each for each in summary(record) if each.adversary == adversary}
         assert [each for each in cells if each] == [found[each].success.text(0) for each in columns]
     accuracies = [row[2:] for row in table(6) if "clean accuracy" in row[1]]
-    for cells, record in zip(accuracies, (0, 2, 4, 6), strict=True):
+    for cells, record in zip(accuracies, (0, 2, 4, 6, 8), strict=True):
         name, _, columns = OF_THE_DEFAULT[record]
         found = {each.defense: each for each in summary(name) if each.adversary == "standard"}
         assert [each for each in cells if each] == [
