@@ -68,6 +68,7 @@ OF_THE_DEFAULT = [
         ("gradient_matching", _LAST, "evasion(steps=1;epsilon=0.25)"),
     ),
     ("small/transfer_last_layer", "standard", ("none", _LAST, _EVASION)),
+    ("small/transfer_last_layer", "adaptive", (_LAST, _EVASION)),
 ]
 
 
