@@ -259,7 +259,7 @@ def _span(records: Iterable[Record]) -> float:
     As a mean of n, a share varies by √n less than the answer on one target.
     """
     fewest = min((record.get("targets", 1) for record in records), default=1)
-    return 100 / math.sqrt(max(fewest, 1))
+    return 100 / math.sqrt(fewest)
 
 
 def _over_outcomes(outcomes: Mapping[tuple, float], *, span: float | None = None) -> Estimate:
