@@ -1,5 +1,8 @@
 from .attack import Attack as Attack
 from .attack import CraftedBatch as CraftedBatch
+from .batch_attack import BatchAttack as BatchAttack
+from .batch_attack import PoisonedBatch as PoisonedBatch
+from .composite_attack import CompositeAttack as CompositeAttack
 from .crafting import Crafting as Crafting
 from .zoo import ATTACKS as ATTACKS
 from .zoo import Combination as Combination

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, Self
 
 import tensorflow as tf
 
-from tfpoison.batch import LabelEncoding, SplitBatch
+from tfpoison.attacks.batch_attack import BatchAttack, PoisonedBatch
+from tfpoison.batch import LabelEncoding, SplitBatch, split
 from tfpoison.classifier import Classifier
-from tfpoison.configurable import Configurable
 from tfpoison.objectives.objective import Objective
 from tfpoison.perturbations.perturbation import (
     BoundPerturbation,
@@ -36,7 +36,7 @@ class CraftedBatch(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Attack(Configurable):
+class Attack(BatchAttack):
     """A perturbation, moved for some steps down the gradient of an objective.
 
         δ ← a random start
@@ -108,10 +108,58 @@ class Attack(Configurable):
             )
 
     @property
+    def parts(self) -> tuple["Attack", ...]:
+        """The attack alone."""
+        return (self,)
+
+    @property
     def needs_targets(self) -> bool:
         """Whether the attack needs target images beside the poisons."""
         return self.perturbation.needs_targets or (
             self.objective is not None and self.objective.needs_targets
+        )
+
+    def without_steps(self) -> Self:
+        """Returns the attack with perturbations left where they start."""
+        return self if self.objective is None else dataclasses.replace(self, steps=0)
+
+    def poison(
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        *,
+        selection: str,
+        poison_fraction: float | None,
+        encoding: LabelEncoding,
+        key: tf.Tensor,
+        start: list[Parameters] | None = None,
+        **crafting: Any,
+    ) -> PoisonedBatch:
+        keys = split_key(key)
+        batch = split(
+            images,
+            labels,
+            encoding,
+            selection=selection,
+            poison_fraction=self.poison_fraction if poison_fraction is None else poison_fraction,
+            reduction=classifier.reduction,
+            key=next(keys),
+        )
+        crafted = self.craft(
+            classifier,
+            batch,
+            encoding=encoding,
+            key=next(keys),
+            start=(start[0] if start else None) or None,
+            **crafting,
+        )
+        return PoisonedBatch(
+            crafted.poisoned.join(),
+            batch.is_poison(),
+            batch.of_no_other_class,
+            crafted.measured,
+            [crafted.parameters if self.perturbation.lasts else []],
         )
 
     def craft(

@@ -8,7 +8,7 @@ from tfpoison.choices import MATCHING, TARGET_SELECTIONS
 from tfpoison.settings import Settings, declared, setting
 
 if TYPE_CHECKING:
-    from tfpoison.attacks.attack import Attack
+    from tfpoison.attacks.batch_attack import BatchAttack
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Crafting(Settings):
         ValueError: a setting's value cannot be, or two exclude each other.
     """
 
-    attack: "Attack"
+    attack: "BatchAttack"
     poison_fraction: float | None = setting(
         None, "Share of poisons; unset: the attack's own.", above=0, maximum=1
     )
@@ -52,8 +52,6 @@ class Crafting(Settings):
     )
 
     def __post_init__(self) -> None:
-        from tfpoison.batch import check_split
-
         super().__post_init__()
         if self.poison_fraction is not None and self.target_selection != "share":
             raise ValueError(
@@ -61,14 +59,7 @@ class Crafting(Settings):
                 f"poison_fraction={self.poison_fraction!r}, "
                 f"target_selection={self.target_selection!r}"
             )
-        needs_targets = self.attack.needs_targets
-        check_split(self.target_selection, self.share, needs_targets=needs_targets)
-        if self.target_selection == "shuffled" and self.attack.perturbation.changes_targets:
-            raise ValueError(
-                "This attack changes the targets as well and trains on them, and with "
-                'target_selection="shuffled" they are copies that are not trained on. Choose '
-                f'"share" or "half". Received: attack={self.attack!r}'
-            )
+        self.attack.check_split(self.target_selection, self.poison_fraction)
 
     @property
     def share(self) -> float:
@@ -77,11 +68,14 @@ class Crafting(Settings):
         return float(own if self.poison_fraction is None else self.poison_fraction)
 
     @classmethod
-    def of(cls, attack: "str | Attack | Crafting | None", **settings: Any) -> "Crafting | None":
+    def of(
+        cls, attack: "str | BatchAttack | Crafting | None", **settings: Any
+    ) -> "Crafting | None":
         """Returns what is crafted; None where there is no attack.
 
         Args:
-            attack: an attack or its name, None for none, or a `Crafting`, which is returned.
+            attack: an attack or its name, several names with `+` between, None for none, or a
+                `Crafting`, which is returned.
             **settings: those of this class, and with an attack's name those of the attack.
 
         Raises:
@@ -91,7 +85,7 @@ class Crafting(Settings):
         if isinstance(attack, Crafting) and not settings:
             return attack
         step = {name: settings.pop(name) for name in STEP_SETTINGS if name in settings}
-        found: Attack | None = ATTACKS.get(attack, **settings)  # type: ignore[arg-type]
+        found: BatchAttack | None = ATTACKS.get(attack, **settings)
         if found is not None:
             return cls(found, **step)
         given = [f"{name}={step[name]!r}" for name in step if step[name] != STEP_SETTINGS[name]]
@@ -101,6 +95,32 @@ class Crafting(Settings):
                 f"{', '.join(given)}"
             )
         return None
+
+    def combine(self, other: "Crafting") -> "Crafting":
+        """Returns both: each attack on its half of every batch, with the share of poisons it has.
+
+        Raises:
+            ValueError: they differ in what is said of the training step.
+        """
+        from tfpoison.attacks.composite_attack import CompositeAttack
+
+        steps = [
+            {name: getattr(each, name) for name in STEP_SETTINGS if name != "poison_fraction"}
+            for each in (self, other)
+        ]
+        if differ := [name for name in steps[0] if steps[0][name] != steps[1][name]]:
+            raise ValueError(
+                "Expected attacks in one batch to agree on the training step. Received: "
+                + ", ".join(f"{name}={steps[0][name]!r} and {steps[1][name]!r}" for name in differ)
+            )
+        parts = [
+            part
+            if each.poison_fraction is None
+            else dataclasses.replace(part, poison_fraction=each.share)
+            for each in (self, other)
+            for part in each.attack.parts
+        ]
+        return type(self)(CompositeAttack.of(*parts), **steps[0])
 
 
 # What a training step is told about crafting beside the attack, with the defaults.

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from tfpoison import expression
 from tfpoison.objectives.table import OBJECTIVES
 from tfpoison.perturbations.table import PERTURBATIONS
 from tfpoison.registry import Registry
@@ -60,6 +61,29 @@ class Combination:
         return Attack(perturbation, objective, **take(Attack.settings()))
 
 
+class AttackRegistry(Registry[Any]):
+    """The attacks by name, or an expression such as `patch+evasion(steps=1)`."""
+
+    def get(self, identifier: Any, **settings: Any) -> Any:
+        """Returns an attack by its name; several with `+` between are a `CompositeAttack`.
+
+        Raises:
+            ValueError: a name is unknown, an attack has no such setting or one that cannot be.
+            TypeError: the identifier is none of these, or a setting has the wrong type.
+        """
+        parts = expression.split(identifier) if isinstance(identifier, str) else []
+        if len(parts) < 2:
+            return super().get(identifier, **settings)
+        if settings:
+            raise ValueError(
+                "Expected the settings of each attack in brackets behind its name, where there are "
+                f"several. Received: {identifier!r} with {', '.join(sorted(settings))}"
+            )
+        from tfpoison.attacks.composite_attack import CompositeAttack
+
+        return CompositeAttack.of(*(self.get(part) for part in parts))
+
+
 DEFAULT = "gradient_matching_last_layer"
 """What is crafted where nobody says what: for a sixth of the price of five exact steps."""
 
@@ -67,9 +91,9 @@ _HALF = {"poison_fraction": 0.5}
 # A perturbation that is kept from step to step needs no more than one short step in each.
 _PERSISTENT = {"steps": 1, "optimizer": "pgd", "step_size": 0.125}
 
-ATTACKS: "Registry[Attack]" = Registry(
+ATTACKS = AttackRegistry(
     "attack",
-    ".attack:Attack",
+    ".batch_attack:BatchAttack",
     {
         "gradient_matching": Combination("additive", "gradient_matching"),
         "gradient_matching_last_layer": Combination(

@@ -51,7 +51,7 @@ class Defense:
     def check_sides(self, sides: tuple[int, int]) -> None:
         """Raises ValueError where images of that height and width are too small for the defense."""
         if self.crafting is not None:
-            self.crafting.attack.perturbation.check_sides(sides)
+            self.crafting.attack.check_sides(sides)
         if self.mixing is not None:
             self.mixing.check_sides(sides)
 
@@ -74,14 +74,19 @@ class Defense:
     def combine(self, other: "Defense") -> "Defense":
         """Returns both defenses together: the filters of both, ours first, and all other parts.
 
+        Where both craft, each attack has its part of every batch, see `CompositeAttack`.
+
         Raises:
-            ValueError: both have a part of the same kind that is no filter.
+            ValueError: both have a part of the same kind that is neither filter nor crafting, or
+                their craftings differ in what is said of the training step.
         """
         ours, theirs = (
             {kind: part for kind, part in vars(each).items() if part is not None}
             for each in (self, other)
         )
         filters = ours.pop("filters") + theirs.pop("filters")
+        if self.crafting is not None and other.crafting is not None:
+            ours["crafting"] = self.crafting.combine(theirs.pop("crafting"))
         if clash := sorted(ours.keys() & theirs.keys()):
             raise ValueError(
                 "Expected defenses that act in different ways to be combined. Received: two with "

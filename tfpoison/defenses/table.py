@@ -65,11 +65,12 @@ class DefenseRegistry(Registry["Defense"]):
     def get(self, identifier: Any, **settings: Any) -> Any:
         """Returns a defense by its name; an expression may be several with `+` between, combined.
 
-        Of several filters each looks at everything, and what any of them suspects is left out.
+        Of several filters each looks at everything, and what any of them suspects is left out. Of
+        several attacks each has its part of every batch.
 
         Raises:
             ValueError: a name is unknown, a defense has no such setting or one that cannot be, or
-                defenses other than filters that act in the same way are combined.
+                defenses other than filters and attacks that act in the same way are combined.
             TypeError: the identifier is none of these, or a setting has the wrong type.
         """
         if isinstance(identifier, str) and len(expression.split(identifier)) > 1 and not settings:

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfpoison.attacks.attack import Attack
+from tfpoison.attacks.batch_attack import BatchAttack
 from tfpoison.defenses.transforms.base import Transform
 from tfpoison.features import FeatureExtractor
 from tfpoison.keras_settings import check_channels_last
@@ -88,7 +88,7 @@ def check_strategy(model: keras.Model, network: keras.Model) -> None:
 
 
 def compiles_by_xla(
-    network: keras.Model, attack: Attack | None, transform: Transform | None
+    network: keras.Model, attack: BatchAttack | None, transform: Transform | None
 ) -> bool:
     """Returns whether XLA, which Keras takes on GPUs, has code for all of the training step.
 
@@ -96,19 +96,19 @@ def compiles_by_xla(
     """
     if transform is not None and not transform.compiles:
         return False
-    objective = None if attack is None else attack.objective
-    if objective is None or not objective.differentiates_twice:
+    objectives = [] if attack is None else attack.objectives
+    if not any(each.differentiates_twice for each in objectives):
         return True
     poolings = [each for each in network._flatten_layers() if isinstance(each, _MAX_POOLINGS)]
     return all(each.compute_dtype == "float32" for each in poolings)
 
 
-def check_features(network: keras.Model, attack: Attack | None, features: Any) -> None:
+def check_features(network: keras.Model, attack: BatchAttack | None, features: Any) -> None:
     """Raises ValueError where layers are not found that the attack needs, or given to none."""
-    objective = None if attack is None else attack.objective
-    if objective is not None:
-        objective.check_network(network)
-    if objective is not None and objective.needs_features:
+    objectives = [] if attack is None else attack.objectives
+    for each in objectives:
+        each.check_network(network)
+    if any(each.needs_features for each in objectives):
         FeatureExtractor(network, features)
     elif features is not None:
         raise ValueError(

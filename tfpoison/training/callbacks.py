@@ -129,7 +129,7 @@ class CraftingCheck(_WarnsOnce):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Compares the objective before and after crafting."""
         attack, logs = self.model.attack, logs or {}
-        tries = attack is not None and attack.steps > 0 and attack.perturbation.radius > 0
+        tries = attack is not None and attack.moves
         if not tries or not self.model.crafting or "objective_before" not in logs:
             return
         self._measured.append((float(logs["objective_before"]), float(logs["objective_after"])))

@@ -1,6 +1,5 @@
 """The defense: a Keras model that poisons its own training batches, with their true labels."""
 
-import dataclasses
 import functools
 import warnings
 from typing import Any
@@ -9,10 +8,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfpoison.attacks.attack import Attack, CraftedBatch
+from tfpoison.attacks.batch_attack import BatchAttack, PoisonedBatch
 from tfpoison.attacks.crafting import STEP_SETTINGS, Crafting
 from tfpoison.attacks.zoo import DEFAULT
-from tfpoison.batch import LabelEncoding, check_labels, split
+from tfpoison.batch import LabelEncoding, check_labels
 from tfpoison.checks import check_number
 from tfpoison.classifier import Classifier
 from tfpoison.defenses.mixing.base import Mixing
@@ -22,7 +21,7 @@ from tfpoison.defenses.transforms.table import TRANSFORMS
 from tfpoison.distribution import Reduction, lend_example, replica_id
 from tfpoison.pixel_range import PixelRange
 from tfpoison.purity import compile_functions
-from tfpoison.randomness import Purpose, split_key
+from tfpoison.randomness import Purpose
 from tfpoison.training.arguments import check_features, check_no_synchronisation, compiles_by_xla
 from tfpoison.training.batch_check import check_pixels
 from tfpoison.training.batches import CraftedImages, labels_alone, symbolic_batch, unpack
@@ -63,8 +62,9 @@ class RobustModel(NetworkWrapper):
         network: a classifier with one output, (n, classes), or (n, 1) for two classes; logits or
             probabilities, as the loss expects. Under a strategy both the network and this model
             must be made within its scope.
-        attack: a name of `tfpoison.attacks`, an `Attack`, a `Crafting`, which says the settings of
-            crafting as well, or None for plain training. The paper has `"gradient_matching"`.
+        attack: a name of `tfpoison.attacks`, several with `+` between, each on a part of the batch,
+            an `Attack`, a `Crafting`, which says the settings of crafting as well, or None for
+            plain training. The paper has `"gradient_matching"`.
         pixel_range: (low, high) that the pixels live in: two numbers, or a sequence for each with a
             number for each channel. ε and step sizes are shares of it.
         transform: a name of `tfpoison.defenses.transforms`, a `Transform`, or None: what every
@@ -83,7 +83,7 @@ class RobustModel(NetworkWrapper):
             In `fit`: the data are not (images, labels[, sample weights]), or pixels out of range.
     """
 
-    attack: Attack | None
+    attack: BatchAttack | None
     poison_fraction: float
     target_selection: str
     warmup_epochs: int
@@ -93,7 +93,7 @@ class RobustModel(NetworkWrapper):
     def __init__(
         self,
         network: keras.Model,
-        attack: str | Attack | Crafting | None = DEFAULT,
+        attack: str | BatchAttack | Crafting | None = DEFAULT,
         *,
         pixel_range: Any = (0.0, 1.0),
         transform: str | Transform | None = None,
@@ -122,7 +122,7 @@ class RobustModel(NetworkWrapper):
         self._crafting = self.attack is not None
         self._own_steps = 0
         self._outputs: int | None = None  # Known from the first data on.
-        self._lasting: list[keras.Variable] = []
+        self._lasting: list[list[keras.Variable]] = []
         self._steps = add_state(self, "steps", tf.constant(0, tf.int64))
         self._objective_before = keras.metrics.Mean(name="objective_before")
         self._objective_after = keras.metrics.Mean(name="objective_after")
@@ -134,9 +134,8 @@ class RobustModel(NetworkWrapper):
     def build(self, input_shape: Any) -> None:
         """Builds the network, and the parameters that the attack keeps from step to step."""
         super().build(input_shape)
-        perturbation = None if self.attack is None else self.attack.perturbation
-        if perturbation is not None and perturbation.lasts and not self._lasting:
-            self._lasting = add_lasting(self, perturbation, input_shape[1:], self.seed)
+        if self.attack is not None and not self._lasting:
+            self._lasting = add_lasting(self, self.attack, input_shape[1:], self.seed)
 
     def _settings_in_step(self) -> dict[str, Any]:
         """Returns what is said of crafting, with the poison fraction that it comes to."""
@@ -209,24 +208,24 @@ class RobustModel(NetworkWrapper):
             self._steps.assign_add(1)
         return images, keras.tree.pack_sequence_as(data[1], [labels]), sample_weight
 
-    def _poison(self, attack: Attack, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def _poison(self, attack: BatchAttack, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Returns the poisoned batch; in the warm-up the batch as it is, with its objective."""
         if not self.crafting:
-            if attack.objective is None:
+            if not attack.objectives:
                 return images
-            attack = dataclasses.replace(attack, steps=0)
+            attack = attack.without_steps()
         # Evaluating the objective costs as much as crafting steps: once an epoch is enough.
         first = tf.equal(tf.convert_to_tensor(self._objective_before.count), 0)
-        crafted = self._split_and_attack(
+        poisoned = self._split_and_attack(
             attack, self.classifier(self.reduction), images, labels, replica_id(), measure=first
         )
-        self._record(crafted, images, first)
+        self._record(poisoned, images, first)
         if not self.crafting:
             return images
-        if self._lasting:
-            for variable, value in zip(self._lasting, crafted.parameters, strict=True):
+        for variables, values in zip(self._lasting, poisoned.kept, strict=False):
+            for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
-        return crafted.poisoned.join()
+        return poisoned.images
 
     def _mix(
         self, mixing: Mixing, images: tf.Tensor, labels: tf.Tensor
@@ -260,7 +259,7 @@ class RobustModel(NetworkWrapper):
             self._symbolic_build(data_batch=symbolic)
 
     def _asks_the_network(self) -> bool:
-        crafts = self.attack is not None and self.attack.objective is not None
+        crafts = self.attack is not None and bool(self.attack.objectives)
         return crafts or (self.mixing is not None and self.mixing.needs_classifier)
 
     def classifier(self, reduction: Reduction | None = None) -> Classifier:
@@ -291,39 +290,31 @@ class RobustModel(NetworkWrapper):
         images, labels, _ = unpack(tuple(map(tf.convert_to_tensor, (images, labels))))
         self._outputs = self.classifier().count_outputs(images)
         self.check_batch(images.numpy(), labels.numpy())
-        crafted = self._split_and_attack(self.attack, self.classifier(), images, labels, replica=0)
-        return CraftedImages(images, crafted.poisoned.join(), crafted.clean.is_poison())
+        made = self._split_and_attack(self.attack, self.classifier(), images, labels, replica=0)
+        return CraftedImages(images, made.images, made.is_poison)
 
     def _split_and_attack(
         self,
-        attack: Attack,
+        attack: BatchAttack,
         classifier: Classifier,
         images: tf.Tensor,
         labels: tf.Tensor,
         replica: tf.Tensor | int,
         measure: tf.Tensor | bool = False,
-    ) -> CraftedBatch:
+    ) -> PoisonedBatch:
         self.pixels.check_channels(images.shape[-1])
         self._outputs = classifier.count_outputs(images)
-        encoding = LabelEncoding.infer(labels, self._outputs)
-        keys = split_key(Purpose.CRAFTING.key(self.seed, self._steps.value, replica))
-        batch = split(
+        return attack.poison(
+            classifier,
             images,
             labels,
-            encoding,
             selection=self.target_selection,
-            poison_fraction=self.poison_fraction,
-            reduction=classifier.reduction,
-            key=next(keys),
-        )
-        return attack.craft(
-            classifier,
-            batch,
+            poison_fraction=None if self.in_step is None else self.in_step.poison_fraction,
             pixels=self.pixels,
-            encoding=encoding,
-            key=next(keys),
+            encoding=LabelEncoding.infer(labels, self._outputs),
+            key=Purpose.CRAFTING.key(self.seed, self._steps.value, replica),
             measure=measure,
-            start=[tf.cast(each, images.dtype) for each in self._lasting] or None,
+            start=keras.tree.map_structure(lambda each: tf.cast(each, images.dtype), self._lasting),
             transform=self.transform
             and functools.partial(self.transform, pixel_range=self.pixels.get_config()),
         )
@@ -348,17 +339,17 @@ class RobustModel(NetworkWrapper):
         return [self._objective_before, self._objective_after, *pixels, self._of_no_other_class]
 
     def _objective_metrics(self) -> list[keras.metrics.Metric]:
-        if self.attack is None or self.attack.objective is None:
+        if self.attack is None or not self.attack.objectives:
             return []
         return [self._objective_before, self._objective_after]
 
-    def _record(self, crafted: CraftedBatch, images: tf.Tensor, measured: tf.Tensor) -> None:
+    def _record(self, poisoned: PoisonedBatch, images: tf.Tensor, measured: tf.Tensor) -> None:
         shares = self.pixels.to_shares(images)
         self._lowest_pixel.update_state(tf.reduce_min(shares))
         self._highest_pixel.update_state(tf.reduce_max(shares))
         if self.attack is not None and self.attack.needs_targets:
-            self._of_no_other_class.update_state(crafted.clean.of_no_other_class)
-        for metric, value in zip(self._objective_metrics(), crafted.measured, strict=False):
+            self._of_no_other_class.update_state(poisoned.of_no_other_class)
+        for metric, value in zip(self._objective_metrics(), poisoned.measured, strict=False):
             metric.update_state(value, sample_weight=tf.cast(measured, tf.float32))
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -395,5 +386,5 @@ class RobustModel(NetworkWrapper):
         )
 
     def _own_variables(self) -> dict[str, keras.Variable]:
-        lasting = {variable.name: variable for variable in self._lasting}
+        lasting = {each.name: each for part in self._lasting for each in part}
         return {"steps": self._steps} | lasting | super()._own_variables()
