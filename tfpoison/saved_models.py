@@ -27,6 +27,7 @@ _TABLES = (
 _OTHERS = {
     "RobustModel": "tfpoison.training.robust_model:RobustModel",
     "Attack": "tfpoison.attacks.attack:Attack",
+    "CompositeAttack": "tfpoison.attacks.composite_attack:CompositeAttack",
     "GradientShaping": "tfpoison.defenses.gradient_shaping:GradientShaping",
     "Shaping": "tfpoison.defenses.gradient_shaping:Shaping",
     "DPSGD": "tfpoison.defenses.gradient_shaping:GradientShaping",

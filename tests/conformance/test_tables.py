@@ -94,6 +94,7 @@ CLASSES = {"additive": "Additive", "class_patch": "ClassPatch", "pair_patch": "p
 # Modules without a file of tests of their own, and the one that has their tests.
 ELSEWHERE = {
     "attacks/attack": "attacks/test_zoo",
+    "attacks/batch_attack": "attacks/test_composite_attack",
     "attacks/crafting": "defenses/test_defense",
     "choices": "test_distribution",
     "defenses/makers": "defenses/test_defense",

@@ -117,6 +117,23 @@ def test_every_part_is_in_the_table():
             "gradient_shaping(distribution=laplacian;clip_norm=None)",
             Defense(gradient_shaping=Shaping(None, 0.01, "laplacian")),
         ),
+        (
+            "patch(poison_fraction=0.25)+evasion",
+            Defense(
+                crafting=Crafting(
+                    attacks.CompositeAttack(
+                        (attacks.get("patch", poison_fraction=0.25), attacks.get("evasion"))
+                    )
+                )
+            ),
+        ),
+        (
+            "patch(warmup_epochs=2)+mixup+evasion(warmup_epochs=2)",
+            Defense(
+                crafting=Crafting(attacks.get("patch+evasion"), warmup_epochs=2),
+                mixing=mixing.Mixup(),
+            ),
+        ),
         ("evasion(epsilon=0.1)", Defense(crafting=Crafting.of("evasion", epsilon=0.1))),
         ("evasion(epsilon=16/255)", Defense(crafting=Crafting.of("evasion", epsilon=16 / 255))),
         (
@@ -149,7 +166,10 @@ def test_expressions(text, expected):
         ("mixups", "Unknown defense.*'mixup'"),
         ("mixup(way=4)", "Unknown setting.*'ways'"),
         ("mixup+cutmix", "two with their own mixing"),
-        ("gradient_matching+noise", "two with their own crafting"),
+        (
+            "gradient_matching+noise(warmup_epochs=2)",
+            "agree on .*_epochs=0 and 2",
+        ),
         ("friendly_noise+epic", "two with their own revision"),
         ("noise(kind=pink)", "Unknown kind of noise"),
         ("noise(poison_fraction=1.5)", "`poison_fraction`.*at most 1.*poison_fraction=1.5"),

@@ -145,10 +145,10 @@ def test_replicas_draw_for_themselves(two_cpus):
 
     @tf.function
     def craft():
-        crafted = model._split_and_attack(
+        poisoned = model._split_and_attack(
             model.attack, model.classifier(), tf.constant(images), tf.zeros(4), replica_id()
         )
-        return crafted.poisoned.join()
+        return poisoned.images
 
     first, second = (each.numpy() for each in two_cpus.run(craft).values)
     assert (first != images).any()

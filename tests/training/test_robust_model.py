@@ -181,12 +181,12 @@ def test_what_an_attack_keeps_goes_from_step_to_step(tmp_path):
     images, labels = make_data(8, shape=(4, 4, 3))
     loss = "sparse_categorical_crossentropy"
     model.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=True)
-    start = model._lasting[0].numpy()
+    start = model._lasting[0][0].numpy()
     model.train_on_batch(images, labels)
     model.save(tmp_path / "model.keras")
     model = keras.models.load_model(tmp_path / "model.keras")
     model.train_on_batch(images, labels)
-    moved = np.abs(model._lasting[0].numpy() - start)
+    moved = np.abs(model._lasting[0][0].numpy() - start)
     assert moved.max() == pytest.approx(2 * 0.5 / 8)
 
 

@@ -82,7 +82,8 @@ class BatchAttack(Configurable, abc.ABC):
     @property
     def moves(self) -> bool:
         """Whether crafting moves a perturbation, and has room to."""
-        return any(each.steps > 0 and each.perturbation.radius > 0 for each in self.parts)
+        crafted = [each for each in self.parts if each.objective is not None]
+        return any(each.steps > 0 and each.perturbation.radius > 0 for each in crafted)
 
     @property
     def needs_targets(self) -> bool:
