@@ -57,7 +57,7 @@ OF_THE_DEFAULT = [
     ),
     (
         *("small/gradient_matching_four_easy_classes", "adaptive"),
-        ("gradient_matching_last_layer", _EVASION),
+        ("gradient_matching", "gradient_matching_last_layer", _EVASION),
     ),
     (
         *("comparison_digits_steps", "standard"),
