@@ -12,7 +12,7 @@ from tfpoison import launch
 from tfpoison.experiment.clean_networks import surrogates
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory
-from tfpoison.training.divergence import DivergedError, DivergenceCheck
+from tfpoison.training.divergence import DivergedError, DivergenceCheck, check_finished
 
 DIGITS = [
     *("--dataset=digits", "--train_size=100", "--validation_size=50", "--network=mlp"),
@@ -45,6 +45,17 @@ def test_weights_that_the_last_step_has_spoilt(value):
     network.layers[-1].bias.assign([0.0, value])
     with pytest.raises(DivergedError, match="weights that are not finite in epoch 3"):
         check.on_epoch_end(2, {"loss": 0.5})
+
+
+def test_unlearning_that_spoils_the_network_is_told(capsys, tmp_path):
+    """Its victim would be one that no attack misleads: no trial is better than that one."""
+    _, network = make_check()
+    check_finished(network)
+    flags = [*DIGITS, "--learning_rate=0.1", f"--output_dir={tmp_path / 'run'}"]
+    rate = "--defense=isolation(share=0.2;unlearning_rate=1e38)"
+    assert launch.main([*flags, "--job=train", rate]) == 2
+    assert "finite after the defense's last steps" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "network.keras").exists()
 
 
 @pytest.mark.parametrize("scenario", ["from_scratch", "transfer"])

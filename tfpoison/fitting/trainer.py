@@ -23,7 +23,7 @@ from tfpoison.recipes.scenario import Scenario
 from tfpoison.runs.checkpoint import Checkpoint
 from tfpoison.runs.run_directory import RunDirectory, file_name
 from tfpoison.training import RobustModel
-from tfpoison.training.divergence import DivergenceCheck
+from tfpoison.training.divergence import DivergenceCheck, check_finished
 
 Weights = list[np.ndarray]
 
@@ -154,6 +154,7 @@ class Trainer:
                 left.revise(model.network, stop, again=is_past)
         if last == self.training.epochs:
             left.finish(model.network)
+            check_finished(model.network)
         return self._predictor, left
 
     def ask(

@@ -22,7 +22,7 @@ class DivergenceCheck(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Looks at the loss, and at the weights, which the last step may have spoilt."""
         self._check_loss(logs)
-        if not all(np.isfinite(each).all() for each in self.model.network.get_weights()):
+        if not _is_finite(self.model.network):
             self._stop("weights that are not finite")
 
     def _check_loss(self, logs: dict | None) -> None:
@@ -38,3 +38,17 @@ class DivergenceCheck(keras.callbacks.Callback):
             "--pretraining_learning_rate, where it is given), clip gradients with --clipnorm, or, "
             "in half precision, train with --precision=float32."
         )
+
+
+def check_finished(network: keras.Model) -> None:
+    """Raises `DivergedError` where a defense has spoilt the network after the training."""
+    if not _is_finite(network):
+        raise DivergedError(
+            "Expected a network whose weights are finite after the defense's last steps. Received: "
+            "weights that are not. Lower the defense's rate, as in "
+            '--defense="isolation(unlearning_rate=5e-4)", or its epochs.'
+        )
+
+
+def _is_finite(network: keras.Model) -> bool:
+    return all(np.isfinite(each).all() for each in network.get_weights())

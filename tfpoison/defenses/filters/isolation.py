@@ -25,13 +25,14 @@ class Isolation(Filter):
         suspects ← the examples of the lowest loss, mean over the networks
         θ ← trained to the end on the others
         repeat for `unlearning_epochs`, over batches of suspects and of as many others:
-            θ ← θ - rate ∇θ (mean loss of the others - mean loss of the suspects)
+            θ ← θ - rate ∇θ (mean ℓ of the others - mean min(ℓ, ln classes) of the suspects)
 
     Triggers are learned before anything else. The sign keeps losses from falling below γ, where
     those of most examples stay; what has a shortcut falls through (local gradient ascent). The
     score is minus the loss. The authors ask one network, and go on with it; here the training
     starts anew, as for every filter. Their code unlearns by the second term alone, with momentum,
-    which a ten times larger rate stands for here. `unlearning_epochs=0` leaves suspects out alone.
+    which a ten times larger rate stands for here, and without the bound: a loss that may rise for
+    ever takes the network with it. `unlearning_epochs=0` leaves suspects out alone.
     """
 
     share: float = setting(
@@ -65,9 +66,19 @@ class Isolation(Filter):
         def gradients(images: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
             return classifier.weight_gradients(to_unit_range(images), labels)
 
+        @tf.function(reduce_retracing=True)
+        def losses(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            return classifier.losses(to_unit_range(images), labels)
+
+        of_chance = np.log(classifier.count_outputs(suspects.read(np.arange(1))))
         for _ in range(self.unlearning_epochs):
             order = draw.permutation(suspects.size)
             for some in np.split(order, range(_BATCH, len(order), _BATCH)):
-                up, down = (gradients(images[some], labels[some]) for images, labels in parts)
-                for weight, rise, fall in zip(network.trainable_variables, up, down, strict=True):
-                    weight.assign(weight + self.unlearning_rate * (rise - fall))
+                (images, labels), other = ((x[some], y[some]) for x, y in parts)
+                known = losses(images, labels).numpy() < of_chance
+                step = [-each for each in gradients(*other)]
+                if known.any():
+                    up = gradients(images[known], labels[known])
+                    step = [fall + known.mean() * rise for fall, rise in zip(step, up, strict=True)]
+                for weight, change in zip(network.trainable_variables, step, strict=True):
+                    weight.assign(weight + self.unlearning_rate * change)
