@@ -1,5 +1,7 @@
 """The README's table of results says what the records say."""
 
+import itertools
+
 import pages
 import pytest
 
@@ -154,3 +156,18 @@ def test_backdoors_are_what_the_record_says():
         found = {each.recipe.partition("(")[0]: each for each in of_defense}
         expected = [found[name].success.text(0) for name in _TRIGGERS.values()]
         assert row[1:] == [*expected, f"{of_defense[0].clean_accuracy.mean:.1f}"]
+
+
+def test_other_defenses_against_backdoors_are_what_the_record_says():
+    """The table of the results, of one training each; repairs stand under their own names."""
+    lines = (pages.DOCS / "results" / "README.md").read_text().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("| defense, one training"))
+    rows = [line.split("|")[1:-1] for line in itertools.takewhile(str.strip, lines[start + 2 :])]
+    summarised = summary("cifar10_backdoors")
+    assert len(rows) > 20
+    for name, *cells in ([each.strip(" `") for each in row] for row in rows):
+        names = {"undefended": "none"}.get(name, name.replace("repair=", "none, repair="))
+        of_defense = [each for each in summarised if each.defense == names]
+        found = {each.recipe.partition("(")[0]: each for each in of_defense}
+        expected = [found[each].success.text(0) for each in _TRIGGERS.values()]
+        assert cells == [*expected, f"{of_defense[0].clean_accuracy.mean:.1f}"]
