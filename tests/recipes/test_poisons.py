@@ -90,6 +90,18 @@ def test_selections_keep_their_poisons():
     np.testing.assert_array_equal(np.concatenate(list(chosen.batches(2))), chosen.images)
 
 
+def test_a_selection_without_any_poison_is_trained_on():
+    """As a filter leaves it that finds all of them."""
+    poisons, _ = make_poisons(trigger=patch(size=2))
+    rest = np.setdiff1d(np.arange(DATA.train.size), positions_of(DATA.train, poisons.ids))
+    left = poisons.poison(DATA.train).select(rest)
+    np.testing.assert_array_equal(left.images, DATA.train.images[rest])
+    pairs = list(data.evaluation_batches(left, 16).as_numpy_iterator())
+    images, labels = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    np.testing.assert_array_equal((images * 255).round().astype(np.uint8), left.images)
+    np.testing.assert_array_equal(labels, DATA.train.labels[rest])
+
+
 @pytest.mark.parametrize("pixel_range", [None, (0, 1), (0, 255), (-1, 1)])
 def test_any_pipeline(pixel_range):
     poisons, _ = make_poisons()

@@ -62,9 +62,7 @@ class PoisonedExamples(Examples):
         images, _ = self._clean.fetch(references)
         positions = self._clean.positions(references)
         row_of_each, perturbations, labels = self._tensors
-        rows = tf.gather(row_of_each, positions)
-        changes = tf.gather(perturbations, tf.maximum(rows, 0))
-        changes = tf.where((rows >= 0)[:, None, None, None], changes, tf.zeros_like(changes))
+        changes = tf.gather(perturbations, tf.gather(row_of_each, positions))
         poisoned = tf.clip_by_value(tf.cast(images, tf.int16) + changes, 0, 255)
         return tf.cast(poisoned, tf.uint8), tf.gather(labels, positions)
 
@@ -83,9 +81,12 @@ class PoisonedExamples(Examples):
 
     @functools.cached_property
     def _tensors(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        # A last row of zeros for images that are no poisons: a filter may have left none that are.
+        none = np.zeros((1, *self._perturbations.shape[1:]), self._perturbations.dtype)
+        rows = np.where(self._rows < 0, len(self._perturbations), self._rows)
         with tf.init_scope(), tf.device("CPU:0"):
             return (
-                tf.constant(self._rows),
-                tf.constant(self._perturbations),
+                tf.constant(rows),
+                tf.constant(np.concatenate([self._perturbations, none])),
                 tf.constant(self.labels),
             )
