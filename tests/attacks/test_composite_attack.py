@@ -71,15 +71,8 @@ def test_each_attack_has_its_part_of_the_batch(classifier, names, count):
 def test_targets_without_a_poison_of_another_class_are_counted_where_they_matter(classifier):
     """Of evasion, whose targets nobody needs, there are none; of the other attack all are."""
     images, labels = make_batch(16)
-    for names in ("gradient_matching+evasion", "evasion+gradient_matching"):
-        made = poison(
-            attacks.get(
-                names,
-            ),
-            classifier,
-            images,
-            tf.zeros_like(labels),
-        )
+    for names in ("gradient_matching+evasion", "evasion(poison_fraction=0.5)+gradient_matching"):
+        made = poison(attacks.get(names), classifier, images, tf.zeros_like(labels))
         assert made.of_no_other_class.numpy().tolist() == [True, True]
 
 
@@ -123,7 +116,7 @@ def test_a_training_keeps_what_lasts_of_each():
         assert (each.numpy() != start).any()
 
 
-def test_a_warm_up_looks_and_leaves_the_images(classifier):
+def test_without_steps_nothing_moves():
     together = attacks.get("patch+evasion(steps=2)").without_steps()
     assert [each.steps for each in together.parts] == [5, 0]
     assert not together.moves and attacks.get("patch+evasion").moves

@@ -151,13 +151,13 @@ class Attack(BatchAttack):
             batch,
             encoding=encoding,
             key=next(keys),
-            start=(start[0] if start else None) or None,
+            start=start[0] if start and start[0] else None,
             **crafting,
         )
         return PoisonedBatch(
             crafted.poisoned.join(),
             batch.is_poison(),
-            batch.of_no_other_class,
+            batch.of_no_other_class if self.needs_targets else tf.zeros([0], tf.bool),
             crafted.measured,
             [crafted.parameters if self.perturbation.lasts else []],
         )

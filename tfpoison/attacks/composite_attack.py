@@ -87,15 +87,10 @@ class CompositeAttack(BatchAttack):
                     **settings,
                 )
             )
-        with_targets = [
-            each.of_no_other_class
-            for each, attack in zip(made, self.attacks, strict=True)
-            if attack.needs_targets
-        ]
         return PoisonedBatch(
             tf.concat([each.images for each in made], axis=0),
             tf.concat([each.is_poison for each in made], axis=0),
-            tf.concat(with_targets or [made[0].of_no_other_class], axis=0),
+            tf.concat([each.of_no_other_class for each in made], axis=0),
             self._mean_objective(made),
             [each.kept[0] for each in made],
         )
