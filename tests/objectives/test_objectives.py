@@ -114,20 +114,15 @@ def test_gradients_by_both_sides(name):
         assert (target * direction).numpy().sum() == pytest.approx(expected, rel=1e-4, abs=1e-9)
 
 
-def test_the_fast_gradient_converges_to_that_of_the_inner_product():
-    """-⟨g(δ), v⟩, differentiated exactly; halving the step halves the error of the difference."""
+def test_the_fast_gradient_converges_to_the_exact_one():
+    """Halving the step halves the error of the difference, in direction and in size."""
     classifier, batch = smooth_classifier(), make_batch()
-    images = batch.poison_images
-    target = classifier.weight_gradients(batch.target_images, batch.fake_labels)
-    with tf.GradientTape() as tape:
-        tape.watch(images)
-        ours = classifier.weight_gradients(images, batch.poison_labels)
-        product = -tf.add_n([tf.reduce_sum(a * b) for a, b in zip(ours, target, strict=True)])
-    exact = tape.gradient(product, images).numpy()
+    matching = objectives.get("gradient_matching")
+    prepared = matching.prepare(classifier, batch)
+    exact = matching.poison_gradient(classifier, batch, prepared).numpy()
     errors = []
     for step in (0.02, 0.01, 0.005):
         objective = objectives.get("gradient_matching_fast", relative_step=step)
-        prepared = objective.prepare(classifier, batch)
         fast = objective.poison_gradient(classifier, batch, prepared).numpy()
         errors.append(np.linalg.norm(fast - exact) / np.linalg.norm(exact))
     assert errors[0] < 0.1

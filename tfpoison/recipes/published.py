@@ -22,6 +22,13 @@ class GradientMatching(Crafted):
 
 
 @dataclass(frozen=True)
+class GradientMatchingFast(Crafted):
+    """Gradient matching by differences of first derivatives: sooner, and to a smaller objective."""
+
+    objective: Objective = field(default=objectives.GradientMatchingFast())
+
+
+@dataclass(frozen=True)
 class GradientMatchingSquaredError(Crafted):
     """Gradient matching by the squared distance of the gradients (arXiv 2102.13624)."""
 

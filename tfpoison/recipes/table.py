@@ -12,6 +12,7 @@ RECIPES: "Registry[Recipe]" = Registry(
     ".recipe:Recipe",
     {
         "gradient_matching": ".published:GradientMatching",
+        "gradient_matching_fast": ".published:GradientMatchingFast",
         "gradient_matching_se": ".published:GradientMatchingSquaredError",
         "metapoison": ".published:MetaPoison",
         "poison_frogs": ".published:PoisonFrogs",
