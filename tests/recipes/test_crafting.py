@@ -99,6 +99,19 @@ def test_against_a_second_implementation(count):
     assert value < 0.8 * matching_loss(networks, tf.constant(clean, tf.float32))
 
 
+def test_differences_of_first_derivatives_brew_as_well():
+    """Poisons of the fast objective match, by the second implementation, as the exact one's do."""
+    networks = [make_network()]
+    exact, fast = (
+        matching_loss(networks, tf.constant(poisons, tf.float32) / 255)
+        for name in ("gradient_matching", "gradient_matching_fast")
+        for poisons, _ in [
+            brew(change(objective=objectives.get(name), steps=40, step_size=None), networks)
+        ]
+    )
+    assert fast < 1.05 * exact
+
+
 @pytest.mark.parametrize("epsilon", [0.0, 1 / 255, 16 / 255, 0.1, 0.5])
 def test_epsilon_is_held_exactly(epsilon):
     poisoned, _ = brew(change(epsilon=epsilon, step_size=0.5))

@@ -11,6 +11,7 @@ from tfpoison.recipes import table, target_loss
 def test_the_table():
     assert recipes.names() == [
         "gradient_matching",
+        "gradient_matching_fast",
         "gradient_matching_se",
         "metapoison",
         "poison_frogs",
