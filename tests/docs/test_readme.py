@@ -38,6 +38,7 @@ ROWS = {
 
 _LAST = "gradient_matching(steps=1;weights=last)"
 _EVASION = "evasion(steps=1;epsilon=8/255)"
+_EVASION_ON_DIGITS = "evasion(steps=1;epsilon=0.25)"
 # In the order of the default's table: the record, the adversary, the columns' defenses.
 OF_THE_DEFAULT = [
     (
@@ -63,14 +64,22 @@ OF_THE_DEFAULT = [
     ),
     (
         *("comparison_digits_steps", "standard"),
-        ("none", "gradient_matching", _LAST, "evasion(steps=1;epsilon=0.25)"),
+        ("none", "gradient_matching", _LAST, _EVASION_ON_DIGITS),
     ),
     (
         *("comparison_digits_steps", "adaptive"),
-        ("gradient_matching", _LAST, "evasion(steps=1;epsilon=0.25)"),
+        ("gradient_matching", _LAST, _EVASION_ON_DIGITS),
     ),
     ("small/transfer_last_layer", "standard", ("none", _LAST, _EVASION)),
     ("small/transfer_last_layer", "adaptive", (_LAST, _EVASION)),
+    (
+        *("fine_tuning_digits", "standard"),
+        ("none", "gradient_matching", "gradient_matching_last_layer", _EVASION_ON_DIGITS),
+    ),
+    (
+        *("fine_tuning_digits", "adaptive"),
+        ("gradient_matching", "gradient_matching_last_layer", _EVASION_ON_DIGITS),
+    ),
 ]
 
 
@@ -97,7 +106,7 @@ def test_the_default_is_what_the_records_say():
         found = {each.defense: each for each in summary(record) if each.adversary == adversary}
         assert [each for each in cells if each] == [found[each].success.text(0) for each in columns]
     accuracies = [row[2:] for row in table(6) if "clean accuracy" in row[1]]
-    for cells, record in zip(accuracies, (0, 2, 4, 6, 8), strict=True):
+    for cells, record in zip(accuracies, (0, 2, 4, 6, 8, 10), strict=True):
         name, _, columns = OF_THE_DEFAULT[record]
         found = {each.defense: each for each in summary(name) if each.adversary == "standard"}
         assert [each for each in cells if each] == [
