@@ -72,11 +72,13 @@ def _loss_gradients(
 
 def _derivative_of_cosine(own: list[tf.Tensor], target: list[tf.Tensor]) -> list[tf.Tensor]:
     """Returns the derivative of the cosine of two gradients by the first one."""
-    length, of_target = norm(own), norm(target)
-    cosine = tf.math.divide_no_nan(inner_product(own, target), length * of_target)
-    return [
-        tf.math.divide_no_nan(
-            tf.math.divide_no_nan(b, of_target) - cosine * tf.math.divide_no_nan(a, length), length
-        )
-        for a, b in zip(own, target, strict=True)
-    ]
+    length = norm(own)
+    own, target = _unit(own), _unit(target)
+    cosine = inner_product(own, target)
+    return [tf.math.divide_no_nan(b - cosine * a, length) for a, b in zip(own, target, strict=True)]
+
+
+def _unit(vector: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns a list of tensors, taken as one vector, at length 1; 0 where it is 0."""
+    length = norm(vector)
+    return [tf.math.divide_no_nan(each, length) for each in vector]
