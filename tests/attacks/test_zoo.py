@@ -26,6 +26,7 @@ ZOO = {
     "hidden_trigger": (0.5, True),
     "watermark": (0.75, False),
     "evasion": (1.0, True),
+    "evasion_spatial": (1.0, True),
     "noise_uniform": (0.75, False),
     "noise_normal": (0.75, False),
     "noise_laplace": (0.75, False),

@@ -25,7 +25,8 @@ _TRIGGERS = ("patch", "overlay", "sinusoid", "warp", "added_pattern")
 NAMED = {
     "attacks.zoo.ATTACKS": ["attacks/test_zoo.py"],
     "perturbations.table.PERTURBATIONS": [
-        *("perturbations/test_additive.py", "perturbations/test_patches.py", "attacks/test_zoo.py")
+        *("perturbations/test_additive.py", "perturbations/test_patches.py", "attacks/test_zoo.py"),
+        "perturbations/test_spatial.py",
     ],
     "perturbations.table.INITIALIZERS": ["perturbations/test_additive.py"],
     "perturbations.table.OPTIMIZERS": ["perturbations/test_optimizers.py"],
@@ -89,7 +90,12 @@ HERE = {
     "perturbations.class_patch.PATTERNS",
 }
 # The names that classes go by in the tests of perturbations.
-CLASSES = {"additive": "Additive", "class_patch": "ClassPatch", "pair_patch": "patch_pairs"}
+CLASSES = {
+    "additive": "Additive",
+    "class_patch": "ClassPatch",
+    "pair_patch": "patch_pairs",
+    "spatial": "Spatial",
+}
 
 # Modules without a file of tests of their own, and the one that has their tests.
 ELSEWHERE = {
@@ -172,6 +178,7 @@ ELSEWHERE = {
     "perturbations/initializers": "perturbations/test_additive",
     "perturbations/pair_patch": "perturbations/test_patches",
     "perturbations/perturbation": "attacks/test_zoo",
+    "perturbations/resampling": "perturbations/test_warp",
     "perturbations/table": "attacks/test_zoo",
     "perturbations/trigger": "perturbations/test_patch",
     "perturbations/triggers": "recipes/test_poisons",

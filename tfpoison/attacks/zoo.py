@@ -107,6 +107,7 @@ ATTACKS = AttackRegistry(
         "hidden_trigger": Combination("additive_with_triggered_targets", "hidden_trigger", _HALF),
         "watermark": Combination("blend"),
         "evasion": Combination("additive", "evasion", {"poison_fraction": 1.0}),
+        "evasion_spatial": Combination("spatial", "evasion", {"poison_fraction": 1.0}),
         "noise_uniform": Combination("additive", None, {"initializer": "uniform"}),
         "noise_normal": Combination("additive", None, {"initializer": "normal"}),
         "noise_laplace": Combination("additive", None, {"initializer": "laplace"}),

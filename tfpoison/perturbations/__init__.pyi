@@ -7,6 +7,7 @@ from .class_patch import ClassPatch as ClassPatch
 from .pair_patch import PairPatch as PairPatch
 from .perturbation import BoundPerturbation as BoundPerturbation
 from .perturbation import Perturbation as Perturbation
+from .spatial import Spatial as Spatial
 from .table import INITIALIZERS as INITIALIZERS
 from .table import OPTIMIZERS as OPTIMIZERS
 from .table import PERTURBATIONS as PERTURBATIONS

@@ -20,6 +20,7 @@ PERTURBATIONS: "Registry[Perturbation]" = Registry(
         "blend": ".blend:Blend",
         "class_patch": ".class_patch:ClassPatch",
         "pair_patch": ".pair_patch:PairPatch",
+        "spatial": ".spatial:Spatial",
         "universal": ".universal:Universal",
         "universal_patch": ".universal_patch:UniversalPatch",
         "universal_mixed": ".universal_mixed:UniversalMixed",

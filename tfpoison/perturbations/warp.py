@@ -8,11 +8,9 @@ import tensorflow as tf
 
 from tfpoison.checks import check_array, check_number
 from tfpoison.perturbations.patches import image_sides
+from tfpoison.perturbations.resampling import cubic_weights, sample
 from tfpoison.perturbations.trigger import Trigger
 from tfpoison.randomness import Purpose
-
-# Of the cubic convolution that fields are enlarged by, as in PyTorch's `interpolate`.
-_CUBIC = -0.75
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,14 +54,14 @@ class Warp(Trigger):
         sides = np.array(image_sides(images))
         # Moves of the size 1, in pixels.
         unit = (sides - 1) / (2 * sides[0])
-        down, right = map(_cubic, sides, self.pattern.shape)
+        down, right = map(cubic_weights, sides, self.pattern.shape)
         field = np.einsum("ha,abc,wb->hwc", down, self.pattern, right)
         places = np.moveaxis(np.indices((sides[0], sides[1])), 0, -1) + self.strength * unit * field
         places = tf.constant(np.clip(places, 0, sides - 1)[np.newaxis], images.dtype)
         if draws is not None:
             places += tf.constant(self.noise * unit, images.dtype) * tf.cast(draws, images.dtype)
         places = tf.clip_by_value(places, 0, tf.constant(sides - 1, images.dtype))
-        return _sample(images, tf.broadcast_to(places, [tf.shape(images)[0], *sides, 2]))
+        return sample(images, tf.broadcast_to(places, [tf.shape(images)[0], *sides, 2]))
 
     def draw_by_key(self, key: tf.Tensor, images: tf.Tensor) -> tf.Tensor | None:
         """Returns the noise of each image; None without any."""
@@ -77,37 +75,3 @@ class Warp(Trigger):
         draws = (Purpose.TRIGGER_PLACE.generator(self.seed, int(each)) for each in ids)
         shape = (*image_shape[:2], 2)
         return tf.constant(np.reshape([each.uniform(-1, 1, shape) for each in draws], [-1, *shape]))
-
-
-def _cubic(size: int, points: int) -> np.ndarray:
-    """Returns the weights of control points at `size` places from the first to the last one."""
-    places = np.linspace(0, points - 1, size)
-    # Beyond the edges the outermost points stand again.
-    distance = np.abs(places[:, np.newaxis] - np.arange(-1, points + 1))
-    near = ((_CUBIC + 2) * distance - (_CUBIC + 3)) * distance**2 + 1
-    far = _CUBIC * (((distance - 5) * distance + 8) * distance - 4)
-    weights = np.select([distance <= 1, distance < 2], [near, far], 0.0)
-    weights[:, 1] += weights[:, 0]
-    weights[:, -2] += weights[:, -1]
-    return weights[:, 1:-1]
-
-
-def _sample(images: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """Returns the images' values at places (row, column), (n, H, W, 2), between their pixels."""
-    height, width = images.shape[1:3]
-    first = tf.floor(places)
-    share = places - first
-    corner = tf.cast(first, tf.int32)
-    flat = tf.reshape(images, [-1, height * width, images.shape[3]])
-    sampled = tf.zeros_like(images)
-    for down in (0, 1):
-        for right in (0, 1):
-            row = tf.minimum(corner[..., 0] + down, height - 1)
-            column = tf.minimum(corner[..., 1] + right, width - 1)
-            weights = [
-                each if step else 1 - each
-                for step, each in zip((down, right), tf.unstack(share, axis=-1), strict=True)
-            ]
-            pixels = tf.gather(flat, row * width + column, batch_dims=1)
-            sampled += (weights[0] * weights[1])[..., tf.newaxis] * pixels
-    return sampled
