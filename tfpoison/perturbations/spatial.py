@@ -36,7 +36,7 @@ class BoundSpatial(BoundPerturbation):
         """
         images, flow = self.batch.poison_images, parameters[0]
         flow = tf.einsum("ha,nabc,wb->nhwc", self._enlarge[0], flow, self._enlarge[1])
-        still = np.moveaxis(np.indices(self._sides), 0, -1)
+        still = np.moveaxis(np.indices(tuple(self._sides)), 0, -1)
         places = tf.constant(still, flow.dtype) + tf.constant(self._sides, flow.dtype) * flow
         places = tf.clip_by_value(places, 0, tf.constant(self._sides - 1, flow.dtype))
         return self.batch.replace(poison_images=sample(images, places))
