@@ -121,6 +121,33 @@ def test_each_class_has_its_patch_and_targets_that_of_another_class(name, seed):
         assert any(different)
 
 
+@pytest.mark.parametrize("pixel_range", [(0, 1), (-1, 1)])
+def test_opacities_are_drawn_for_each_image(pixel_range):
+    batch = make_batch()
+    opaque, faint = (
+        bind("patch_adaptive", batch, pixel_range=pixel_range, **settings)
+        for settings in ({}, {"opacity": 0.25})
+    )
+    patterns = [0.5 * opaque.initial[0]]
+    sides = ("poison_images", "target_images")
+    shares = []
+    for side in sides:
+        before = getattr(batch, side).numpy()
+        covered = getattr(opaque.finish(patterns), side).numpy() - before
+        seen = getattr(faint.finish(patterns), side).numpy() - before
+        for whole, part in zip(covered, seen, strict=True):
+            # The same patch at the same place, as far as one share says for all of its pixels.
+            inside = whole != 0
+            share = np.median(part[inside] / whole[inside])
+            np.testing.assert_allclose(part, share * whole, atol=1e-6)
+            shares.append(share)
+    assert 0.25 <= min(shares) < 0.35 and 0.9 < max(shares) < 1
+    assert len(set(np.round(shares, 5))) == len(shares)
+    loss = [tf.constant(np.random.default_rng(1).normal(size=covered.shape), tf.float32)] * 2
+    of_opaque, of_faint = (each.gradients(patterns, loss)[0].numpy() for each in (opaque, faint))
+    assert np.abs(of_faint).sum() < np.abs(of_opaque).sum() and np.abs(of_faint).sum() > 0
+
+
 def test_places_are_drawn_for_each_image_or_for_each_class():
     batch, _, on_poisons, _ = patches_of("patch")
     of_class = [shape for shape, _ in on_poisons][::CLASSES]

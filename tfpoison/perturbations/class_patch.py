@@ -25,11 +25,16 @@ PATTERNS = ("bernoulli", "image")
 
 @dataclasses.dataclass(frozen=True)
 class PastedPatches:
-    """Where the patches go that one side of the batch (poisons or targets) carries."""
+    """Where the patches go that one side of the batch (poisons or targets) carries.
+
+    Attributes:
+        opacities: of each image's patch, (n,); None where they cover what is below.
+    """
 
     rectangles: Rectangles
     which: tf.Tensor
     places: tuple[tf.Tensor, tf.Tensor]
+    opacities: tf.Tensor | None = None
 
 
 class BoundPatches(BoundPerturbation):
@@ -68,9 +73,12 @@ class BoundPatches(BoundPerturbation):
         return self.apply(self.project(parameters))
 
     def _paste(self, images: tf.Tensor, patterns: tf.Tensor, patches: PastedPatches) -> tf.Tensor:
-        return paste(
+        pasted = paste(
             images, patterns, patches.rectangles, patches.which, patches.places, self.pixels
         )
+        if patches.opacities is None:
+            return pasted
+        return images + tf.reshape(patches.opacities, [-1, 1, 1, 1]) * (pasted - images)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +109,9 @@ class ClassPatch(Perturbation):
         minimum=1,
     )
     same_on_targets: bool = setting(True, "Targets carry the poisons' patches, not their own.")
+    opacity: float = setting(
+        1.0, "The least; each image's is drawn between it and 1.", above=0, maximum=1
+    )
 
     def check_sides(self, sides: tuple[int, int]) -> None:
         """Raises ValueError where the patches do not fit into images of that height and width."""
@@ -131,9 +142,20 @@ class ClassPatch(Perturbation):
             batch,
             pixels,
             patterns,
-            on_poisons=self._place(place_keys[0], rectangles, poison_classes, sides),
-            on_targets=self._place(place_keys[1], target_rectangles, target_classes, sides),
+            on_poisons=dataclasses.replace(
+                self._place(place_keys[0], rectangles, poison_classes, sides),
+                opacities=self._draw_opacities(next(keys), batch.poison_images),
+            ),
+            on_targets=dataclasses.replace(
+                self._place(place_keys[1], target_rectangles, target_classes, sides),
+                opacities=self._draw_opacities(next(keys), batch.target_images),
+            ),
         )
+
+    def _draw_opacities(self, key: tf.Tensor, images: tf.Tensor) -> tf.Tensor | None:
+        if self.opacity == 1:
+            return None
+        return tf.random.stateless_uniform(tf.shape(images)[:1], key, self.opacity, 1, images.dtype)
 
     def _draw_rectangles(self, key: tf.Tensor, count: int, sides: tuple[int, int]) -> Rectangles:
         heights, widths = (side_bounds(side, self.patch_size) for side in sides)
