@@ -104,3 +104,5 @@ def test_too_many_control_points():
     Spatial(points=6).check_sides((6, 8))
     with pytest.raises(ValueError, match="at most 6, the pixels"):
         Spatial(points=7).check_sides((6, 8))
+    with pytest.raises(ValueError, match="at most 6, the pixels"):
+        bind(Spatial(points=7))

@@ -83,7 +83,9 @@ class Spatial(Perturbation):
     ) -> BoundSpatial:
         """Draws the flow's start and returns the perturbation of this batch."""
         images = batch.poison_images
-        points = image_sides(images) if self.points is None else [self.points, self.points]
+        sides = image_sides(images)
+        self.check_sides(sides)
+        points = sides if self.points is None else (self.points, self.points)
         # Half precision cannot tell places between pixels apart.
         dtype = tf.float64 if images.dtype == tf.float64 else tf.float32
         draw = INITIALIZERS[self.initializer]([tf.shape(images)[0], *points, 2], key, dtype)
