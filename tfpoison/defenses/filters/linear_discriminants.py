@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from tfpoison.settings import setting
 # Principal components by falling variance, in bands of four times as many. The first ones, of
 # brightness and coarse shapes, tell classes apart without any trigger.
 _EDGES = (8, 32, 128, 512, 2048)
+# Of these, by relative components: the larger ones would take most of the time.
+_RELATIVE = 3
 # Of the mean variance, added to that of each component. Contrasts have few large ones and many
 # that hardly vary: they need more.
 _SHRINKAGE, _SHRINKAGE_OF_CONTRASTS, _SHRINKAGE_OF_TEXTURES = 1e-6, 0.1, 0.01
@@ -33,7 +36,7 @@ class LinearDiscriminants(Filter):
         margins ← of each band of the images' principal components, of each two neighboring bands,
                 and of the images' local contrasts:
             log p - log(1 - p) of each label by linear discriminant analysis
-        coordinates ← of their textures by direction, and by channel:
+        coordinates ← of the first three bands, and of their textures by direction and by channel:
             that of each on the first relative component of its class
         rates ← of each of both: the false discovery rate among those of its class that have as much
         score ← Σ log² rates
@@ -74,12 +77,20 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Returns how suspicious some view finds each, float64 (n,): the larger, the more."""
     size = images[0].size
     edges = [*([edge for edge in _EDGES if edge < size] or [0]), size]
-    bands = [*itertools.pairwise(edges), *zip(edges, edges[2:], strict=False)]
-    pixels = margins_of(images.reshape(len(labels), -1), labels, bands, _SHRINKAGE)
+    single = [*itertools.pairwise(edges)]
+    bands = [*single, *zip(edges, edges[2:], strict=False)]
+    vectors = images.reshape(len(labels), -1)
+    components = components_of(vectors, labels)
+    pixels = margins_of(vectors, labels, components, bands, _SHRINKAGE)
+    coordinates = [
+        projections_of(project(vectors, components.axes[:, first:end]), labels, _SHRINKAGE)
+        for first, end in single[:_RELATIVE]
+    ]
     contrasts = contrasts_of(images).reshape(len(labels), -1)
     whole = [(0, contrasts.shape[1])]
-    opaque = margins_of(contrasts, labels, whole, _SHRINKAGE_OF_CONTRASTS)
-    coordinates = [
+    of_contrasts = components_of(contrasts, labels)
+    opaque = margins_of(contrasts, labels, of_contrasts, whole, _SHRINKAGE_OF_CONTRASTS)
+    coordinates += [
         projections_of(textures.reshape(len(labels), -1), labels, _SHRINKAGE_OF_TEXTURES)
         for textures in textures_of(images)
     ]
@@ -88,14 +99,44 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return (np.log(rates) ** 2).sum(axis=1)
 
 
+class Components(NamedTuple):
+    """Principal components of vectors about the means of their classes, by falling variance."""
+
+    variances: np.ndarray
+    """(d,)."""
+    axes: np.ndarray
+    """One in each column, (d, d)."""
+
+
+def components_of(vectors: np.ndarray, labels: np.ndarray) -> Components:
+    """Returns the principal components of floats (n, d)."""
+    classes, labels = np.unique(labels, return_inverse=True)
+    means = np.stack([vectors[labels == each].mean(axis=0) for each in range(len(classes))])
+    covariance = np.zeros((vectors.shape[1], vectors.shape[1]))
+    for some in batches(len(labels)):
+        residuals = vectors[some] - means[labels[some]]
+        covariance += residuals.T @ residuals
+    variances, axes = np.linalg.eigh(covariance / len(labels))
+    return Components(variances[::-1].clip(0), axes[:, ::-1].astype(vectors.dtype))
+
+
+def project(vectors: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Returns the coordinates of floats (n, d) on axes (d, k), (n, k)."""
+    return np.concatenate([vectors[some] @ axes for some in batches(len(vectors))])
+
+
 def margins_of(
-    vectors: np.ndarray, labels: np.ndarray, bands: list[tuple[int, int]], shrinkage: float
+    vectors: np.ndarray,
+    labels: np.ndarray,
+    components: Components,
+    bands: list[tuple[int, int]],
+    shrinkage: float,
 ) -> np.ndarray:
     """Returns the margin of each label by linear discriminant analysis in each band, (n, bands).
 
     Args:
         vectors: floats (n, d).
-        bands: of principal components by falling variance, the first of each and the end.
+        bands: of the components, the first of each and the end.
         shrinkage: of the mean variance, added to that of each component.
     """
     classes, labels = np.unique(labels, return_inverse=True)
@@ -104,17 +145,11 @@ def margins_of(
         return margins
     shares = np.bincount(labels) / len(labels)
     means = np.stack([vectors[labels == each].mean(axis=0) for each in range(len(classes))])
-    covariance = np.zeros((vectors.shape[1], vectors.shape[1]))
-    for some in batches(len(labels)):
-        residuals = vectors[some] - means[labels[some]]
-        covariance += residuals.T @ residuals
-    variances, components = np.linalg.eigh(covariance / len(labels))
-    variances, components = variances[::-1].clip(0), components[:, ::-1].astype(vectors.dtype)
-    variances += shrinkage * variances.mean() + _TINY
+    variances = components.variances + shrinkage * components.variances.mean() + _TINY
     origin = shares.astype(vectors.dtype) @ means
-    centers = (means - origin) @ components
+    centers = (means - origin) @ components.axes
     for some in batches(len(labels)):
-        points = (vectors[some] - origin) @ components
+        points = (vectors[some] - origin) @ components.axes
         for band, (first, end) in enumerate(bands):
             weights = centers[:, first:end] / variances[first:end]
             offsets = (weights * centers[:, first:end]).sum(axis=1) / 2
