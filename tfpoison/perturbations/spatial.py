@@ -50,9 +50,9 @@ class BoundSpatial(BoundPerturbation):
 class Spatial(Perturbation):
     """Every pixel of the poisons is taken from a place nearby, as a flow f says: x(p + f(p)).
 
-    |f|∞ ≤ reach. With few control points the flow is smooth, with one for each pixel patterns
-    dissolve. Source: arXiv 1801.02612, equation 1; its penalty on rough flows is what control
-    points are here. Against backdoor patches: arXiv 2202.10627.
+    |f|∞ ≤ reach at its control points. With few of them the flow is smooth, with one for each pixel
+    patterns dissolve. Source: arXiv 1801.02612, equation 1; its penalty on rough flows is what
+    control points are here. Against backdoor patches: arXiv 2202.10627.
     """
 
     reach: float = setting(
