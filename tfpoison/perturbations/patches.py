@@ -38,8 +38,8 @@ def image_sides(images: tf.Tensor) -> tuple[int, int]:
     shape = images.shape
     if shape.rank != 4 or None in shape[1:]:
         raise ValueError(
-            "Expected images of shape (n, height, width, channels) with known sides, to paste "
-            f"patches on. Received images of shape {tuple(shape)}. Resize them to one size."
+            "Expected images of shape (n, height, width, channels) with known sides, for "
+            f"patches and flows. Received images of shape {tuple(shape)}. Resize them to one size."
         )
     return shape[1], shape[2]
 

@@ -102,6 +102,8 @@ def scores_of(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 class Components(NamedTuple):
     """Principal components of vectors about the means of their classes, by falling variance."""
 
+    means: np.ndarray
+    """Of the classes, by rising label, (classes, d)."""
     variances: np.ndarray
     """(d,)."""
     axes: np.ndarray
@@ -117,7 +119,7 @@ def components_of(vectors: np.ndarray, labels: np.ndarray) -> Components:
         residuals = vectors[some] - means[labels[some]]
         covariance += residuals.T @ residuals
     variances, axes = np.linalg.eigh(covariance / len(labels))
-    return Components(variances[::-1].clip(0), axes[:, ::-1].astype(vectors.dtype))
+    return Components(means, variances[::-1].clip(0), axes[:, ::-1].astype(vectors.dtype))
 
 
 def project(vectors: np.ndarray, axes: np.ndarray) -> np.ndarray:
@@ -144,10 +146,9 @@ def margins_of(
     if len(classes) == 1:  # There is nothing to tell it from.
         return margins
     shares = np.bincount(labels) / len(labels)
-    means = np.stack([vectors[labels == each].mean(axis=0) for each in range(len(classes))])
     variances = components.variances + shrinkage * components.variances.mean() + _TINY
-    origin = shares.astype(vectors.dtype) @ means
-    centers = (means - origin) @ components.axes
+    origin = shares.astype(vectors.dtype) @ components.means
+    centers = (components.means - origin) @ components.axes
     for some in batches(len(labels)):
         points = (vectors[some] - origin) @ components.axes
         for band, (first, end) in enumerate(bands):
