@@ -154,8 +154,13 @@ OF_BACKDOORS = {
 }
 
 
+def backdoors():
+    """Of the adversary who does not train with the defense."""
+    return [each for each in summary("cifar10_backdoors") if each.adversary == "standard"]
+
+
 def test_backdoors_are_what_the_record_says():
-    summarised = [each for each in summary("cifar10_backdoors") if each.adversary == "standard"]
+    summarised = backdoors()
     header, *rows = [row for row in table(10) if "--" not in row[0]]
     assert [row[0].replace("`", "") for row in rows] == list(OF_BACKDOORS)
     assert header[1:-1] == list(_TRIGGERS)
@@ -172,7 +177,7 @@ def test_other_defenses_against_backdoors_are_what_the_record_says():
     lines = (pages.DOCS / "results" / "README.md").read_text().splitlines()
     start = next(n for n, line in enumerate(lines) if line.startswith("| defense, one training"))
     rows = [line.split("|")[1:-1] for line in itertools.takewhile(str.strip, lines[start + 2 :])]
-    summarised = [each for each in summary("cifar10_backdoors") if each.adversary == "standard"]
+    summarised = backdoors()
     assert len(rows) > 20
     for name, *cells in ([each.strip(" `") for each in row] for row in rows):
         names = {"undefended": "none"}.get(name, name.replace("repair=", "none, repair="))
